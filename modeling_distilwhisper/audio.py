@@ -1,0 +1,28 @@
+"""Reading audio files: any format of libsndfile, as mono float32 at 16 kHz."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+SAMPLING_RATE = 16_000  # Hz, Whisper's
+
+
+def read_audio(source: str | Path | bytes) -> np.ndarray:
+    """Decodes wav, flac, mp3, ogg or opus from a path or from bytes.
+
+    Returns:
+        Samples `(samples,)`, float32, mean over channels, resampled to 16 kHz.
+
+    Raises:
+        ValueError: the source cannot be decoded; the message names it and the reason.
+    """
+    try:
+        samples, rate = soundfile.read(io.BytesIO(source) if isinstance(source, bytes) else str(source), dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
+        name = f"{len(source)} bytes" if isinstance(source, bytes) else source
+        raise ValueError(f"{name} is not readable audio ({error}). Expected wav, flac, mp3, ogg or opus.") from None
+    mono = samples.mean(axis=1)
+    return mono if rate == SAMPLING_RATE else soxr.resample(mono, rate, SAMPLING_RATE)

@@ -1,0 +1,108 @@
+"""Configuration of DistilWhisper: Whisper's own, plus what its language experts and gates need."""
+
+import re
+
+from huggingface_hub.dataclasses import strict
+from transformers import WhisperConfig
+
+
+@strict
+class DistilWhisperConfig(WhisperConfig):
+    r"""
+    Configuration of a Whisper with gated language experts (Multilingual DistilWhisper, sections 4.1 to 4.3).
+
+    Args:
+        languages (`list[str]`, *optional*, defaults to `[]`):
+            Whisper codes of the languages that have an expert, e.g. `["ca", "gl"]`. Passed to `from_pretrained`, the
+            experts to load; the others' files are neither fetched nor opened.
+        gate_budget (`float`, *optional*, defaults to 0.5):
+            Budget *b*: the share of tokens, in [0, 1], that should take the expert (eq. 4.6).
+        skip_gate_prob (`float`, *optional*, defaults to 0.2):
+            Probability *s*, in [0, 1), that training closes one layer's gate for one utterance (section 4.3.1).
+        gate_dim (`int`, *optional*, defaults to 64):
+            Width of the gate's bottleneck (eq. 4.3).
+        gate_training (`str`, *optional*, defaults to `"hard"`):
+            How training decides. `"hard"`: as at inference, with a straight-through gradient and a threshold per layer
+            that follows the budget. `"soft"`: the report's sigmoid with rising noise (eq. 4.2).
+        gate_noise_max (`float`, *optional*, defaults to 5.0):
+            What the noise of `"soft"` training rises to, linearly (alpha of eq. 4.2). `"hard"` training draws none.
+        gate_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout on the gate's input. Training then sees other gates than inference: 0 is what works.
+        expert_dropout (`float`, *optional*, defaults to 0.0):
+            Dropout on the expert's output. Whisper was trained with none, and suffers from it.
+        expert_rank (`int`, *optional*, defaults to 0):
+            0: an expert is a full copy of the feed-forward. Above: it is the shared feed-forward plus a low-rank
+            update of this rank to each of its two matrices.
+        language_token_ids (`dict[str, int]`, *optional*, defaults to `{}`):
+            Language code -> id of its token in the vocabulary, for every one of `languages`.
+        translate_token_id (`int`, *optional*):
+            Id of `<|translate|>`: rows with this task take the shared path in the decoder.
+        base_model_name_or_path (`str`, *optional*):
+            Where the backbone comes from if the checkpoint holds experts alone.
+
+    Raises:
+        ValueError: a setting is out of its range; the message names the setting, the range and the value.
+    """
+
+    model_type = "distilwhisper"
+
+    languages: list[str] | tuple[str, ...] = ()
+    language_token_ids: dict[str, int] | None = None
+    translate_token_id: int | None = None
+    gate_budget: float | int = 0.5
+    skip_gate_prob: float | int = 0.2
+    gate_dim: int = 64
+    gate_training: str = "hard"
+    gate_noise_max: float | int = 5.0
+    gate_dropout: float | int = 0.0
+    expert_dropout: float | int = 0.0
+    expert_rank: int = 0
+    base_model_name_or_path: str | None = None
+
+    def __post_init__(self, **kwargs):
+        super().__post_init__(**kwargs)
+        self.languages = list(self.languages)
+        self.language_token_ids = dict(self.language_token_ids or {})
+        for language in self.languages:
+            check_language_code(language)
+        if len(set(self.languages)) != len(self.languages):
+            raise ValueError(f"`languages` names a language twice: {self.languages}. List each code once.")
+        _check_range("gate_budget", self.gate_budget, 0 <= self.gate_budget <= 1, "from 0 to 1")
+        for name in ("skip_gate_prob", "gate_dropout", "expert_dropout"):
+            value = getattr(self, name)
+            _check_range(name, value, 0 <= value < 1, "from 0 to below 1")
+        _check_range("gate_noise_max", self.gate_noise_max, self.gate_noise_max >= 0, "0 or more")
+        _check_range("gate_dim", self.gate_dim, self.gate_dim >= 1, "1 or more")
+        largest = min(self.d_model, self.encoder_ffn_dim, self.decoder_ffn_dim)
+        _check_range("expert_rank", self.expert_rank, 0 <= self.expert_rank < largest, f"from 0 (full) to {largest - 1}")
+        _check_range("gate_training", self.gate_training, self.gate_training in ("hard", "soft"), "'hard' or 'soft'")
+
+    @property
+    def experts_by_token(self) -> dict[int, str]:
+        """Language token id -> language code, of every language that has an expert."""
+        try:
+            return {self.language_token_ids[language]: language for language in self.languages}
+        except KeyError as unknown:
+            raise ValueError(
+                f"`language_token_ids` does not say which token means {unknown}; it knows {self.language_token_ids}. "
+                "`from_whisper`, `add_language` and `load_experts` set it."
+            ) from None
+
+
+def check_language_code(language: str) -> str:
+    """Returns `language` if it has the form of a Whisper code (two or three letters), so that it may enter a file name.
+
+    Raises:
+        ValueError: anything else, paths and language names included.
+    """
+    if not isinstance(language, str) or not re.fullmatch(r"[a-z]{2,3}", language):
+        raise ValueError(f"{language!r} is not a language code. Expected one of Whisper's, such as 'gl' or 'yue'.")
+    return language
+
+
+def _check_range(name: str, value, holds: bool, expected: str) -> None:
+    if not holds:
+        raise ValueError(f"`{name}` must be {expected}, got {value!r}.")
+
+
+__all__ = ["DistilWhisperConfig"]

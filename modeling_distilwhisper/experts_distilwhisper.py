@@ -1,0 +1,334 @@
+"""Language experts as files: one `expert.<language>.safetensors` a language, made, fetched, checked and saved."""
+
+import copy
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from transformers import GenerationConfig, WhisperConfig
+from transformers.dynamic_module_utils import custom_object_save
+from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+
+from .configuration_distilwhisper import DistilWhisperConfig, check_language_code
+from .fingerprint_distilwhisper import check_fingerprint, fingerprint
+from .routing_distilwhisper import LanguageExpert, RoutedFeedForward
+
+FORMAT_VERSION = "1"
+HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+
+
+def expert_file_name(language: str) -> str:
+    return f"expert.{check_language_code(language)}.safetensors"
+
+
+class LanguageExpertsMixin:
+    """Making, loading, removing and saving the experts of a `DistilWhisperForConditionalGeneration`."""
+
+    @classmethod
+    def from_whisper(cls, pretrained_model_name_or_path: str | os.PathLike, languages: list[str], **kwargs):
+        """Puts new experts, copies of the shared feed-forwards, on a plain Whisper. They change no output yet.
+
+        Args:
+            pretrained_model_name_or_path: folder or Hub id of a multilingual Whisper.
+            languages: codes of the languages that get experts.
+            kwargs: settings of `DistilWhisperConfig`; anything else goes to `from_pretrained`.
+
+        Raises:
+            ValueError: a code that this Whisper does not know, or a backbone that is not a multilingual Whisper.
+        """
+        name = str(pretrained_model_name_or_path)
+        hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
+        found, _ = WhisperConfig.get_config_dict(name, **hub)
+        if found.get("model_type") != "whisper":
+            raise ValueError(f"{name} is a {found.get('model_type')!r}, expected a plain Whisper ('whisper').")
+        whisper = WhisperConfig.from_dict(found).to_dict()
+        settings = {key: value for key, value in whisper.items() if key not in ("model_type", "architectures")}
+        settings["base_model_name_or_path"] = name
+        config, kwargs = DistilWhisperConfig.from_dict(settings, return_unused_kwargs=True, **(kwargs | hub))
+        kwargs.setdefault("use_safetensors", True)
+        model = super().from_pretrained(name, config=config, **kwargs)
+        model.config.translate_token_id = (getattr(model.generation_config, "task_to_id", None) or {}).get("translate")
+        for language in _list_of_codes(languages):
+            model.add_language(language)
+        model.freeze_backbone()
+        return model
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        *model_args,
+        config: DistilWhisperConfig | None = None,
+        languages: list[str] | None = None,
+        **kwargs,
+    ):
+        """Loads a DistilWhisper with the experts of some or all of its languages.
+
+        Args:
+            pretrained_model_name_or_path: folder or Hub id. Without `model.safetensors` in it, the backbone comes from
+                the config's `base_model_name_or_path`.
+            languages: experts to load; only their files are fetched and opened. Default: all that the config lists;
+                `[]`: none, plain Whisper.
+            kwargs: as for any `from_pretrained` of Transformers.
+
+        Raises:
+            OSError: an expert or the backbone is not there; the message says what is.
+            ValueError: an expert that does not fit the backbone, or a checkpoint that is not a DistilWhisper.
+        """
+        name = str(pretrained_model_name_or_path)
+        hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
+        if not isinstance(config, DistilWhisperConfig):
+            source = config or name
+            found, _ = WhisperConfig.get_config_dict(source, **hub)
+            if found.get("model_type") != DistilWhisperConfig.model_type:
+                raise ValueError(
+                    f"{source} is a {found.get('model_type')!r}, expected a 'distilwhisper'. "
+                    "To put experts on a plain Whisper, use `from_whisper(..., languages=[...])`."
+                )
+            config, kwargs = DistilWhisperConfig.from_pretrained(source, return_unused_kwargs=True, **kwargs)
+            kwargs |= hub
+        languages = _list_of_codes(config.languages if languages is None else languages)
+
+        bare = copy.deepcopy(config)
+        bare.languages = []
+        kwargs.setdefault("use_safetensors", True)
+        quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
+        weights = (cached_file(name, file, **quiet, **hub) for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
+        has_backbone = any(weights) or not kwargs["use_safetensors"]
+        if not has_backbone:
+            if config.base_model_name_or_path is None:
+                raise OSError(
+                    f"{name} holds no {SAFE_WEIGHTS_NAME}, and its config names no `base_model_name_or_path` to take "
+                    "the backbone from. Save it with the backbone, or set that name in config.json."
+                )
+            elsewhere = {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
+            loaded = super().from_pretrained(config.base_model_name_or_path, *model_args, config=bare, **elsewhere)
+        else:
+            loaded = super().from_pretrained(name, *model_args, config=bare, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if not has_backbone and cached_file(name, "generation_config.json", **quiet, **hub):
+            model.generation_config = GenerationConfig.from_pretrained(name, **hub)
+        for language in languages:
+            model.load_experts(name, language, **hub)
+        model.freeze_backbone()
+        model.eval()
+        return loaded
+
+    def add_language(self, language: str) -> None:
+        """Makes a new expert for `language` in every layer: a copy of the shared feed-forward, its gate fully open.
+
+        Raises:
+            ValueError: the language has an expert already, or the backbone's vocabulary has no token for it.
+        """
+        self._install(language, _experts(self, language, self.config))
+        for layer in self.routed_layers().values():
+            expert = layer.experts[language]
+            expert.fc1.copy_shared(layer.fc1)
+            expert.fc2.copy_shared(layer.fc2)
+
+    def load_experts(self, repo_or_dir: str | os.PathLike, language: str, **hub_arguments) -> None:
+        """Adds the experts of `language` from the file `expert.<language>.safetensors` of a folder or Hub repository.
+
+        Raises:
+            OSError: there is no such file; the message lists the languages that are there.
+            ValueError: the language is loaded already, or the file is not this backbone's.
+        """
+        self._install(language, self._read_experts(repo_or_dir, language, **hub_arguments))
+
+    def reload_experts(self, repo_or_dir: str | os.PathLike, **hub_arguments) -> None:
+        """Puts the weights of the files in `repo_or_dir` into the experts that are loaded, as a resumed training needs.
+
+        Raises:
+            OSError, ValueError: as `load_experts`.
+        """
+        for language in self.config.languages:
+            experts = self._read_experts(repo_or_dir, language, **hub_arguments)
+            for place, layer in self.routed_layers().items():
+                layer.experts[language].load_state_dict(experts[place].state_dict())
+
+    def remove_language(self, language: str) -> None:
+        """Takes the experts of `language` out of the model; its rows then run as plain Whisper.
+
+        Raises:
+            ValueError: no expert of this language is loaded.
+        """
+        self._require_loaded(language)
+        for layer in self.routed_layers().values():
+            del layer.experts[language]
+        self.config.languages = [other for other in self.config.languages if other != language]
+
+    def save_experts(self, save_directory: str | os.PathLike, languages: list[str] | None = None) -> list[Path]:
+        """Writes `expert.<language>.safetensors` for each of `languages` (default: all loaded) and returns the paths.
+
+        A file is written aside and then renamed, so that an interruption leaves the old one whole.
+        """
+        directory = Path(save_directory)
+        directory.mkdir(parents=True, exist_ok=True)
+        backbone = fingerprint(self)
+        paths = []
+        for language in self.config.languages if languages is None else _list_of_codes(languages):
+            self._require_loaded(language)
+            experts = {place: layer.experts[language] for place, layer in self.routed_layers().items()}
+            tensors = {key: tensor.contiguous().cpu() for key, tensor in _tensors(language, experts).items()}
+            some = next(iter(experts.values()))
+            metadata = {
+                "format": "pt",
+                "distilwhisper_version": FORMAT_VERSION,
+                "language": language,
+                "expert_rank": str(getattr(getattr(some.fc1, "up", None), "in_features", 0)),
+                "gate_dim": str(some.gate.hidden.out_features),
+                "base_model": str(self.config.base_model_name_or_path),
+                "fingerprint": backbone,
+                **_dimensions(self.config),
+            }
+            path = directory / expert_file_name(language)
+            aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+            try:
+                save_file(tensors, aside, metadata=metadata)
+                os.replace(aside, path)
+            finally:
+                aside.unlink(missing_ok=True)
+            paths.append(path)
+        return paths
+
+    def save_pretrained(self, save_directory: str | os.PathLike, *, save_backbone: bool = True, **kwargs) -> None:
+        """Writes config, plain Whisper weights, remote code and a file of experts a language (layout: DESIGN 5).
+
+        Args:
+            save_backbone: whether `model.safetensors` is written. Without it, loading takes the backbone from the
+                config's `base_model_name_or_path`.
+            kwargs: as for `PreTrainedModel.save_pretrained`.
+        """
+        state_dict = kwargs.pop("state_dict", None) or self.state_dict()
+        if kwargs.get("is_main_process", True):
+            self.save_experts(save_directory)
+        if save_backbone:
+            plain = {key: tensor for key, tensor in state_dict.items() if ".experts." not in key}
+            super().save_pretrained(save_directory, state_dict=plain, **kwargs)
+        elif kwargs.get("is_main_process", True):
+            custom_object_save(self, save_directory, config=self.config)
+            self.config.architectures = [type(self).__name__]
+            self.config.save_pretrained(save_directory)
+            self.generation_config.save_pretrained(save_directory)
+
+    def freeze_backbone(self) -> None:
+        """Leaves gradients to the experts and gates alone: "everything else is frozen" (section 4.2)."""
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_(".experts." in name)
+
+    def routed_layers(self) -> dict[tuple[str, int], RoutedFeedForward]:
+        """Every layer that has experts, by side and index: `("encoder", 0)` and so on."""
+        sides = {"encoder": self.model.encoder, "decoder": self.model.decoder}
+        return {(side, layer.layer_idx): layer for side, module in sides.items() for layer in module.layers}
+
+    def _read_experts(self, repo_or_dir, language: str, **hub_arguments) -> dict[tuple[str, int], LanguageExpert]:
+        file_name = expert_file_name(language)
+        path = cached_file(str(repo_or_dir), file_name, _raise_exceptions_for_missing_entries=False, **hub_arguments)
+        if path is None:
+            has = ", ".join(_languages_in(repo_or_dir, hub_arguments)) or "none"
+            raise OSError(f"{repo_or_dir} has no {file_name}. Languages it has experts for: {has}.")
+        try:
+            with safe_open(path, framework="pt") as file:
+                metadata = file.metadata() or {}
+                tensors = {key: file.get_tensor(key) for key in file.keys()}
+        except SafetensorError as error:
+            raise ValueError(f"{path} is not a whole safetensors file ({error}). Fetch or save it again.") from None
+        _check_metadata(path, metadata, language, self)
+        config = copy.deepcopy(self.config)
+        config.expert_rank, config.gate_dim = int(metadata["expert_rank"]), int(metadata["gate_dim"])
+        experts = _experts(self, language, config)
+        _check_tensors(path, tensors, _tensors(language, experts))
+        for (side, index), expert in experts.items():
+            prefix = _prefix(side, index, language)
+            expert.load_state_dict(
+                {key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)}
+            )
+        return experts
+
+    def _install(self, language: str, experts: dict[tuple[str, int], LanguageExpert]) -> None:
+        lang_to_id = getattr(self.generation_config, "lang_to_id", None) or {}
+        token = lang_to_id.get(f"<|{language}|>", self.config.language_token_ids.get(language))
+        if token is None:
+            known = ", ".join(sorted(code.strip("<|>") for code in lang_to_id)) or "none, it is not multilingual"
+            raise ValueError(f"This Whisper has no language {language!r}. Expected one of: {known}.")
+        if language in self.config.languages:
+            raise ValueError(f"Experts of {language!r} are loaded already. To replace them, `remove_language` first.")
+        for place, layer in self.routed_layers().items():
+            where = layer.final_layer_norm.weight
+            layer.experts[language] = experts[place].to(device=where.device, dtype=where.dtype).train(self.training)
+        self.config.languages = [*self.config.languages, language]
+        self.config.language_token_ids = self.config.language_token_ids | {language: token}
+
+    def _require_loaded(self, language: str) -> None:
+        if language not in self.config.languages:
+            has = ", ".join(self.config.languages) or "none"
+            raise ValueError(f"No expert of {language!r} is loaded. Loaded: {has}.")
+
+
+def _list_of_codes(languages: list[str]) -> list[str]:
+    if isinstance(languages, str):
+        raise ValueError(f"`languages` must be a list of codes, got {languages!r}. Write [{languages!r}].")
+    return [check_language_code(language) for language in languages]
+
+
+def _experts(model, language: str, config: DistilWhisperConfig) -> dict[tuple[str, int], LanguageExpert]:
+    check_language_code(language)
+    return {
+        place: LanguageExpert(config, layer.expert_ffn_dim) for place, layer in model.routed_layers().items()
+    }
+
+
+def _prefix(side: str, index: int, language: str) -> str:
+    return f"model.{side}.layers.{index}.experts.{language}."
+
+
+def _tensors(language: str, experts: dict[tuple[str, int], LanguageExpert]) -> dict[str, torch.Tensor]:
+    return {
+        _prefix(*place, language) + key: tensor
+        for place, expert in experts.items()
+        for key, tensor in expert.state_dict().items()
+    }
+
+
+def _dimensions(config: DistilWhisperConfig) -> dict[str, str]:
+    names = ("d_model", "encoder_layers", "decoder_layers", "encoder_ffn_dim", "decoder_ffn_dim")
+    return {name: str(getattr(config, name)) for name in names}
+
+
+def _check_metadata(path: str, metadata: dict[str, str], language: str, model) -> None:
+    if metadata.get("distilwhisper_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} is not an expert file of version {FORMAT_VERSION}: its metadata says "
+            f"{metadata.get('distilwhisper_version')!r}. Expected a file that `save_experts` wrote."
+        )
+    if metadata.get("language") != language:
+        raise ValueError(f"{path} holds the experts of {metadata.get('language')!r}, expected {language!r}.")
+    for name, expected in _dimensions(model.config).items():
+        if metadata.get(name) != expected:
+            raise ValueError(
+                f"{path} was made on a backbone ({metadata.get('base_model')}) with {name} {metadata.get(name)}, and "
+                f"this one has {expected}. Load it on the backbone it was made on."
+            )
+    check_fingerprint(path, metadata, model)
+
+
+def _check_tensors(path: str, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or unexpected:
+        raise ValueError(f"{path}: missing tensors {missing or 'none'}, unexpected tensors {unexpected or 'none'}.")
+    for key, tensor in found.items():
+        if tensor.shape != expected[key].shape:
+            raise ValueError(f"{path}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}.")
+
+
+def _languages_in(repo_or_dir: str | os.PathLike, hub_arguments: dict) -> list[str]:
+    folder = Path(repo_or_dir, hub_arguments.get("subfolder") or "")
+    if Path(repo_or_dir).is_dir():
+        return sorted(path.name.split(".")[1] for path in folder.glob("expert.*.safetensors"))
+    arguments = {key: value for key, value in hub_arguments.items() if key in HUB_ARGUMENTS}
+    return list(DistilWhisperConfig.get_config_dict(str(repo_or_dir), **arguments)[0].get("languages", []))
+
+
+__all__ = ["LanguageExpertsMixin", "expert_file_name"]

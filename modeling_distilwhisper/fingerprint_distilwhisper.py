@@ -1,0 +1,48 @@
+"""Which backbone experts were made on: a sample of its weights, written into every expert file and compared on load."""
+
+import json
+
+import torch
+
+SAMPLES = 4  # weights a tensor: training moves nearly every weight, so a few tell a fine-tuned backbone from its origin
+TENSORS = ("fc1.weight", "fc2.weight", "final_layer_norm.weight")
+
+
+def fingerprint(model) -> str:
+    """JSON of some weights of every layer that experts stand beside, and their dtype. Quantised weights are left out."""
+    sampled = {}
+    for (side, index), layer in model.routed_layers().items():
+        for name in TENSORS:
+            weight = layer.get_parameter(name).detach()
+            if weight.is_floating_point():
+                flat = weight.flatten()
+                places = torch.linspace(0, flat.numel() - 1, SAMPLES, device=flat.device).long()
+                sampled[f"{side}.layers.{index}.{name}"] = flat[places].float().tolist()
+    return json.dumps({"dtype": str(model.dtype).removeprefix("torch."), "weights": sampled})
+
+
+def check_fingerprint(path: str, metadata: dict[str, str], model) -> None:
+    """Refuses experts whose backbone had other weights, up to the rounding of the coarser of the two dtypes.
+
+    Raises:
+        ValueError: a weight differs; the message names both backbones and the weight.
+    """
+    try:
+        theirs = json.loads(metadata["fingerprint"])
+        coarsest = max(torch.finfo(getattr(torch, theirs["dtype"])).eps, torch.finfo(model.dtype).eps)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        raise ValueError(f"{path} does not say which backbone it was made on. Expected a file of `save_experts`.") from None
+    exact = coarsest <= torch.finfo(torch.float32).eps
+    for name, weights in json.loads(fingerprint(model))["weights"].items():
+        ours, other = torch.tensor(weights), torch.tensor(theirs["weights"].get(name, weights))
+        # Half precision rounds small weights to multiples of 6e-8 (subnormal numbers).
+        allowed = torch.zeros(()) if exact else coarsest * other.abs() + 6e-8
+        if ours.shape != other.shape or ((ours - other).abs() > allowed).any():
+            raise ValueError(
+                f"{path} was made on another backbone ({metadata.get('base_model')}) than this one "
+                f"({model.config.base_model_name_or_path}): {name} differs. Its experts would not work here; load "
+                "them on the backbone that they were made on."
+            )
+
+
+__all__ = ["check_fingerprint", "fingerprint"]

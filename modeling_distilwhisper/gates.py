@@ -1,0 +1,117 @@
+"""What the gates of a batch did: which tokens count, how open they are, and keeping them on their budget."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from .losses import IGNORED
+from .modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperOutput
+from .routing_distilwhisper import LanguageGate
+
+
+@dataclass
+class GateReport:
+    """The gates of one forward pass with the tokens that count: frames that hold audio and targets that are no padding.
+
+    Attributes:
+        gates: by side and layer, `(batch, tokens)`.
+        logits: likewise, `G(z)` of eq. 4.3.
+        masks: by side, `(batch, tokens)`: real tokens of rows that have an expert.
+        language_ids: by side, `(batch,)`.
+    """
+
+    gates: dict[tuple[str, int], torch.Tensor]
+    logits: dict[tuple[str, int], torch.Tensor]
+    masks: dict[str, torch.Tensor]
+    language_ids: dict[str, torch.Tensor]
+
+    @classmethod
+    def of(cls, outputs: DistilWhisperOutput, attention_mask: torch.Tensor | None, labels: torch.Tensor):
+        """
+        Args:
+            outputs: of a forward pass with `output_gates=True`.
+            attention_mask: `(batch, mel frames)`, 1 where there is audio; `None`: everywhere.
+            labels: `(batch, tokens)`, -100 where padded.
+        """
+        report = cls({}, {}, {}, {"encoder": outputs.language_ids, "decoder": outputs.decoder_language_ids})
+        for side in ("encoder", "decoder"):
+            for index, gates in enumerate(getattr(outputs, f"{side}_gates")):
+                report.gates[side, index] = gates
+                report.logits[side, index] = getattr(outputs, f"{side}_gate_logits")[index].detach()
+        frames = outputs.encoder_last_hidden_state.shape[1]
+        if attention_mask is None:
+            heard = torch.ones(len(labels), frames, dtype=torch.bool, device=labels.device)
+        else:
+            heard = attention_mask[:, :: attention_mask.shape[1] // frames].bool()
+        real = {"encoder": heard, "decoder": labels != IGNORED}
+        for side, ids in report.language_ids.items():
+            report.masks[side] = real[side] & (ids >= 0).unsqueeze(1)
+        return report
+
+    def layers(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """Gates of all layers of both sides, and a mask for each."""
+        return list(self.gates.values()), [self.masks[side] for side, _ in self.gates]
+
+    def counts(self) -> dict[str, tuple[float, int]]:
+        """By side: open gates, and gates in all, over real tokens and layers."""
+        counts = {}
+        for side, mask in self.masks.items():
+            gates = [gate.detach() for (where, _), gate in self.gates.items() if where == side]
+            counts[side] = (float(sum((gate * mask).sum() for gate in gates)), int(mask.sum()) * len(gates))
+        return counts
+
+
+@torch.no_grad()
+def follow_budget(model: DistilWhisperForConditionalGeneration, report: GateReport, momentum: float) -> None:
+    """Moves each gate's threshold towards the (1 - budget) quantile of its logits over the batch's real tokens.
+
+    So the budget holds by construction in every layer, and training decides only which tokens take the expert. Call
+    it after the backward pass: gradient checkpointing decides a second time there, and must decide alike.
+
+    Args:
+        momentum: share of the way, in (0, 1]. A new gate goes all the way at once.
+    """
+    for (side, index), layer in model.routed_layers().items():
+        for token, language in model.config.experts_by_token.items():
+            mask = report.masks[side] & (report.language_ids[side] == token).unsqueeze(1)
+            if mask.any():
+                logits = report.logits[side, index][mask].float()
+                target = torch.quantile(logits, 1 - model.config.gate_budget)
+                threshold = layer.experts[language].gate.threshold
+                threshold.copy_(target if threshold.isinf() else threshold + momentum * (target - threshold))
+
+
+@torch.no_grad()
+def measure_openness(
+    model: DistilWhisperForConditionalGeneration, batches: Iterable[dict[str, torch.Tensor]]
+) -> dict[str, float]:
+    """The share of real tokens that take the expert at inference: of "encoder", "decoder" and "all".
+
+    Args:
+        batches: as `SpeechCollator` makes them, on the model's device.
+    """
+    model.eval()
+    totals: dict[str, list[float]] = {"encoder": [0, 0], "decoder": [0, 0]}
+    for batch in batches:
+        report = GateReport.of(model(**batch, output_gates=True), batch.get("attention_mask"), batch["labels"])
+        for side, (opened, gates) in report.counts().items():
+            totals[side][0] += opened
+            totals[side][1] += gates
+    totals["all"] = [sum(column) for column in zip(*totals.values(), strict=True)]
+    return {side: opened / max(gates, 1) for side, (opened, gates) in totals.items()}
+
+
+@contextmanager
+def forced_gates(model: DistilWhisperForConditionalGeneration, *, is_open: bool) -> Iterator[None]:
+    """Within it, every gate is open (all tokens take the expert), or every gate is shut (plain Whisper)."""
+    gates = [module for module in model.modules() if isinstance(module, LanguageGate)]
+    before = [gate.threshold.clone() for gate in gates]
+    try:
+        for gate in gates:
+            gate.threshold.fill_(-torch.inf if is_open else torch.inf)
+        yield
+    finally:
+        for gate, threshold in zip(gates, before, strict=True):
+            gate.threshold.copy_(threshold)

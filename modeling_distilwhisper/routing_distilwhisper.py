@@ -1,0 +1,238 @@
+"""Gate, expert and routed feed-forward: which path each token takes through a layer (section 4.1). Tensor code only."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from .configuration_distilwhisper import DistilWhisperConfig
+
+
+@dataclass
+class Routing:
+    """What every layer of one encoder or decoder pass needs to route a batch.
+
+    Attributes:
+        rows: for each language present, the rows that take its experts: an index tensor, or `None` for all rows.
+            While compiling, where which rows it is cannot be looked at, a boolean mask of shape `(batch,)`.
+        noise: the scale alpha(t) of the noise in soft training gates (eq. 4.2).
+        record: filled by the layers, if not `None`: layer index -> `(gates, logits)`, each `(batch, tokens)`.
+    """
+
+    rows: dict[str, torch.Tensor | None]
+    noise: float = 0.0
+    record: dict[int, tuple[torch.Tensor, torch.Tensor]] | None = None
+
+    @classmethod
+    def of(cls, language_ids: torch.Tensor, experts: dict[int, str], **settings) -> "Routing | None":
+        """The routing of rows with these ids, or `None` where no row has an expert.
+
+        Args:
+            language_ids: `(batch,)`, the id of each row's language token, -1 for none.
+            experts: language token id -> language code, of the loaded experts.
+        """
+        if torch.compiler.is_compiling():
+            return cls({code: language_ids == token for token, code in experts.items()}, **settings)
+        ids = language_ids.tolist()  # the one synchronisation with the device in a pass
+        rows = {}
+        for token in dict.fromkeys(ids):
+            if token in experts:
+                own = [row for row, other in enumerate(ids) if other == token]
+                rows[experts[token]] = None if len(own) == len(ids) else torch.tensor(own, device=language_ids.device)
+        return cls(rows, **settings) if rows else None
+
+
+class LanguageGate(nn.Module):
+    """Scores each token: `G(z) = relu(z W1 + b1) w2` (eq. 4.3). It is open where `G` reaches the threshold (eq. 4.4).
+
+    The report's threshold is 0. In hard training it follows the budget's quantile of `G` instead; until it was set
+    it is minus infinity, so that a new gate is open for every token.
+    """
+
+    def __init__(self, config: DistilWhisperConfig):
+        super().__init__()
+        self.hidden = nn.Linear(config.d_model, config.gate_dim)
+        self.score = nn.Linear(config.gate_dim, 1, bias=False)
+        self.dropout = nn.Dropout(config.gate_dropout)
+        self.register_buffer("threshold", torch.tensor(0.0 if config.gate_training == "soft" else -torch.inf))
+
+    def forward(self, states: torch.Tensor) -> torch.Tensor:
+        """`(batch, tokens, d_model)` to gate logits `(batch, tokens)`."""
+        return self.score(torch.relu(self.hidden(self.dropout(states)))).squeeze(-1)
+
+    def is_open(self, logits: torch.Tensor) -> torch.Tensor:
+        return logits >= self.threshold
+
+
+class FullLinear(nn.Linear):
+    """An expert's own copy of a shared matrix."""
+
+    def forward(self, states: torch.Tensor, shared: nn.Linear) -> torch.Tensor:
+        return super().forward(states)
+
+    def copy_shared(self, shared: nn.Linear) -> None:
+        self.weight.data.copy_(shared.weight)
+        self.bias.data.copy_(shared.bias)
+
+
+class LowRankLinear(nn.Module):
+    """An expert's difference from a shared matrix: weight = shared + up @ down, with `up` starting at zero."""
+
+    def __init__(self, in_features: int, out_features: int, rank: int):
+        super().__init__()
+        self.down = nn.Linear(in_features, rank, bias=False)
+        self.up = nn.Linear(rank, out_features, bias=False)
+
+    def forward(self, states: torch.Tensor, shared: nn.Linear) -> torch.Tensor:
+        return shared(states) + self.up(self.down(states))
+
+    def copy_shared(self, shared: nn.Linear) -> None:
+        nn.init.zeros_(self.up.weight)
+
+
+class LanguageExpert(nn.Module):
+    """One language's feed-forward and gate in one layer. It starts as a copy of the shared feed-forward."""
+
+    def __init__(self, config: DistilWhisperConfig, ffn_dim: int):
+        super().__init__()
+        if config.expert_rank:
+            self.fc1 = LowRankLinear(config.d_model, ffn_dim, config.expert_rank)
+            self.fc2 = LowRankLinear(ffn_dim, config.d_model, config.expert_rank)
+        else:
+            self.fc1 = FullLinear(config.d_model, ffn_dim)
+            self.fc2 = FullLinear(ffn_dim, config.d_model)
+        self.gate = LanguageGate(config)
+        self.dropout = nn.Dropout(config.expert_dropout)
+
+    def forward(self, states: torch.Tensor, layer: "RoutedFeedForward") -> torch.Tensor:
+        """`(..., d_model)` to `(..., d_model)`, with `layer`'s activation and, for low ranks, its shared matrices."""
+        hidden = layer.activation_fn(self.fc1(states, layer.fc1))
+        return self.dropout(self.fc2(hidden, layer.fc2))
+
+
+class RoutedFeedForward:
+    """Mixed into a Whisper layer: its feed-forward becomes the shared path beside language experts.
+
+    The layer provides `fc1`, `fc2`, `activation_fn` and its dropouts, all Whisper's.
+    """
+
+    def init_experts(self, config: DistilWhisperConfig, ffn_dim: int, layer_idx: int) -> None:
+        self.routing_config = config
+        self.expert_ffn_dim = ffn_dim
+        self.layer_idx = layer_idx
+        self.experts = nn.ModuleDict({language: LanguageExpert(config, ffn_dim) for language in config.languages})
+
+    def shared(self, states: torch.Tensor) -> torch.Tensor:
+        """Whisper's own feed-forward, dropouts included: `(..., d_model)` to `(..., d_model)`."""
+        hidden = self.activation_fn(self.fc1(states))
+        hidden = nn.functional.dropout(hidden, p=self.activation_dropout, training=self.training)
+        return nn.functional.dropout(self.fc2(hidden), p=self.dropout, training=self.training)
+
+    def feed_forward(self, states: torch.Tensor, routing: Routing) -> torch.Tensor:
+        """`g(z) expert(z) + (1 - g(z)) shared(z)` (eq. 4.1): `(batch, tokens, d_model)` to the same shape."""
+        if self.training or torch.compiler.is_compiling() or torch.jit.is_tracing():
+            return self._blend(states, routing)
+        return self._dispatch(states, routing)
+
+    def _dispatch(self, states: torch.Tensor, routing: Routing) -> torch.Tensor:
+        """Every token through one feed-forward only: the expert's where its gate is open, else the shared one."""
+        shape = states.shape
+        closed = torch.ones(shape[:2], dtype=torch.bool, device=states.device)
+        opened: list[tuple[LanguageExpert, torch.Tensor]] = []
+        recorded = _new_record(states, routing)
+        for language, rows in routing.rows.items():
+            expert = self.experts[language]
+            logits = expert.gate(states if rows is None else states[rows])
+            is_open = expert.gate.is_open(logits)
+            _put(recorded, rows, is_open.to(logits.dtype), logits)
+            if rows is None:
+                if is_open.all():
+                    _keep(routing, self.layer_idx, recorded)
+                    return expert(states, self)
+                mine = is_open
+            else:
+                mine = torch.zeros_like(closed)
+                mine[rows] = is_open
+            closed &= ~mine
+            opened.append((expert, mine))
+        _keep(routing, self.layer_idx, recorded)
+        if closed.all():
+            return self.shared(states)
+
+        flat = states.reshape(-1, shape[-1])
+        index = closed.view(-1).nonzero().squeeze(1)
+        from_shared = self.shared(flat[index])
+        output = from_shared.new_empty(flat.shape)
+        output[index] = from_shared
+        for expert, mine in opened:
+            index = mine.view(-1).nonzero().squeeze(1)
+            output[index] = expert(flat[index], self)
+        return output.view(shape)
+
+    def _blend(self, states: torch.Tensor, routing: Routing) -> torch.Tensor:
+        """Both paths for every token, mixed by the gates: differentiable, and without data-dependent shapes."""
+        output = self.shared(states)
+        recorded = _new_record(states, routing)
+        for language, rows in routing.rows.items():
+            expert = self.experts[language]
+            masked = rows is not None and rows.dtype == torch.bool
+            own = states if rows is None or masked else states[rows]
+            logits = expert.gate(own)
+            counted, used = self._decide(expert.gate, logits, routing.noise)
+            used = used.to(output.dtype).unsqueeze(-1)
+            if masked:
+                output = torch.where(rows[:, None, None], used * expert(own, self) + (1 - used) * output, output)
+            elif rows is None:
+                output = used * expert(own, self) + (1 - used) * output
+            else:
+                mixed = used * expert(own, self) + (1 - used) * output[rows]
+                output = output.index_copy(0, rows, mixed)
+            _put(recorded, rows, counted, logits)
+        _keep(routing, self.layer_idx, recorded)
+        return output
+
+    def _decide(self, gate: LanguageGate, logits: torch.Tensor, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """The gates that the budget counts and those that the layer uses, each `(rows, tokens)` in [0, 1].
+
+        They differ by the skipped utterances alone: the budget counts gates before skipping (section 4.3.1).
+        """
+        if not self.training:
+            gates = gate.is_open(logits).to(logits.dtype)
+            return gates, gates
+        margin = logits - gate.threshold
+        if self.routing_config.gate_training == "soft":
+            counted = torch.sigmoid(margin + noise * torch.randn_like(margin))
+        else:
+            soft = torch.sigmoid(margin)
+            # Forward the decision, backward the sigmoid's slope: training sees the very gates of inference.
+            counted = (margin >= 0).to(soft.dtype) + (soft - soft.detach())
+        keep = torch.rand(len(logits), 1, device=logits.device) >= self.routing_config.skip_gate_prob
+        return counted, counted * keep
+
+
+def _new_record(states: torch.Tensor, routing: Routing) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Gates 0 and logits of minus infinity: what a row without an expert shows."""
+    if routing.record is None:
+        return None
+    gates = states.new_zeros(states.shape[:2])
+    return [gates, torch.full_like(gates, -torch.inf)]
+
+
+def _put(recorded: list[torch.Tensor] | None, rows: torch.Tensor | None, *values: torch.Tensor) -> None:
+    if recorded is None:
+        return
+    for slot, value in enumerate(values):
+        value = value.to(recorded[slot].dtype)
+        if rows is None:
+            recorded[slot] = value
+        elif rows.dtype == torch.bool:
+            recorded[slot] = torch.where(rows[:, None], value, recorded[slot])
+        else:
+            recorded[slot] = recorded[slot].index_copy(0, rows, value)
+
+
+def _keep(routing: Routing, layer_idx: int, recorded: Iterable[torch.Tensor] | None) -> None:
+    if recorded is not None:
+        # By layer, so that gradient checkpointing's second pass over a layer overwrites instead of appending.
+        routing.record[layer_idx] = tuple(recorded)

@@ -1,0 +1,194 @@
+"""A `Seq2SeqTrainer` for the loss of eq. 4.8. With a plain Whisper in place of a routed one it fine-tunes that."""
+
+import math
+from collections import defaultdict
+
+import torch
+from transformers import Seq2SeqTrainer, WhisperForConditionalGeneration
+
+from .gates import GateReport, follow_budget
+from .losses import DIVERGENCES, IGNORED, cross_entropy, gate_budget_loss
+from .metrics import error_rates
+from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from .training_args import DistilWhisperTrainingArguments
+
+
+class DistilWhisperTrainer(Seq2SeqTrainer):
+    """Trains the experts of the languages in the data, and nothing else.
+
+    Args:
+        model: a `DistilWhisperForConditionalGeneration`, or a plain Whisper, which is then fine-tuned in full.
+        teacher: the larger Whisper to learn from, or `None` for cross-entropy alone (CLSR fine-tuning).
+        kwargs: as for `Seq2SeqTrainer`; `processing_class` is the model's `WhisperProcessor`.
+
+    Raises:
+        ValueError: a language in the data has no expert, or the teacher has another vocabulary or other features.
+    """
+
+    args: DistilWhisperTrainingArguments
+
+    def __init__(self, model, args, *, teacher: WhisperForConditionalGeneration | None = None, **kwargs):
+        kwargs.setdefault("compute_metrics", self._score)
+        super().__init__(model, args, **kwargs)
+        self.is_routed = isinstance(model, DistilWhisperForConditionalGeneration)
+        # Every loss part is divided by the tokens of the whole batch, over accumulation steps and processes.
+        self.model_accepts_loss_kwargs = True
+        self.loss_is_scaled_for_ga = True
+        self.teacher = teacher
+        if teacher is not None:
+            _check_teacher(model, teacher)
+            self.teacher = teacher.requires_grad_(False).eval().to(self.args.device)
+        if self.is_routed:
+            self._train_only_present_languages()
+        self._logged: dict[str, list[float]] = defaultdict(list)
+        self._gates: GateReport | None = None
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        """`CE + Lg + beta KD` (eq. 4.8), each part in the log."""
+        labels = inputs["labels"]
+        routing = {}
+        if self.is_routed:
+            routing = {"output_gates": True, "gate_noise": self.gate_noise}
+        outputs = model(**inputs, **routing, use_cache=False)
+        parts = {
+            "ce_loss": cross_entropy(
+                outputs.logits,
+                labels,
+                label_smoothing=self.args.label_smoothing_factor,
+                num_items=num_items_in_batch,
+            )
+        }
+        if self.teacher is not None:
+            with torch.no_grad():
+                taught = self.teacher(**inputs, use_cache=False)
+            divergence = DIVERGENCES[self.args.kd_divergence]
+            parts["kd_loss"] = divergence(
+                outputs.logits,
+                taught.logits,
+                labels,
+                temperature=self.args.kd_temperature,
+                num_items=num_items_in_batch,
+            )
+        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+            # The tokens were counted over all processes, whose gradients are averaged, not added.
+            parts = {name: part * self.accelerator.num_processes for name, part in parts.items()}
+        if self.is_routed:
+            self._gates = GateReport.of(outputs, inputs.get("attention_mask"), labels)
+            budget = gate_budget_loss(*self._gates.layers(), self.model.config.gate_budget)
+            parts["gate_loss"] = budget / (self.current_gradient_accumulation_steps if model.training else 1)
+        if model.training:
+            self._note(parts)
+        weights = {"kd_loss": self.args.kd_beta}
+        loss = sum(weights.get(name, 1.0) * part for name, part in parts.items())
+        return (loss, outputs) if return_outputs else loss
+
+    @property
+    def gate_noise(self) -> float:
+        """alpha(t): from 0 to `gate_noise_max`, linearly over the steps of training (eq. 4.2)."""
+        done = self.state.global_step / self.state.max_steps if self.state.max_steps else 0.0
+        return self.model.config.gate_noise_max * min(done, 1.0)
+
+    def training_step(self, model, inputs, num_items_in_batch=None):
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.is_routed and self.model.config.gate_training == "hard":
+            follow_budget(self.model, self._gates, self.args.gate_momentum)
+        return loss
+
+    def create_scheduler(self, num_training_steps, optimizer=None):
+        if not self.args.warmup_steps and self.lr_scheduler is None:
+            share = min(self.args.warmup_epochs / self.args.num_train_epochs, 1.0)
+            self.args.warmup_steps = math.ceil(share * num_training_steps)
+        return super().create_scheduler(num_training_steps, optimizer)
+
+    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None, **gen_kwargs):
+        """Loss, transcripts and labels of a batch; each row is transcribed in the language that its labels name."""
+        inputs = self._prepare_inputs(inputs)
+        labels = inputs["labels"]
+        with torch.no_grad(), self.compute_loss_context_manager():
+            outputs = model(**inputs, use_cache=False)
+            loss = cross_entropy(outputs.logits, labels, label_smoothing=self.args.label_smoothing_factor)
+        if prediction_loss_only or not self.args.predict_with_generate:
+            return loss, None, None
+        transcripts = self.model.generate(
+            inputs["input_features"],
+            attention_mask=inputs.get("attention_mask"),
+            language=self.processing_class.tokenizer.convert_ids_to_tokens(labels[:, 0].tolist()),
+            task="transcribe",
+            num_beams=self.args.generation_num_beams,
+            max_length=self.args.generation_max_length,
+        )
+        return loss, transcripts, labels
+
+    def log(self, logs, start_time=None):
+        if "loss" in logs:
+            logs |= {name: sum(values) / len(values) for name, values in self._logged.items()}
+            self._logged.clear()
+        super().log(logs, start_time)
+
+    def _save(self, output_dir=None, state_dict=None):
+        """A checkpoint holds the experts, not the backbone, which does not change."""
+        if not self.is_routed:
+            return super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            output_dir = output_dir or self.args.output_dir
+            self.model.save_pretrained(output_dir, save_backbone=False)
+            self.processing_class.save_pretrained(output_dir)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        if not self.is_routed:
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
+        self.model.reload_experts(resume_from_checkpoint)
+
+    def _load_best_model(self):
+        if not self.is_routed:
+            return super()._load_best_model()
+        self.model.reload_experts(self.state.best_model_checkpoint)
+
+    def _note(self, parts: dict[str, torch.Tensor]) -> None:
+        for name, part in parts.items():
+            self._logged[name].append(float(part.detach()) * self.current_gradient_accumulation_steps)
+        if self.is_routed:
+            for side, (opened, gates) in self._gates.counts().items():
+                self._logged[f"{side}_openness"].append(opened / max(gates, 1))
+
+    def _train_only_present_languages(self) -> None:
+        if self.train_dataset is None:
+            return
+        present = sorted(set(self.train_dataset["language"]))
+        without = [language for language in present if language not in self.model.config.languages]
+        if without:
+            raise ValueError(
+                f"The training data has rows in {without}, and the model has experts for "
+                f"{self.model.config.languages or 'no language'}. Make experts (`add_language`) or leave those rows out."
+            )
+        self.model.freeze_backbone()
+        for layer in self.model.routed_layers().values():
+            for language, expert in layer.experts.items():
+                expert.requires_grad_(language in present)
+
+    def _score(self, predictions) -> dict[str, float]:
+        """WER and CER of all rows and, where there are several languages, of each."""
+        tokenizer = self.processing_class.tokenizer
+        transcripts, labels = (
+            [[token for token in row if token != IGNORED] for row in rows.tolist()]
+            for rows in (predictions.predictions, predictions.label_ids)
+        )
+        hypotheses, references = (tokenizer.batch_decode(rows, skip_special_tokens=True) for rows in (transcripts, labels))
+        languages = [row[0] for row in labels]
+        scores = {}
+        for language in [None, *dict.fromkeys(languages)]:
+            own = [i for i, other in enumerate(languages) if language in (None, other)]
+            rates = error_rates([references[i] for i in own], [hypotheses[i] for i in own], self.args.normalizer)
+            suffix = "" if language is None else "_" + tokenizer.convert_ids_to_tokens(language).strip("<|>")
+            scores |= {f"wer{suffix}": rates["wer"], f"cer{suffix}": rates["cer"]}
+        return scores
+
+
+def _check_teacher(student, teacher) -> None:
+    for name in ("vocab_size", "num_mel_bins", "max_source_positions"):
+        ours, theirs = getattr(student.config, name), getattr(teacher.config, name)
+        if ours != theirs:
+            raise ValueError(
+                f"The teacher has {name} {theirs}, the student {ours}. Expected a teacher of the same vocabulary and "
+                "features, such as whisper-large-v2 for a small, base or tiny student."
+            )

@@ -1,0 +1,48 @@
+"""Training arguments: Transformers' own, with the recipe's defaults (section 5.1.4) and what distillation adds."""
+
+from dataclasses import dataclass, field
+
+from transformers import Seq2SeqTrainingArguments
+
+from .losses import DIVERGENCES
+
+
+@dataclass
+class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
+    kd_beta: float = field(default=2.0, metadata={"help": "Weight of the distillation loss, beta of eq. 4.8."})
+    kd_divergence: str = field(default="js", metadata={"help": "Distillation by 'js' (eq. 4.7) or 'kl' (eq. 2.2)."})
+    kd_temperature: float = field(default=1.0, metadata={"help": "Temperature tau of the distillation loss."})
+    warmup_epochs: float = field(
+        default=1.0, metadata={"help": "Epochs of linear warm-up. Not used where --warmup_steps is given."}
+    )
+    gate_momentum: float = field(
+        default=0.2,
+        metadata={"help": "How fast hard gates follow their budget: the share of the way to a batch's quantile."},
+    )
+    normalizer: str = field(default="marks", metadata={"help": "Normaliser of the scores: 'marks' or 'whisper-basic'."})
+
+    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate."})
+    num_train_epochs: float = field(default=10.0, metadata={"help": "Passes over the training data."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Utterances a step and device."})
+    label_smoothing_factor: float = field(default=0.1, metadata={"help": "Label smoothing of the cross-entropy."})
+    adam_beta2: float = field(default=0.98, metadata={"help": "Second beta of AdamW."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to score the validation split."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints that are kept."})
+    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best checkpoint, by validation WER."})
+    metric_for_best_model: str | None = field(default="wer", metadata={"help": "The score that decides."})
+    greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more of it is better."})
+    predict_with_generate: bool = field(default=True, metadata={"help": "Score transcripts, not only the loss."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Off: the collator needs the raw columns."})
+    logging_steps: float = field(default=10, metadata={"help": "Steps between two lines of the log."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.kd_divergence not in DIVERGENCES:
+            raise ValueError(f"--kd_divergence must be one of {', '.join(DIVERGENCES)}, got {self.kd_divergence!r}.")
+        if self.kd_temperature <= 0:
+            raise ValueError(f"--kd_temperature must be above 0, got {self.kd_temperature}.")
+        if not 0 < self.gate_momentum <= 1:
+            raise ValueError(f"--gate_momentum must be above 0 and at most 1, got {self.gate_momentum}.")
+        if self.kd_beta < 0:
+            raise ValueError(f"--kd_beta must be 0 or more, got {self.kd_beta}.")

@@ -1,0 +1,45 @@
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import tiny
+import torch
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+
+torch.set_num_threads(1)  # tiny matrices: more threads only wait for each other
+
+
+@pytest.fixture(scope="session")
+def processor():
+    return tiny.make_processor()
+
+
+@pytest.fixture(scope="session")
+def whisper_dir(processor, tmp_path_factory):
+    """A plain tiny Whisper as a folder."""
+    folder = tmp_path_factory.mktemp("whisper")
+    tiny.make_whisper(processor).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def whisper(whisper_dir):
+    from transformers import WhisperForConditionalGeneration
+
+    return WhisperForConditionalGeneration.from_pretrained(whisper_dir).eval()
+
+
+@pytest.fixture
+def fresh(whisper_dir):
+    """New experts for gl and ca: copies of the shared path."""
+    return DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl", "ca"]).eval()
+
+
+@pytest.fixture
+def model(fresh):
+    """Experts for gl and ca that differ from the shared path, with gates about half open."""
+    tiny.unsettle(fresh)
+    return fresh

@@ -1,0 +1,48 @@
+"""Every way of decoding that Whisper offers, on the tiny model."""
+
+import copy
+
+import tiny
+import torch
+
+LONG = [5.0, 1.2, 3.1]  # seconds; the window is 2
+SHORT = [2.0, 0.7, 1.4]
+ALWAYS_FALL_BACK = {"logprob_threshold": 1.0, "compression_ratio_threshold": 50.0}
+
+MODES = {
+    "greedy": {},
+    "beam": {"num_beams": 3},
+    "sampling": {"temperature": 0.9},
+    "timestamps": {"return_timestamps": True},
+    "word timestamps": {"return_token_timestamps": True},
+    "long-form": {"return_timestamps": True},
+    "long-form beam": {"return_timestamps": True, "num_beams": 2},
+    "fallback": {"return_timestamps": True, "temperature": (0.0, 0.5, 1.0), **ALWAYS_FALL_BACK},
+    "no speech": {"return_timestamps": True, "temperature": 0.0, "logprob_threshold": 1.0, "no_speech_threshold": 1e-4},
+    "prompt ids": {"prompt": "earlier words"},
+    "previous tokens": {"return_timestamps": True, "condition_on_prev_tokens": True, "temperature": 0.0},
+    "assisted": {"assistant": True},
+}
+SAMPLED = ("sampling", "fallback")
+
+
+def inputs_for(mode: str, processor) -> dict[str, torch.Tensor]:
+    if mode == "assisted":  # Whisper's assisted decoding takes one row
+        return tiny.make_audio(processor, SHORT[:1])
+    return tiny.make_audio(processor, LONG if mode.startswith(("long", "previous")) else SHORT)
+
+
+def generate(model, processor, mode: str, audio: dict[str, torch.Tensor], language) -> dict[str, torch.Tensor]:
+    """Transcribes with `MODES[mode]`; `language` is one code or a code a row."""
+    settings = dict(MODES[mode])
+    if "prompt" in settings:
+        prompt = processor.tokenizer.convert_tokens_to_ids("<|startofprev|>")
+        text = processor.tokenizer(settings.pop("prompt"), add_special_tokens=False).input_ids
+        settings["prompt_ids"] = torch.tensor([prompt, *text])
+    if settings.pop("assistant", False):
+        assistant = copy.deepcopy(model)
+        assistant.generation_config.num_assistant_tokens = 3
+        settings["assistant_model"] = assistant
+    torch.manual_seed(7)
+    result = model.generate(**audio, language=language, task="transcribe", max_new_tokens=10, **settings)
+    return result if isinstance(result, dict) else {"sequences": result}

@@ -1,0 +1,116 @@
+"""A random Whisper of a few thousand weights, with a window of 2 s, a byte vocabulary and Whisper's special tokens."""
+
+import copy
+
+import torch
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import (
+    GenerationConfig,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+    WhisperTokenizer,
+)
+
+LANGUAGES = ("en", "fr", "gl", "ca", "ru")
+WINDOW_SECONDS = 2
+
+
+def make_processor() -> WhisperProcessor:
+    letters = {letter: index for index, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    tokenizer = WhisperTokenizer(vocab=letters | {"<|endoftext|>": len(letters)}, merges=[], pad_token="<|endoftext|>")
+    tasks = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
+    names = ["startoftranscript", *LANGUAGES, *tasks]
+    tokenizer.add_special_tokens({"additional_special_tokens": [f"<|{name}|>" for name in names]})
+    tokenizer.add_tokens([f"<|{0.02 * step:.2f}|>" for step in range(1501)])
+    return WhisperProcessor(WhisperFeatureExtractor(feature_size=8, chunk_length=WINDOW_SECONDS), tokenizer)
+
+
+def make_whisper(processor: WhisperProcessor, seed: int = 0, **settings) -> WhisperForConditionalGeneration:
+    """Random, and varied in what it says: weights larger than Whisper's own start."""
+    tokenizer = processor.tokenizer
+    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("endoftext", "startoftranscript", *LANGUAGES)}
+    end = ids["endoftext"]
+    config = WhisperConfig(
+        **{
+            "vocab_size": len(tokenizer),
+            "num_mel_bins": 8,
+            "d_model": 32,
+            "encoder_layers": 2,
+            "decoder_layers": 2,
+            "encoder_attention_heads": 2,
+            "decoder_attention_heads": 2,
+            "encoder_ffn_dim": 48,
+            "decoder_ffn_dim": 64,
+            "max_source_positions": 50 * WINDOW_SECONDS,
+            "max_target_positions": 64,
+            "init_std": 0.4,
+            "pad_token_id": end,
+            "bos_token_id": end,
+            "eos_token_id": end,
+            "decoder_start_token_id": ids["startoftranscript"],
+            **settings,
+        }
+    )
+    torch.manual_seed(seed)
+    model = WhisperForConditionalGeneration(config).eval()
+    model.generation_config = GenerationConfig(
+        pad_token_id=end,
+        bos_token_id=end,
+        eos_token_id=end,
+        decoder_start_token_id=ids["startoftranscript"],
+        is_multilingual=True,
+        lang_to_id={f"<|{language}|>": ids[language] for language in LANGUAGES},
+        task_to_id={task: tokenizer.convert_tokens_to_ids(f"<|{task}|>") for task in ("transcribe", "translate")},
+        no_timestamps_token_id=tokenizer.convert_tokens_to_ids("<|notimestamps|>"),
+        prev_sot_token_id=tokenizer.convert_tokens_to_ids("<|startofprev|>"),
+        alignment_heads=[[0, 0], [1, 1]],
+        max_initial_timestamp_index=50,
+        max_length=64,
+        suppress_tokens=[],
+        begin_suppress_tokens=[end],
+    )
+    return model
+
+
+def unsettle(model, seed: int = 1) -> None:
+    """Moves every expert far from the shared path and sets its gates about half open, as if it had been trained."""
+    for offset, language in enumerate(model.config.languages):
+        unsettle_language(model, language, seed + offset)
+
+
+def unsettle_language(model, language: str, seed: int = 9) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for layer in model.routed_layers().values():
+        expert = layer.experts[language]
+        for name, parameter in expert.named_parameters():
+            scale = 1.0 if name.startswith("gate") else 0.3
+            parameter.data += scale * torch.randn(parameter.shape, generator=generator).to(parameter)
+        expert.gate.threshold.fill_(0.0)
+
+
+def make_audio(processor: WhisperProcessor, seconds: list[float], seed: int = 0) -> dict[str, torch.Tensor]:
+    """Noise of these lengths as features, padded to one window, or to the longest where that is over a window."""
+    generator = torch.Generator().manual_seed(seed)
+    audio = [torch.randn(int(16_000 * length), generator=generator).numpy() for length in seconds]
+    if max(seconds) <= WINDOW_SECONDS:
+        return dict(processor(audio, sampling_rate=16_000, return_attention_mask=True, return_tensors="pt"))
+    return dict(
+        processor(
+            audio,
+            sampling_rate=16_000,
+            truncation=False,
+            padding="longest",
+            return_attention_mask=True,
+            return_tensors="pt",
+        )
+    )
+
+
+def row(batch: dict[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:
+    return {name: tensor[index : index + 1] for name, tensor in batch.items()}
+
+
+def state_of(model) -> dict[str, torch.Tensor]:
+    return copy.deepcopy(model.state_dict())
