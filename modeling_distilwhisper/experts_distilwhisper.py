@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
-from transformers import GenerationConfig, WhisperConfig
+from transformers import GenerationConfig, PreTrainedConfig, WhisperConfig
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
@@ -79,7 +79,7 @@ class LanguageExpertsMixin:
         """
         name = str(pretrained_model_name_or_path)
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
-        if not isinstance(config, DistilWhisperConfig):
+        if not isinstance(config, PreTrainedConfig):
             source = config or name
             found, _ = WhisperConfig.get_config_dict(source, **hub)
             if found.get("model_type") != DistilWhisperConfig.model_type:
@@ -237,7 +237,7 @@ class LanguageExpertsMixin:
             raise ValueError(f"{path} is not a whole safetensors file ({error}). Fetch or save it again.") from None
         _check_metadata(path, metadata, language, self)
         config = copy.deepcopy(self.config)
-        config.expert_rank, config.gate_dim = int(metadata["expert_rank"]), int(metadata["gate_dim"])
+        config.expert_rank, config.gate_dim = (_number(path, metadata, name) for name in ("expert_rank", "gate_dim"))
         experts = _experts(self, language, config)
         _check_tensors(path, tensors, _tensors(language, experts))
         for (side, index), expert in experts.items():
@@ -312,6 +312,13 @@ def _check_metadata(path: str, metadata: dict[str, str], language: str, model) -
                 f"this one has {expected}. Load it on the backbone it was made on."
             )
     check_fingerprint(path, metadata, model)
+
+
+def _number(path: str, metadata: dict[str, str], name: str) -> int:
+    value = metadata.get(name, "")
+    if not value.isdecimal():
+        raise ValueError(f"{path}: its metadata says {name} {value!r}, expected a whole number.")
+    return int(value)
 
 
 def _check_tensors(path: str, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:

@@ -55,6 +55,8 @@ def make_whisper(processor: WhisperProcessor, seed: int = 0, **settings) -> Whis
     )
     torch.manual_seed(seed)
     model = WhisperForConditionalGeneration(config).eval()
+    with torch.no_grad():  # most of the vocabulary is timestamps: without this, hardly a letter would be said
+        model.model.decoder.embed_tokens.weight[tokenizer.convert_tokens_to_ids("<|0.00|>") :] *= 0.5
     model.generation_config = GenerationConfig(
         pad_token_id=end,
         bos_token_id=end,
@@ -68,7 +70,8 @@ def make_whisper(processor: WhisperProcessor, seed: int = 0, **settings) -> Whis
         alignment_heads=[[0, 0], [1, 1]],
         max_initial_timestamp_index=50,
         max_length=64,
-        suppress_tokens=[],
+        # Bytes that are no printable letter: transcripts would be but replacement characters.
+        suppress_tokens=[index for letter, index in tokenizer.get_vocab().items() if len(letter) == 1 and letter > "~"],
         begin_suppress_tokens=[end],
     )
     return model
