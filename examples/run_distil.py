@@ -131,7 +131,7 @@ def load_data(model_args: ModelArguments, data_args: DataArguments, processor, m
             rows = read_folder(data_args.data_dir.format(language=language), split, language)
             if data_args.max_rows is not None:
                 rows = rows.select(range(min(data_args.max_rows, len(rows))))
-            data[split, language], reasons = keep_usable(rows, processor.tokenizer, max_tokens)
+            data[split, language], reasons = keep_usable(rows, processor, max_tokens)
             left_out[f"{language} {split}"] = dict(reasons)
             told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none"
             print(f"{language} {split}: {len(data[split, language])} rows; left out: {told}")
@@ -162,12 +162,16 @@ def write_json(path: Path, content: dict) -> None:
 
 def print_table(results: dict, languages: list[str]) -> None:
     rows = [name for name in ("before", "after", "gates open", "gates shut") if name in results]
-    print(f"\n{'test split':<12}" + "".join(f"{language + ' WER':>10}{language + ' CER':>10}" for language in languages))
+    print(
+        f"\n{'test split':<12}" + "".join(f"{language + ' WER':>10}{language + ' CER':>10}" for language in languages)
+    )
     for name in rows:
         cells = "".join(f"{results[name][lang]['wer']:>10.3f}{results[name][lang]['cer']:>10.3f}" for lang in languages)
         print(f"{name:<12}{cells}")
     for language, share in results.get("openness at inference", {}).items():
-        print(f"gates open at inference, {language}: " + ", ".join(f"{side} {value:.2f}" for side, value in share.items()))
+        print(
+            f"gates open at inference, {language}: " + ", ".join(f"{side} {value:.2f}" for side, value in share.items())
+        )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,9 @@ def read_audio(source: str | Path | bytes) -> np.ndarray:
         ValueError: the source cannot be decoded; the message names it and the reason.
     """
     try:
-        samples, rate = soundfile.read(io.BytesIO(source) if isinstance(source, bytes) else str(source), dtype="float32", always_2d=True)
+        samples, rate = soundfile.read(
+            io.BytesIO(source) if isinstance(source, bytes) else str(source), dtype="float32", always_2d=True
+        )
     except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
         name = f"{len(source)} bytes" if isinstance(source, bytes) else source
         raise ValueError(f"{name} is not readable audio ({error}). Expected wav, flac, mp3, ogg or opus.") from None

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import torch
-from transformers import WhisperProcessor
+from transformers import WhisperProcessor, WhisperTokenizer
 
 from .audio import SAMPLING_RATE, read_audio
 from .losses import IGNORED
@@ -37,18 +37,26 @@ class SpeechCollator:
             return_attention_mask=True,
             return_tensors="pt",
         )
-        labels = [torch.tensor(self.labels(row["text"], row["language"])) for row in rows]
+        labels = [
+            torch.tensor(label_ids(self.processor.tokenizer, row["text"], row["language"], self.task)) for row in rows
+        ]
         padded = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED)
         return {**features, "labels": padded}
 
-    def labels(self, text: str, language: str) -> list[int]:
-        tokenizer = self.processor.tokenizer
-        prompt = [self._special(f"<|{name}|>") for name in (language, self.task, "notimestamps")]
-        # A space in front, as Whisper itself writes: without it the first word is spelt by tokens it seldom uses there.
-        return [*prompt, *tokenizer(f" {text}", add_special_tokens=False).input_ids, tokenizer.eos_token_id]
 
-    def _special(self, token: str) -> int:
-        index = self.processor.tokenizer.convert_tokens_to_ids(token)
-        if index is None or index == self.processor.tokenizer.unk_token_id:
-            raise ValueError(f"The vocabulary has no {token}. Expected a language and task that this Whisper knows.")
-        return index
+def label_ids(tokenizer: WhisperTokenizer, text: str, language: str, task: str = "transcribe") -> list[int]:
+    """A row's target: language, task, `<|notimestamps|>`, text, end token. The model puts the start token in front.
+
+    Raises:
+        ValueError: a language or task that the vocabulary has no token for.
+    """
+    prompt = [_special(tokenizer, f"<|{name}|>") for name in (language, task, "notimestamps")]
+    # A space in front, as Whisper itself writes: without it the first word is spelt by tokens it seldom uses there.
+    return [*prompt, *tokenizer(f" {text}", add_special_tokens=False).input_ids, tokenizer.eos_token_id]
+
+
+def _special(tokenizer: WhisperTokenizer, token: str) -> int:
+    index = tokenizer.convert_tokens_to_ids(token)
+    if index is None or index == tokenizer.unk_token_id:
+        raise ValueError(f"The vocabulary has no {token}. Expected a language and task that this Whisper knows.")
+    return index

@@ -74,7 +74,9 @@ class DistilWhisperConfig(WhisperConfig):
         _check_range("gate_noise_max", self.gate_noise_max, self.gate_noise_max >= 0, "0 or more")
         _check_range("gate_dim", self.gate_dim, self.gate_dim >= 1, "1 or more")
         largest = min(self.d_model, self.encoder_ffn_dim, self.decoder_ffn_dim)
-        _check_range("expert_rank", self.expert_rank, 0 <= self.expert_rank < largest, f"from 0 (full) to {largest - 1}")
+        _check_range(
+            "expert_rank", self.expert_rank, 0 <= self.expert_rank < largest, f"from 0 (full) to {largest - 1}"
+        )
         _check_range("gate_training", self.gate_training, self.gate_training in ("hard", "soft"), "'hard' or 'soft'")
 
     @property

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from datasets import Dataset
 from tqdm.auto import tqdm
+from transformers import WhisperProcessor
 
 from .audio import SAMPLING_RATE, read_audio
+from .collate import label_ids
 
 SPLITS = ("train", "validation", "test")
-MAX_SECONDS = 30  # Whisper's window
 TEXT_COLUMNS = ("transcription", "sentence", "text")
 
 
@@ -63,11 +64,11 @@ def read_folder(data_dir: str | Path, split: str, language: str | None = None) -
     return Dataset.from_list(rows) if rows else Dataset.from_dict({name: [] for name in ("audio", "text", "language")})
 
 
-def keep_usable(rows: Dataset, tokenizer, max_tokens: int = 448) -> tuple[Dataset, Counter]:
+def keep_usable(rows: Dataset, processor: WhisperProcessor, max_tokens: int = 448) -> tuple[Dataset, Counter]:
     """Leaves out rows that cannot be trained on, and counts them by reason. No row is ever fatal.
 
     Args:
-        tokenizer: of the model, to count tokens.
+        processor: the model's: its window (30 s) bounds the audio, its tokenizer counts the text.
         max_tokens: the model's longest target, prompt and end token included.
 
     Returns:
@@ -76,7 +77,7 @@ def keep_usable(rows: Dataset, tokenizer, max_tokens: int = 448) -> tuple[Datase
     left_out: Counter[str] = Counter()
     kept, seconds = [], []
     for index, row in enumerate(tqdm(rows, desc="Checking rows", unit="row", disable=len(rows) < 1000)):
-        reason, duration = _check(row, tokenizer, max_tokens)
+        reason, duration = _check(row, processor, max_tokens)
         if reason is None:
             kept.append(index)
             seconds.append(duration)
@@ -85,7 +86,7 @@ def keep_usable(rows: Dataset, tokenizer, max_tokens: int = 448) -> tuple[Datase
     return rows.select(kept).add_column("seconds", seconds), left_out
 
 
-def _check(row: dict, tokenizer, max_tokens: int) -> tuple[str | None, float]:
+def _check(row: dict, processor: WhisperProcessor, max_tokens: int) -> tuple[str | None, float]:
     if not row["text"].strip():
         return "empty text", 0.0
     if not Path(row["audio"]).is_file():
@@ -96,9 +97,10 @@ def _check(row: dict, tokenizer, max_tokens: int) -> tuple[str | None, float]:
         return "unreadable audio", 0.0
     if duration == 0:
         return "empty audio", 0.0
-    if duration > MAX_SECONDS:
-        return f"audio over {MAX_SECONDS} s", duration
-    if len(tokenizer(row["text"], add_special_tokens=False).input_ids) + 5 > max_tokens:
+    window = processor.feature_extractor.chunk_length
+    if duration > window:
+        return f"audio over {window} s", duration
+    if len(label_ids(processor.tokenizer, row["text"], row["language"])) > max_tokens:
         return f"text over {max_tokens} tokens", duration
     return None, duration
 

@@ -275,9 +275,7 @@ def _list_of_codes(languages: list[str]) -> list[str]:
 
 def _experts(model, language: str, config: DistilWhisperConfig) -> dict[tuple[str, int], LanguageExpert]:
     check_language_code(language)
-    return {
-        place: LanguageExpert(config, layer.expert_ffn_dim) for place, layer in model.routed_layers().items()
-    }
+    return {place: LanguageExpert(config, layer.expert_ffn_dim) for place, layer in model.routed_layers().items()}
 
 
 def _prefix(side: str, index: int, language: str) -> str:

@@ -31,7 +31,9 @@ def check_fingerprint(path: str, metadata: dict[str, str], model) -> None:
         theirs = json.loads(metadata["fingerprint"])
         coarsest = max(torch.finfo(getattr(torch, theirs["dtype"])).eps, torch.finfo(model.dtype).eps)
     except (KeyError, ValueError, TypeError, AttributeError):
-        raise ValueError(f"{path} does not say which backbone it was made on. Expected a file of `save_experts`.") from None
+        raise ValueError(
+            f"{path} does not say which backbone it was made on. Expected a file of `save_experts`."
+        ) from None
     exact = coarsest <= torch.finfo(torch.float32).eps
     for name, weights in json.loads(fingerprint(model))["weights"].items():
         ours, other = torch.tensor(weights), torch.tensor(theirs["weights"].get(name, weights))

@@ -24,7 +24,9 @@ def error_rates(
         ValueError: lists of different length, nothing to score, or an unknown normaliser.
     """
     if len(references) != len(hypotheses) or not references:
-        raise ValueError(f"Expected as many hypotheses as references, at least one; got {len(hypotheses)} and {len(references)}.")
+        raise ValueError(
+            f"Expected as many hypotheses as references, at least one; got {len(hypotheses)} and {len(references)}."
+        )
     if normalizer not in NORMALIZERS:
         raise ValueError(f"Unknown normalizer {normalizer!r}. Expected one of: {', '.join(NORMALIZERS)}.")
     normalize = NORMALIZERS[normalizer]

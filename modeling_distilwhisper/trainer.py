@@ -173,7 +173,9 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
             [[token for token in row if token != IGNORED] for row in rows.tolist()]
             for rows in (predictions.predictions, predictions.label_ids)
         )
-        hypotheses, references = (tokenizer.batch_decode(rows, skip_special_tokens=True) for rows in (transcripts, labels))
+        hypotheses, references = (
+            tokenizer.batch_decode(rows, skip_special_tokens=True) for rows in (transcripts, labels)
+        )
         languages = [row[0] for row in labels]
         scores = {}
         for language in [None, *dict.fromkeys(languages)]:

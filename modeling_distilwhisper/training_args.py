@@ -29,7 +29,9 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
     eval_strategy: str = field(default="epoch", metadata={"help": "When to score the validation split."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
     save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints that are kept."})
-    load_best_model_at_end: bool = field(default=True, metadata={"help": "Keep the best checkpoint, by validation WER."})
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "Keep the best checkpoint, by validation WER."}
+    )
     metric_for_best_model: str | None = field(default="wer", metadata={"help": "The score that decides."})
     greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more of it is better."})
     predict_with_generate: bool = field(default=True, metadata={"help": "Score transcripts, not only the loss."})

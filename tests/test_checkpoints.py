@@ -185,7 +185,9 @@ def test_experts_of_another_backbone_are_refused_by_its_weights(saved, processor
             parameter += 1e-5 * torch.randn_like(parameter)
     other.save_pretrained(tmp_path / "other")
     model = DistilWhisperForConditionalGeneration.from_whisper(tmp_path / "other", languages=[])
-    with pytest.raises(ValueError, match="made on another backbone .*whisper.* than this one .*other.*fc1.weight differs"):
+    with pytest.raises(
+        ValueError, match="made on another backbone .*whisper.* than this one .*other.*fc1.weight differs"
+    ):
         model.load_experts(saved, "gl")
 
 

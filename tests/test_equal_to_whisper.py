@@ -22,7 +22,9 @@ def test_logits_of_rows_without_an_expert_are_whispers_own(model, whisper, proce
         each.set_attn_implementation(attention)
     ours, theirs = (forward(each, processor, ["fr", "ru"]) for each in (model, whisper))
     assert torch.equal(ours.logits, theirs.logits) and torch.equal(ours.loss, theirs.loss)
-    assert not torch.equal(forward(model, processor, ["gl", "ca"]).logits, forward(whisper, processor, ["gl", "ca"]).logits)
+    assert not torch.equal(
+        forward(model, processor, ["gl", "ca"]).logits, forward(whisper, processor, ["gl", "ca"]).logits
+    )
 
 
 def test_logits_with_new_experts_are_whispers_own(fresh, whisper, processor):
@@ -72,9 +74,7 @@ def test_a_trained_expert_changes_the_transcripts_of_its_language(model, whisper
 
 def test_language_detection_is_whispers_own(model, whisper, processor):
     audio = tiny.make_audio(processor, [1.0, 2.0, 0.5])
-    assert torch.equal(
-        model.detect_language(audio["input_features"]), whisper.detect_language(audio["input_features"])
-    )
+    assert torch.equal(model.detect_language(audio["input_features"]), whisper.detect_language(audio["input_features"]))
 
 
 def test_translation_takes_the_shared_path_in_the_decoder_alone(model, processor):

@@ -30,7 +30,9 @@ def make_processor() -> WhisperProcessor:
 def make_whisper(processor: WhisperProcessor, seed: int = 0, **settings) -> WhisperForConditionalGeneration:
     """Random, and varied in what it says: weights larger than Whisper's own start."""
     tokenizer = processor.tokenizer
-    ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("endoftext", "startoftranscript", *LANGUAGES)}
+    ids = {
+        name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("endoftext", "startoftranscript", *LANGUAGES)
+    }
     end = ids["endoftext"]
     config = WhisperConfig(
         **{

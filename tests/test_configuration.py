@@ -1,0 +1,39 @@
+"""Every setting out of its range is refused by name, and what is saved is what is read."""
+
+import pytest
+
+from modeling_distilwhisper import DistilWhisperConfig
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"gate_budget": 1.5}, "`gate_budget` must be from 0 to 1, got 1.5"),
+        ({"skip_gate_prob": 1.0}, "`skip_gate_prob` must be from 0 to below 1, got 1.0"),
+        ({"gate_dropout": -0.1}, "`gate_dropout` must be"),
+        ({"expert_dropout": 2}, "`expert_dropout` must be"),
+        ({"gate_noise_max": -1.0}, "`gate_noise_max` must be 0 or more, got -1.0"),
+        ({"gate_dim": 0}, "`gate_dim` must be 1 or more, got 0"),
+        ({"expert_rank": -1}, "`expert_rank` must be from 0"),
+        ({"expert_rank": 384}, r"`expert_rank` must be from 0 \(full\) to 383, got 384"),
+        ({"gate_training": "firm"}, "`gate_training` must be 'hard' or 'soft', got 'firm'"),
+        ({"languages": ["gl", "gl"]}, "names a language twice"),
+        ({"languages": ["galician"]}, "'galician' is not a language code"),
+        ({"languages": ["../x"]}, "'../x' is not a language code"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        DistilWhisperConfig(**settings)
+
+
+def test_what_is_saved_is_what_is_read(tmp_path):
+    config = DistilWhisperConfig(languages=["gl"], language_token_ids={"gl": 50319}, gate_budget=0.3, expert_rank=8)
+    config.save_pretrained(tmp_path)
+    assert DistilWhisperConfig.from_pretrained(tmp_path).to_dict() == config.to_dict()
+    assert config.to_dict()["model_type"] == "distilwhisper"
+
+
+def test_a_language_without_a_token_is_named():
+    with pytest.raises(ValueError, match="does not say which token means 'gl'"):
+        DistilWhisperConfig(languages=["gl"]).experts_by_token  # noqa: B018

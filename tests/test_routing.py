@@ -1,0 +1,223 @@
+"""Routing is the equation 4.1 whichever way it is computed, and its gates train as they infer."""
+
+import pytest
+import tiny
+import torch
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.gates import GateReport, follow_budget, forced_gates, measure_openness
+from modeling_distilwhisper.routing_distilwhisper import Routing
+
+
+def make_routing(rows, **settings):
+    """Rows by language, every row where it is None."""
+    index = {language: None if own is None else torch.tensor(own) for language, own in rows.items()}
+    return Routing(index, **settings)
+
+
+def layer_of(model):
+    return model.model.encoder.layers[0]
+
+
+@pytest.mark.parametrize("rows", [{"gl": None}, {"gl": [0, 2]}, {"gl": [2], "ca": [0, 1]}, {"gl": [0], "ca": [2]}])
+def test_dispatch_blend_and_the_equation_agree(model, rows):
+    layer, states = layer_of(model), torch.randn(3, 7, 32)
+    expected = layer.shared(states)
+    for language, own in rows.items():
+        expert = layer.experts[language]
+        for row in range(3) if own is None else own:
+            logits = expert.gate(states[row : row + 1])
+            gate = (logits >= expert.gate.threshold).float().unsqueeze(-1)
+            mixed = gate * expert(states[row : row + 1], layer) + (1 - gate) * layer.shared(states[row : row + 1])
+            expected[row] = mixed[0]
+    for way in (layer._dispatch, layer._blend):
+        record = {}
+        found = way(states, make_routing(rows, record=record))
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+        assert record[0][0].shape == (3, 7) and set(record[0][0].unique().tolist()) <= {0.0, 1.0}
+
+
+def test_every_token_passes_one_feed_forward_only_at_inference(model):
+    layer, seen = layer_of(model), []
+    count = lambda module, args, output: seen.append(args[0].numel() // args[0].shape[-1])  # noqa: E731
+    hooks = [module.register_forward_hook(count) for module in (layer.fc1, layer.experts["gl"].fc1)]
+    layer.feed_forward(torch.randn(3, 7, 32), make_routing({"gl": [0, 2]}))
+    assert sum(seen) == 21 and len(seen) == 2
+    for hook in hooks:
+        hook.remove()
+
+
+def test_hard_training_decides_as_inference_does(model):
+    batch, labels = example(model)
+    with torch.no_grad():
+        inferred = model(**batch, labels=labels, output_gates=True)
+    model.config.skip_gate_prob = 0.0
+    model.train()
+    trained = model(**batch, labels=labels, output_gates=True)
+    for name in ("encoder_gates", "decoder_gates"):
+        for ours, theirs in zip(getattr(trained, name), getattr(inferred, name), strict=True):
+            assert torch.equal(ours, theirs)
+    torch.testing.assert_close(trained.logits, inferred.logits, atol=1e-4, rtol=1e-4)
+
+
+def test_gates_learn_through_the_hard_decision(model):
+    batch, labels = example(model)
+    model.config.skip_gate_prob = 0.0
+    model.train()
+    model(**batch, labels=labels).loss.backward()
+    for name, parameter in model.named_parameters():
+        if ".experts.gl." in name:
+            assert parameter.grad is not None and parameter.grad.abs().max() > 0, name
+        elif ".experts.ca." not in name:
+            assert parameter.grad is None, name
+
+
+def test_soft_training_follows_the_equation(whisper_dir, processor):
+    model = DistilWhisperForConditionalGeneration.from_whisper(
+        whisper_dir, languages=["gl"], gate_training="soft", skip_gate_prob=0.0
+    )
+    tiny.unsettle(model)
+    layer, states = layer_of(model).train(), torch.randn(2, 5, 32)
+    record = {}
+    torch.manual_seed(0)
+    layer.feed_forward(states, make_routing({"gl": None}, noise=3.0, record=record))
+    torch.manual_seed(0)
+    logits = layer.experts["gl"].gate(states)
+    expected = torch.sigmoid(logits + 3.0 * torch.randn_like(logits))
+    torch.testing.assert_close(record[0][0], expected)
+
+
+def test_skipped_utterances_take_the_shared_path_and_still_count(model):
+    layer, states = layer_of(model), torch.randn(64, 5, 32)
+    model.config.skip_gate_prob = 0.5
+    layer.train()
+    record = {}
+    torch.manual_seed(0)
+    output = layer.feed_forward(states, make_routing({"gl": None}, record=record))
+    skipped = (output == layer.shared(states)).all(dim=(1, 2))
+    opened = record[0][0].any(dim=1)
+    assert 15 < skipped.sum() < 49 and (skipped & opened).any()
+    assert torch.equal(record[0][0].detach(), (layer.experts["gl"].gate(states) >= 0).float())
+
+
+def test_gradient_checkpointing_changes_no_gradient_and_no_gate(model):
+    batch, labels = example(model)
+    results = []
+    for checkpointing in (False, True):
+        model.zero_grad()
+        if checkpointing:
+            model.gradient_checkpointing_enable()
+        model.train()
+        torch.manual_seed(3)
+        outputs = model(**batch, labels=labels, output_gates=True, use_cache=False)
+        report = GateReport.of(outputs, batch["attention_mask"], labels)
+        (outputs.loss + sum(gates.sum() for gates in report.layers()[0])).backward()
+        gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        results.append((outputs.encoder_gates + outputs.decoder_gates, gradients))
+    (gates, gradients), (gates_again, gradients_again) = results
+    assert len(gates) == len(gates_again) == 4 and all(map(torch.equal, gates, gates_again))
+    assert gradients.keys() == gradients_again.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradients_again[name], gradient, msg=name)
+
+
+def test_compiled_forward_equals_eager(model):
+    batch, labels = example(model, languages=["gl", "fr", "ca"])
+    with torch.no_grad():
+        eager = model(**batch, labels=labels)
+        compiled = torch.compile(model, backend="eager", fullgraph=False)(**batch, labels=labels)
+    torch.testing.assert_close(compiled.logits, eager.logits, atol=1e-4, rtol=1e-4)
+
+
+def test_compiled_feed_forward_is_one_graph_for_any_languages(model):
+    """Blending has no data-dependent shapes: other rows in other languages need no new graph."""
+    encoder, graphs = model.model.encoder, []
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return graph.forward
+
+    compiled = torch.compile(encoder, backend=backend, fullgraph=True)
+    batch, _ = example(model, languages=["gl", "fr", "ca"])
+    gl, ca = model.config.language_token_ids["gl"], model.config.language_token_ids["ca"]
+    with torch.no_grad():
+        for ids in ([gl, -1, ca], [ca, gl, gl], [-1, -1, gl]):
+            ids = torch.tensor(ids)
+            found = compiled(batch["input_features"], language_ids=ids).last_hidden_state
+            torch.testing.assert_close(
+                found, encoder(batch["input_features"], language_ids=ids).last_hidden_state, atol=1e-4, rtol=1e-4
+            )
+    assert len(graphs) == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_finite_and_close(model, dtype):
+    batch, labels = example(model)
+    with torch.no_grad():
+        full = model(**batch, labels=labels).logits
+        half = model.to(dtype)(input_features=batch["input_features"].to(dtype), labels=labels).logits
+    assert torch.isfinite(half).all()
+    close = torch.nn.functional.cosine_similarity(full.flatten(), half.float().flatten(), dim=0)
+    assert close > 0.8
+
+
+def test_autocast_trains(model):
+    batch, labels = example(model)
+    model.train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(**batch, labels=labels).loss.backward()
+    gradient = layer_of(model).experts["gl"].fc1.weight.grad
+    assert gradient.dtype == torch.float32 and torch.isfinite(gradient).all()
+
+
+def test_low_rank_experts_start_as_the_shared_path_and_learn(whisper_dir, processor):
+    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl"], expert_rank=4)
+    layer, states = layer_of(model), torch.randn(2, 5, 32)
+    expert = layer.experts["gl"]
+    assert torch.equal(expert(states, layer), layer.shared(states))
+    expert.fc1.up.weight.data.normal_()
+    weight = layer.fc1.weight + expert.fc1.up.weight @ expert.fc1.down.weight
+    expected = torch.nn.functional.linear(states, weight, layer.fc1.bias)
+    torch.testing.assert_close(expert.fc1(states, layer.fc1), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_thresholds_follow_the_budget_over_real_tokens(fresh, processor):
+    batch = tiny.make_audio(processor, [0.5, 1.5])
+    labels = labels_in(fresh, ["gl", "gl"])
+    labels[0, 4:] = -100
+    fresh.config.gate_budget, fresh.config.skip_gate_prob = 0.3, 0.0
+    fresh.train()
+    outputs = fresh(**batch, labels=labels, output_gates=True)
+    report = GateReport.of(outputs, batch["attention_mask"], labels)
+    assert report.masks["encoder"].sum(dim=1).tolist() == [25, 75]  # 20 ms a frame
+    assert report.masks["decoder"].sum(dim=1).tolist() == [4, 8]
+    assert torch.stack(outputs.encoder_gates).mean() == 1, "a new gate is open"
+    follow_budget(fresh, report, momentum=0.5)
+    openness = measure_openness(fresh, [{**batch, "labels": labels}])
+    # One threshold a layer was set from the layer's states before the layers below changed their gates.
+    assert openness["encoder"] == pytest.approx(0.3, abs=0.02) and openness["decoder"] == pytest.approx(0.3, abs=0.1)
+    gates = [layer.experts["ca"].gate.threshold for layer in fresh.routed_layers().values()]
+    assert all(torch.isinf(threshold) for threshold in gates), "a language that was not there stays as it was"
+
+
+def test_forced_gates_open_shut_and_come_back(model, whisper):
+    batch, labels = example(model)
+    with torch.no_grad():
+        before, plain = model(**batch, labels=labels).logits, whisper(**batch, labels=labels).logits
+        with forced_gates(model, is_open=False):
+            assert torch.equal(model(**batch, labels=labels).logits, plain)
+            assert measure_openness(model, [{**batch, "labels": labels}])["all"] == 0
+        with forced_gates(model, is_open=True):
+            assert measure_openness(model, [{**batch, "labels": labels}])["all"] == 1
+        assert torch.equal(model(**batch, labels=labels).logits, before)
+
+
+def labels_in(model, languages, length=8):
+    ids = [model.generation_config.lang_to_id[f"<|{language}|>"] for language in languages]
+    text = torch.randint(0, 200, (len(ids), length - 1), generator=torch.Generator().manual_seed(2))
+    return torch.cat([torch.tensor(ids)[:, None], text], dim=1)
+
+
+def example(model, languages=("gl", "gl")):
+    batch = tiny.make_audio(tiny.make_processor(), [1.0] * len(languages))
+    return batch, labels_in(model, languages)

@@ -1,0 +1,267 @@
+"""Training moves the experts of the languages at hand and nothing else, follows the budget, and can be resumed."""
+
+import itertools
+
+import pytest
+import speech
+import tiny
+import torch
+from datasets import concatenate_datasets
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.collate import SpeechCollator
+from modeling_distilwhisper.data import read_folder
+from modeling_distilwhisper.gates import measure_openness
+from modeling_distilwhisper.trainer import DistilWhisperTrainer
+from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recordings")
+    return {
+        language: speech.write_folder(folder / language, language, seed=i) for i, language in enumerate(("gl", "ca"))
+    }
+
+
+def rows_of(recordings, languages, split="train"):
+    return concatenate_datasets([read_folder(recordings[language], split) for language in languages])
+
+
+def make_trainer(model, processor, recordings, output_dir, languages=("gl",), teacher=None, **settings):
+    settings = {
+        "per_device_train_batch_size": 4,
+        "num_train_epochs": 2,
+        "learning_rate": 3e-3,
+        "logging_steps": 1,
+        "report_to": "none",
+        "generation_max_length": 16,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "seed": 0,
+        **settings,
+    }
+    torch.manual_seed(0)
+    return DistilWhisperTrainer(
+        model,
+        DistilWhisperTrainingArguments(output_dir=str(output_dir), **settings),
+        teacher=teacher,
+        train_dataset=rows_of(recordings, languages),
+        eval_dataset=rows_of(recordings, languages, "validation"),
+        data_collator=SpeechCollator(processor),
+        processing_class=processor,
+    )
+
+
+def load(folder, languages=("gl", "ca"), **settings):
+    torch.manual_seed(0)
+    return DistilWhisperForConditionalGeneration.from_whisper(folder, languages=list(languages), **settings)
+
+
+@pytest.mark.parametrize("settings", [{}, {"gate_training": "soft"}, {"expert_rank": 4}])
+def test_only_the_experts_of_the_languages_at_hand_move(
+    whisper_dir, whisper, processor, recordings, tmp_path, settings
+):
+    model = load(whisper_dir, **settings)
+    before = tiny.state_of(model)
+    trainer = make_trainer(model, processor, recordings, tmp_path, teacher=whisper)
+    trainer.train()
+    plain = whisper.state_dict()
+    for name, tensor in model.state_dict().items():
+        if ".experts.gl." in name:
+            if not name.endswith("threshold") or not settings.get("gate_training"):
+                assert not torch.equal(tensor, before[name]), name
+        else:
+            assert torch.equal(tensor, before[name]), name
+            assert ".experts.ca." in name or torch.equal(tensor, plain[name]), name
+
+
+def test_a_batch_without_a_language_leaves_its_experts_as_they_were(whisper_dir, processor, recordings, tmp_path):
+    """Momentum and weight decay would move them, were their gradients zero instead of absent."""
+    model = load(whisper_dir)
+    trainer = make_trainer(
+        model, processor, recordings, tmp_path, ("gl", "ca"), per_device_train_batch_size=1, weight_decay=0.1
+    )
+    states = []
+    original = trainer.training_step
+
+    def watch(model_, inputs, num_items):
+        states.append((inputs["labels"][0, 0].item(), tiny.state_of(model)))
+        return original(model_, inputs, num_items)
+
+    trainer.training_step = watch
+    trainer.train()
+    languages = {token: language for token, language in model.config.experts_by_token.items()}
+    changes = {"gl": 0, "ca": 0}
+    for (token, before), (_, after) in itertools.pairwise(states):
+        for name in before:
+            changed = not torch.equal(before[name], after[name])
+            if f".experts.{languages[token]}." in name:
+                changes[languages[token]] += changed
+            else:
+                assert not changed, name
+    assert min(changes.values()) > 0
+
+
+def test_training_lowers_the_loss_and_keeps_the_gates_on_budget(whisper_dir, whisper, processor, recordings, tmp_path):
+    model = load(whisper_dir, ["gl"], gate_budget=0.4)
+    trainer = make_trainer(
+        model,
+        processor,
+        recordings,
+        tmp_path,
+        teacher=whisper,
+        num_train_epochs=20,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+    )
+    trainer.train()
+    logs = [entry for entry in trainer.state.log_history if "loss" in entry]
+    for entry in logs:
+        parts = entry["ce_loss"] + entry["gate_loss"] + trainer.args.kd_beta * entry["kd_loss"]
+        assert entry["loss"] == pytest.approx(parts, rel=1e-4)
+        assert {"encoder_openness", "decoder_openness"} <= entry.keys()
+    first, last = ([entry["ce_loss"] for entry in part] for part in (logs[:5], logs[-5:]))
+    assert sum(last) < 0.8 * sum(first)
+    batches = (dict(batch) for batch in trainer.get_eval_dataloader(rows_of(recordings, ["gl"], "test")))
+    assert measure_openness(model, batches)["all"] == pytest.approx(0.4, abs=0.15)
+
+
+def test_accumulated_steps_equal_one_large_step(whisper_dir, whisper, processor, recordings, tmp_path):
+    """Rows differ in length, so a mean of means would be another gradient. The budget is a term of each part."""
+    results = []
+    for size, steps in ((12, 1), (4, 3), (1, 12)):
+        model = load(whisper_dir, ["gl"], skip_gate_prob=0.0, gate_training="soft", gate_noise_max=0.0, gate_budget=0.0)
+        tiny.unsettle(model)
+        for layer in model.routed_layers().values():
+            layer.experts["gl"].gate.requires_grad_(False)
+        trainer = make_trainer(
+            model,
+            processor,
+            recordings,
+            tmp_path / str(size),
+            teacher=whisper,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=steps,
+            max_steps=2,
+            warmup_steps=1,
+            optim="sgd",
+            learning_rate=1e-2,
+            eval_strategy="no",
+            save_strategy="no",
+            load_best_model_at_end=False,
+        )
+        trainer.train()
+        entry = trainer.state.log_history[0]
+        results.append((entry["ce_loss"], entry["kd_loss"]))
+    for other in results[1:]:
+        assert other == pytest.approx(results[0], rel=1e-4)
+
+
+def test_a_resumed_run_ends_where_the_unbroken_one_ends(whisper_dir, whisper, processor, recordings, tmp_path):
+    def run(folder, **settings):
+        model = load(whisper_dir)
+        trainer = make_trainer(
+            model,
+            processor,
+            recordings,
+            tmp_path / folder,
+            ("gl", "ca"),
+            teacher=whisper,
+            num_train_epochs=3,
+            save_total_limit=5,
+            load_best_model_at_end=False,
+        )
+        trainer.train(**settings)
+        return tiny.state_of(model)
+
+    unbroken = run("run")
+    checkpoint = tmp_path / "run/checkpoint-6"
+    names = {path.name for path in checkpoint.iterdir()}
+    assert "model.safetensors" not in names and {"expert.gl.safetensors", "optimizer.pt"} <= names
+    resumed = run("run", resume_from_checkpoint=str(checkpoint))
+    for name, tensor in unbroken.items():
+        assert torch.equal(resumed[name], tensor), name
+
+
+def test_the_best_checkpoint_is_kept_by_validation_wer(whisper_dir, processor, recordings, tmp_path):
+    model = load(whisper_dir, ["gl"])
+    trainer = make_trainer(model, processor, recordings, tmp_path, num_train_epochs=3)
+    trainer.train()
+    scores = {entry["step"]: entry["eval_wer"] for entry in trainer.state.log_history if "eval_wer" in entry}
+    assert len(scores) == 3 and trainer.state.best_metric == min(scores.values())
+    best = DistilWhisperForConditionalGeneration.from_pretrained(trainer.state.best_model_checkpoint)
+    for name, tensor in best.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_rows_are_scored_in_their_own_language(model, processor, recordings, tmp_path):
+    """Experts that say different things: were the language lost, both would be scored alike."""
+    trainer = make_trainer(model, processor, recordings, tmp_path, ("gl", "ca"))
+    rows = rows_of(recordings, ("gl", "ca"), "test")
+    together = trainer.predict(rows)
+    assert {"test_wer", "test_wer_gl", "test_wer_ca", "test_cer_gl"} <= together.metrics.keys()
+    batch = SpeechCollator(processor)(list(rows))
+    for language, own in (("gl", slice(0, 4)), ("ca", slice(4, 8))):
+        expected = model.generate(batch["input_features"][own], language=language, task="transcribe", max_length=16)
+        found = torch.tensor(together.predictions[own])[:, : expected.shape[1]]
+        assert torch.equal(found, expected)
+
+
+def test_full_fine_tuning_runs_through_the_same_trainer(whisper, processor, recordings, tmp_path):
+    before = tiny.state_of(whisper)
+    make_trainer(whisper, processor, recordings, tmp_path, num_train_epochs=1).train()
+    assert not torch.equal(before["model.encoder.layers.0.fc1.weight"], whisper.model.encoder.layers[0].fc1.weight)
+
+
+def test_noise_rises_over_the_run_in_soft_training(whisper_dir, processor, recordings, tmp_path):
+    model, seen = load(whisper_dir, ["gl"], gate_training="soft", gate_noise_max=4.0), []
+    model.model.encoder.register_forward_pre_hook(
+        lambda module, args, kwargs: seen.append(kwargs["gate_noise"]), with_kwargs=True
+    )
+    trainer = make_trainer(
+        model,
+        processor,
+        recordings,
+        tmp_path,
+        num_train_epochs=1,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+        max_steps=4,
+    )
+    trainer.train()
+    assert seen == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_warm_up_lasts_an_epoch(whisper_dir, processor, recordings, tmp_path):
+    trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, num_train_epochs=4)
+    trainer.create_optimizer_and_scheduler(12)
+    assert trainer.args.warmup_steps == 3
+
+
+def test_a_language_without_an_expert_is_refused_before_training(whisper_dir, processor, recordings, tmp_path):
+    with pytest.raises(ValueError, match=r"has rows in \['ca'\], and the model has experts for \['gl'\]"):
+        make_trainer(load(whisper_dir, ["gl"]), processor, recordings, tmp_path, ("gl", "ca"))
+
+
+def test_a_teacher_of_another_vocabulary_is_refused(whisper_dir, processor, recordings, tmp_path):
+    teacher = tiny.make_whisper(processor)
+    teacher.config.vocab_size += 1
+    with pytest.raises(ValueError, match="The teacher has vocab_size .* Expected a teacher of the same vocabulary"):
+        make_trainer(load(whisper_dir), processor, recordings, tmp_path, teacher=teacher)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kd_divergence": "l2"}, "--kd_divergence must be one of js, kl, got 'l2'"),
+        ({"kd_temperature": 0.0}, "--kd_temperature must be above 0"),
+        ({"gate_momentum": 0.0}, "--gate_momentum must be above 0"),
+        ({"kd_beta": -1.0}, "--kd_beta must be 0 or more"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        DistilWhisperTrainingArguments(output_dir=str(tmp_path), **settings)
