@@ -3,7 +3,7 @@
     python examples/run_distil.py --student openai/whisper-base --teacher openai/whisper-large-v2 \
         --languages gl --data_dir recordings/{language} --output_dir distilwhisper-base-gl
 
-    python examples/run_distil.py examples/configs/prompts_ru.yaml
+    python examples/run_distil.py examples/configs/prompts_ru.yaml --student path/to/whisper-base
 
 `data_dir` holds train/, validation/ and test/, each with audio files and a metadata.csv (file_name, transcription,
 language). Without a teacher the experts are fine-tuned on cross-entropy alone (CLSR-FT). The folder it writes loads with
@@ -16,6 +16,7 @@ import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import yaml
 from datasets import concatenate_datasets
 from transformers import HfArgumentParser, WhisperForConditionalGeneration, WhisperProcessor, set_seed
 from transformers.trainer_utils import get_last_checkpoint
@@ -51,20 +52,13 @@ class DataArguments:
 
 
 def main() -> None:
-    parser = HfArgumentParser((ModelArguments, DataArguments, DistilWhisperTrainingArguments))
-    given = Path(sys.argv[1]) if len(sys.argv) == 2 else None
-    if given is not None and given.suffix in (".yaml", ".yml"):
-        model_args, data_args, training_args = parser.parse_yaml_file(given)
-    elif given is not None and given.suffix == ".json":
-        model_args, data_args, training_args = parser.parse_json_file(given)
-    else:
-        model_args, data_args, training_args = parser.parse_args_into_dataclasses()
+    model_args, data_args, training_args = parse_arguments(sys.argv[1:])
     set_seed(training_args.seed)
 
     processor = WhisperProcessor.from_pretrained(model_args.student)
     model = load_student(model_args)
     teacher = None
-    if model_args.teacher is not None:
+    if model_args.teacher:
         teacher = WhisperForConditionalGeneration.from_pretrained(model_args.teacher)
     data, left_out = load_data(model_args, data_args, processor, model.config.max_target_positions)
 
@@ -111,6 +105,21 @@ def main() -> None:
     print_table(results, model_args.languages)
 
 
+def parse_arguments(argv: list[str]):
+    """Flags, or a YAML or JSON file of settings with flags behind it that win over the file's."""
+    parser = HfArgumentParser((ModelArguments, DataArguments, DistilWhisperTrainingArguments))
+    if argv and Path(argv[0]).suffix in (".yaml", ".yml", ".json"):
+        settings = yaml.safe_load(Path(argv.pop(0)).read_text(encoding="utf-8"))  # JSON is YAML
+        known = {action.dest: action for action in parser._actions}
+        unknown = sorted(settings.keys() - known.keys())
+        if unknown:
+            parser.error(f"the file has settings that there are not: {', '.join(unknown)}")
+        for name in settings:
+            known[name].required = False
+        parser.set_defaults(**settings)
+    return parser.parse_args_into_dataclasses(argv)
+
+
 def load_student(model_args: ModelArguments):
     if model_args.method == "finetune":
         return WhisperForConditionalGeneration.from_pretrained(model_args.student)
@@ -145,7 +154,9 @@ def score(trainer: DistilWhisperTrainer, tests: dict) -> dict[str, dict[str, flo
     scores = {}
     for language, rows in tests.items():
         metrics = trainer.predict(rows, metric_key_prefix=language).metrics
-        scores[language] = {name: metrics[f"{language}_{name}"] for name in ("wer", "cer")}
+        names = ("wer", "cer", "words", "utterances")
+        scores[language] = {name: metrics[f"{language}_{name}"] for name in names}
+        scores[language]["normalizer"] = trainer.args.normalizer
     return scores
 
 

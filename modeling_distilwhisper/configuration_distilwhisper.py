@@ -63,6 +63,16 @@ class DistilWhisperConfig(WhisperConfig):
         super().__post_init__(**kwargs)
         self.languages = list(self.languages)
         self.language_token_ids = dict(self.language_token_ids or {})
+        self._check()
+
+    @classmethod
+    def from_dict(cls, config_dict, **kwargs):
+        result = super().from_dict(config_dict, **kwargs)
+        # Settings given on loading are written over the file's after it was checked.
+        (result[0] if isinstance(result, tuple) else result)._check()
+        return result
+
+    def _check(self) -> None:
         for language in self.languages:
             check_language_code(language)
         if len(set(self.languages)) != len(self.languages):

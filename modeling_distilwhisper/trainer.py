@@ -182,7 +182,7 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
             own = [i for i, other in enumerate(languages) if language in (None, other)]
             rates = error_rates([references[i] for i in own], [hypotheses[i] for i in own], self.args.normalizer)
             suffix = "" if language is None else "_" + tokenizer.convert_ids_to_tokens(language).strip("<|>")
-            scores |= {f"wer{suffix}": rates["wer"], f"cer{suffix}": rates["cer"]}
+            scores |= {f"{name}{suffix}": rates[name] for name in ("wer", "cer", "words", "utterances")}
         return scores
 
 

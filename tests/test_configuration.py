@@ -37,3 +37,14 @@ def test_what_is_saved_is_what_is_read(tmp_path):
 def test_a_language_without_a_token_is_named():
     with pytest.raises(ValueError, match="does not say which token means 'gl'"):
         DistilWhisperConfig(languages=["gl"]).experts_by_token  # noqa: B018
+
+
+def test_a_setting_given_on_loading_is_checked_too(tmp_path):
+    DistilWhisperConfig().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="`gate_budget` must be from 0 to 1, got 7"):
+        DistilWhisperConfig.from_pretrained(tmp_path, gate_budget=7)
+    config, unused = DistilWhisperConfig.from_pretrained(
+        tmp_path, gate_budget=0.3, device_map="cpu", return_unused_kwargs=True
+    )
+    assert config.gate_budget == 0.3
+    assert unused == {"device_map": "cpu"}

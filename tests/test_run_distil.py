@@ -1,0 +1,118 @@
+"""The training script, run as people run it: a process, a folder of recordings, a folder of results."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import speech
+import yaml
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+
+SCRIPT = Path(__file__).parent.parent / "examples/run_distil.py"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for seed, language in enumerate(("gl", "ca")):
+        speech.write_folder(folder / language, language, seed=seed)
+    train = folder / "gl/train"
+    (train / "0.flac").write_bytes(b"no audio")
+    (train / "1.flac").unlink()
+    return folder
+
+
+def run(*arguments, **environment):
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parent.parent), "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(scope="module")
+def settings(whisper_dir, data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    file = folder / "run.yaml"
+    content = {
+        "student": str(whisper_dir),
+        "teacher": str(whisper_dir),
+        "languages": ["gl", "ca"],
+        "data_dir": str(data) + "/{language}",
+        "output_dir": str(folder / "out"),
+        "num_train_epochs": 2,
+        "per_device_train_batch_size": 4,
+        "generation_max_length": 16,
+        "logging_steps": 1,
+        "report_to": "none",
+        "use_cpu": True,
+    }
+    file.write_text(yaml.safe_dump(content))
+    return file, folder / "out"
+
+
+def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, whisper_dir):
+    file, output = settings
+    code, printed, errors = run(file)
+    assert code == 0, errors[-3000:]
+    assert "gl train: 10 rows; left out: 1 unreadable audio, 1 missing audio file" in printed
+    for line in ("before", "after", "gates open", "gates shut", "gates open at inference, ca: encoder"):
+        assert f"\n{line}" in printed
+    results = json.loads((output / "results.json").read_text())
+    assert results["before"] == results["gates shut"], "before training and with shut gates it is plain Whisper"
+    assert results["rows left out"]["gl train"] == {"unreadable audio": 1, "missing audio file": 1}
+    assert set(results["after"]) == {"gl", "ca"}
+    assert results["after"]["gl"]["normalizer"] == "marks"
+    assert results["after"]["gl"]["words"] == 8
+    for shares in results["openness at inference"].values():
+        assert 0 <= shares["all"] <= 1
+    names = {path.name for path in output.iterdir()}
+    assert {"model.safetensors", "expert.gl.safetensors", "expert.ca.safetensors", "tokenizer.json"} <= names
+    model = DistilWhisperForConditionalGeneration.from_pretrained(output, languages=["ca"])
+    assert model.config.base_model_name_or_path == str(whisper_dir)
+
+    code, _, errors = run(file, "--num_train_epochs", "3")
+    assert code == 0, errors[-3000:]
+    state = json.loads((output / "checkpoint-18/trainer_state.json").read_text())
+    epochs = [entry["epoch"] for entry in state["log_history"] if "eval_wer" in entry]
+    assert epochs == [1.0, 2.0, 3.0], "the third epoch follows the two of the first run"
+    assert json.loads((output / "results.json").read_text())["before"] == results["before"]
+
+
+def test_full_fine_tuning_is_a_flag_and_saves_a_plain_whisper(settings, tmp_path):
+    file, _ = settings
+    code, printed, errors = run(
+        file, "--method", "finetune", "--teacher", "", "--output_dir", tmp_path, "--max_rows", 4
+    )
+    assert code == 0, errors[-3000:]
+    assert "\nafter" in printed and "gates" not in printed
+    assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "whisper"
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--languages", "xx"], "no language 'xx'. Expected one of"),
+        (["--data_dir", "nowhere"], "There is no nowhere/train/metadata.csv. Expected a folder"),
+        (["--method", "magic"], "--method must be 'experts' or 'finetune', got 'magic'"),
+        (["--gate_budget", "7"], "`gate_budget` must be from 0 to 1, got 7"),
+    ],
+)
+def test_what_cannot_run_says_why(settings, tmp_path, flags, message):
+    code, _, errors = run(settings[0], "--output_dir", tmp_path, *flags)
+    assert code != 0
+    assert message in errors
+
+
+def test_a_misspelt_setting_in_the_file_is_refused(settings, tmp_path):
+    content = yaml.safe_load(settings[0].read_text()) | {"gate_bugdet": 0.5}
+    (tmp_path / "run.json").write_text(json.dumps(content))
+    code, _, errors = run(tmp_path / "run.json")
+    assert code != 0
+    assert "settings that there are not: gate_bugdet" in errors
