@@ -2,9 +2,9 @@
 
     python examples/get_prompts.py prompts ru fr
 
-They are the prompts of the Asterisk telephone system (Digium and others, CC-BY-SA), as Debian and Ubuntu package them, so
-this needs `apt-get` and `dpkg-deb`. prompts/<language>/ gets train/, validation/ and test/, each with 16 kHz FLAC files
-and a metadata.csv, the layout that `run_distil.py` reads. Prompts of equal text go to the same split.
+They are the prompts of the Asterisk telephone system (Digium and others, CC-BY-SA), as Debian and Ubuntu package them,
+so this needs `apt-get` and `dpkg-deb`. prompts/<language>/ gets train/, validation/ and test/, each with 16 kHz FLAC
+files and a metadata.csv, the layout that `run_distil.py` reads. Prompts of equal text go to the same split.
 """
 
 import argparse

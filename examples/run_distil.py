@@ -6,7 +6,7 @@
     python examples/run_distil.py examples/configs/prompts_ru.yaml --student path/to/whisper-base
 
 `data_dir` holds train/, validation/ and test/, each with audio files and a metadata.csv (file_name, transcription,
-language). Without a teacher the experts are fine-tuned on cross-entropy alone (CLSR-FT). The folder it writes loads with
+language). Without a teacher the experts are fine-tuned on cross-entropy alone (CLSR-FT). What it writes loads with
 `AutoModelForSpeechSeq2Seq.from_pretrained(output_dir, languages=["gl"], trust_remote_code=True)`.
 """
 

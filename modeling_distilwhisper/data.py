@@ -37,7 +37,7 @@ def read_folder(data_dir: str | Path, split: str, language: str | None = None) -
     if not listing.is_file():
         there = sorted(path.parent.name for path in Path(data_dir).glob("*/metadata.csv"))
         raise FileNotFoundError(
-            f"There is no {listing}. Expected a folder with metadata.csv and audio files in each of {', '.join(SPLITS)}; "
+            f"There is no {listing}. Expected a folder with metadata.csv and audio in each of {', '.join(SPLITS)}; "
             f"{data_dir} has {', '.join(there) or 'none of them'}."
         )
     with open(listing, newline="", encoding="utf-8-sig") as file:

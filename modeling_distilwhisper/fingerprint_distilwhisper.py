@@ -4,7 +4,7 @@ import json
 
 import torch
 
-SAMPLES = 4  # weights a tensor: training moves nearly every weight, so a few tell a fine-tuned backbone from its origin
+SAMPLES = 4  # weights a tensor: training moves nearly every one, so a few tell a fine-tuned backbone apart
 TENSORS = ("fc1.weight", "fc2.weight", "final_layer_norm.weight")
 
 

@@ -1,4 +1,4 @@
-"""Multilingual DistilWhisper: Whisper whose feed-forwards route each token to its language's expert or to Whisper's own.
+"""Multilingual DistilWhisper: a Whisper whose layers route each token to its language's expert or to the shared path.
 
 Only the difference from Whisper stands here. A batch without experts runs Whisper's own code, layer by layer.
 """

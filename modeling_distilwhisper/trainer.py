@@ -159,7 +159,7 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
         if without:
             raise ValueError(
                 f"The training data has rows in {without}, and the model has experts for "
-                f"{self.model.config.languages or 'no language'}. Make experts (`add_language`) or leave those rows out."
+                f"{self.model.config.languages or 'no language'}. Make experts (`add_language`) or drop those rows."
             )
         self.model.freeze_backbone()
         for layer in self.model.routed_layers().values():
