@@ -1,26 +1,19 @@
-"""Language experts as files: one `expert.<language>.safetensors` a language, made, fetched, checked and saved."""
+"""The experts of a model: made on a plain Whisper, loaded a language at a time, removed, and saved."""
 
 import copy
 import os
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from transformers import GenerationConfig, PreTrainedConfig, WhisperConfig
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_code
-from .fingerprint_distilwhisper import check_fingerprint, fingerprint
+from .expert_file_distilwhisper import check_tensors, expert_file_name, read_expert_file, write_expert_file
 from .routing_distilwhisper import LanguageExpert, RoutedFeedForward
 
-FORMAT_VERSION = "1"
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
-
-
-def expert_file_name(language: str) -> str:
-    return f"expert.{check_language_code(language)}.safetensors"
 
 
 class LanguageExpertsMixin:
@@ -166,35 +159,21 @@ class LanguageExpertsMixin:
         """
         directory = Path(save_directory)
         directory.mkdir(parents=True, exist_ok=True)
-        backbone = fingerprint(self)
         paths = []
         for language in self.config.languages if languages is None else _list_of_codes(languages):
             self._require_loaded(language)
             experts = {place: layer.experts[language] for place, layer in self.routed_layers().items()}
-            tensors = {key: tensor.contiguous().cpu() for key, tensor in _tensors(language, experts).items()}
             some = next(iter(experts.values()))
-            metadata = {
-                "format": "pt",
-                "distilwhisper_version": FORMAT_VERSION,
-                "language": language,
-                "expert_rank": str(getattr(getattr(some.fc1, "up", None), "in_features", 0)),
-                "gate_dim": str(some.gate.hidden.out_features),
-                "base_model": str(self.config.base_model_name_or_path),
-                "fingerprint": backbone,
-                **_dimensions(self.config),
-            }
+            rank = getattr(getattr(some.fc1, "up", None), "in_features", 0)
             path = directory / expert_file_name(language)
-            aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-            try:
-                save_file(tensors, aside, metadata=metadata)
-                os.replace(aside, path)
-            finally:
-                aside.unlink(missing_ok=True)
+            write_expert_file(
+                path, language, _tensors(language, experts), self, rank=rank, gate_dim=some.gate.hidden.out_features
+            )
             paths.append(path)
         return paths
 
     def save_pretrained(self, save_directory: str | os.PathLike, *, save_backbone: bool = True, **kwargs) -> None:
-        """Writes config, plain Whisper weights, remote code and a file of experts a language (layout: DESIGN 5).
+        """Writes config, plain Whisper weights, remote code, and a file of experts for each language.
 
         Args:
             save_backbone: whether `model.safetensors` is written. Without it, loading takes the backbone from the
@@ -229,17 +208,11 @@ class LanguageExpertsMixin:
         if path is None:
             has = ", ".join(_languages_in(repo_or_dir, hub_arguments)) or "none"
             raise OSError(f"{repo_or_dir} has no {file_name}. Languages it has experts for: {has}.")
-        try:
-            with safe_open(path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                tensors = {key: file.get_tensor(key) for key in file.keys()}
-        except SafetensorError as error:
-            raise ValueError(f"{path} is not a whole safetensors file ({error}). Fetch or save it again.") from None
-        _check_metadata(path, metadata, language, self)
+        tensors, rank, gate_dim = read_expert_file(path, language, self)
         config = copy.deepcopy(self.config)
-        config.expert_rank, config.gate_dim = (_number(path, metadata, name) for name in ("expert_rank", "gate_dim"))
+        config.expert_rank, config.gate_dim = rank, gate_dim
         experts = _experts(self, language, config)
-        _check_tensors(path, tensors, _tensors(language, experts))
+        check_tensors(path, tensors, _tensors(language, experts))
         for (side, index), expert in experts.items():
             prefix = _prefix(side, index, language)
             expert.load_state_dict(
@@ -290,44 +263,6 @@ def _tensors(language: str, experts: dict[tuple[str, int], LanguageExpert]) -> d
     }
 
 
-def _dimensions(config: DistilWhisperConfig) -> dict[str, str]:
-    names = ("d_model", "encoder_layers", "decoder_layers", "encoder_ffn_dim", "decoder_ffn_dim")
-    return {name: str(getattr(config, name)) for name in names}
-
-
-def _check_metadata(path: str, metadata: dict[str, str], language: str, model) -> None:
-    if metadata.get("distilwhisper_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} is not an expert file of version {FORMAT_VERSION}: its metadata says "
-            f"{metadata.get('distilwhisper_version')!r}. Expected a file that `save_experts` wrote."
-        )
-    if metadata.get("language") != language:
-        raise ValueError(f"{path} holds the experts of {metadata.get('language')!r}, expected {language!r}.")
-    for name, expected in _dimensions(model.config).items():
-        if metadata.get(name) != expected:
-            raise ValueError(
-                f"{path} was made on a backbone ({metadata.get('base_model')}) with {name} {metadata.get(name)}, and "
-                f"this one has {expected}. Load it on the backbone it was made on."
-            )
-    check_fingerprint(path, metadata, model)
-
-
-def _number(path: str, metadata: dict[str, str], name: str) -> int:
-    value = metadata.get(name, "")
-    if not value.isdecimal():
-        raise ValueError(f"{path}: its metadata says {name} {value!r}, expected a whole number.")
-    return int(value)
-
-
-def _check_tensors(path: str, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
-    if missing or unexpected:
-        raise ValueError(f"{path}: missing tensors {missing or 'none'}, unexpected tensors {unexpected or 'none'}.")
-    for key, tensor in found.items():
-        if tensor.shape != expected[key].shape:
-            raise ValueError(f"{path}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}.")
-
-
 def _languages_in(repo_or_dir: str | os.PathLike, hub_arguments: dict) -> list[str]:
     folder = Path(repo_or_dir, hub_arguments.get("subfolder") or "")
     if Path(repo_or_dir).is_dir():
@@ -336,4 +271,4 @@ def _languages_in(repo_or_dir: str | os.PathLike, hub_arguments: dict) -> list[s
     return list(DistilWhisperConfig.get_config_dict(str(repo_or_dir), **arguments)[0].get("languages", []))
 
 
-__all__ = ["LanguageExpertsMixin", "expert_file_name"]
+__all__ = ["LanguageExpertsMixin"]

@@ -4,12 +4,12 @@ import json
 
 import torch
 
-SAMPLES = 4  # weights a tensor: training moves nearly every one, so a few tell a fine-tuned backbone apart
+SAMPLES = 4  # weights a tensor: training moves nearly all, so a few tell a fine-tuned backbone apart
 TENSORS = ("fc1.weight", "fc2.weight", "final_layer_norm.weight")
 
 
 def fingerprint(model) -> str:
-    """JSON of some weights of every layer that experts stand beside, and their dtype. Quantised weights are left out."""
+    """JSON of some weights of every layer, and their dtype. Quantised weights are left out."""
     sampled = {}
     for (side, index), layer in model.routed_layers().items():
         for name in TENSORS:

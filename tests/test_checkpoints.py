@@ -32,7 +32,8 @@ def test_a_folder_holds_whispers_keys_and_one_file_a_language(saved, whisper):
     names = {path.name for path in saved.iterdir()}
     assert {"config.json", "model.safetensors", "expert.gl.safetensors", "expert.ca.safetensors"} <= names
     assert {name for name in names if name.endswith(".py")} == {
-        f"{part}_distilwhisper.py" for part in ("configuration", "routing", "fingerprint", "experts", "modeling")
+        f"{part}_distilwhisper.py"
+        for part in ("configuration", "routing", "fingerprint", "expert_file", "experts", "modeling")
     }
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl", ".partial"))]
     assert load_file(saved / "model.safetensors").keys() == whisper.state_dict().keys() - {"proj_out.weight"}
@@ -254,7 +255,7 @@ def test_an_interrupted_save_leaves_the_old_experts_whole(model, saved, monkeypa
         path.write_bytes(b"half of")
         raise OSError("No space left on device")
 
-    monkeypatch.setattr("modeling_distilwhisper.experts_distilwhisper.save_file", fail)
+    monkeypatch.setattr("modeling_distilwhisper.expert_file_distilwhisper.save_file", fail)
     with pytest.raises(OSError, match="No space left"):
         model.save_experts(saved)
     assert (saved / "expert.gl.safetensors").read_bytes() == before

@@ -1,0 +1,101 @@
+"""One language's experts as a file: `expert.<language>.safetensors`, its name, its metadata, its checks."""
+
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from .configuration_distilwhisper import DistilWhisperConfig, check_language_code
+from .fingerprint_distilwhisper import check_fingerprint, fingerprint
+
+FORMAT_VERSION = "1"
+
+
+def expert_file_name(language: str) -> str:
+    return f"expert.{check_language_code(language)}.safetensors"
+
+
+def write_expert_file(
+    path: Path, language: str, tensors: dict[str, torch.Tensor], model, *, rank: int, gate_dim: int
+) -> None:
+    """Writes the file aside and renames it, so that an interruption leaves an older one whole.
+
+    Args:
+        tensors: under the model's own keys.
+        model: whose backbone the experts belong to; its fingerprint and dimensions go into the metadata.
+    """
+    metadata = {
+        "format": "pt",
+        "distilwhisper_version": FORMAT_VERSION,
+        "language": language,
+        "expert_rank": str(rank),
+        "gate_dim": str(gate_dim),
+        "base_model": str(model.config.base_model_name_or_path),
+        "fingerprint": fingerprint(model),
+        **_dimensions(model.config),
+    }
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, aside, metadata=metadata)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def read_expert_file(path: str, language: str, model) -> tuple[dict[str, torch.Tensor], int, int]:
+    """Reads the experts of `language`, made on the backbone that `model` has.
+
+    Returns:
+        The tensors, the experts' rank and the width of their gates.
+
+    Raises:
+        ValueError: the file is damaged, holds another language, or was made on another backbone.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file ({error}). Fetch or save it again.") from None
+    if metadata.get("distilwhisper_version") != FORMAT_VERSION:
+        raise ValueError(
+            f"{path} is not an expert file of version {FORMAT_VERSION}: its metadata says "
+            f"{metadata.get('distilwhisper_version')!r}. Expected a file that `save_experts` wrote."
+        )
+    if metadata.get("language") != language:
+        raise ValueError(f"{path} holds the experts of {metadata.get('language')!r}, expected {language!r}.")
+    for name, expected in _dimensions(model.config).items():
+        if metadata.get(name) != expected:
+            raise ValueError(
+                f"{path} was made on a backbone ({metadata.get('base_model')}) with {name} {metadata.get(name)}, and "
+                f"this one has {expected}. Load it on the backbone it was made on."
+            )
+    check_fingerprint(path, metadata, model)
+    return tensors, _number(path, metadata, "expert_rank"), _number(path, metadata, "gate_dim")
+
+
+def check_tensors(path: str, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Raises ValueError where names or shapes differ, naming those that are missing, unexpected or misshapen."""
+    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+    if missing or unexpected:
+        raise ValueError(f"{path}: missing tensors {missing or 'none'}, unexpected tensors {unexpected or 'none'}.")
+    for key, tensor in found.items():
+        if tensor.shape != expected[key].shape:
+            raise ValueError(f"{path}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}.")
+
+
+def _dimensions(config: DistilWhisperConfig) -> dict[str, str]:
+    names = ("d_model", "encoder_layers", "decoder_layers", "encoder_ffn_dim", "decoder_ffn_dim")
+    return {name: str(getattr(config, name)) for name in names}
+
+
+def _number(path: str, metadata: dict[str, str], name: str) -> int:
+    value = metadata.get(name, "")
+    if not value.isdecimal():
+        raise ValueError(f"{path}: its metadata says {name} {value!r}, expected a whole number.")
+    return int(value)
+
+
+__all__ = ["check_tensors", "expert_file_name", "read_expert_file", "write_expert_file"]
