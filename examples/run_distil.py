@@ -11,15 +11,14 @@ language). Without a teacher the experts are fine-tuned on cross-entropy alone (
 """
 
 import json
-import os
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+import torch
 import yaml
 from datasets import concatenate_datasets
 from transformers import HfArgumentParser, WhisperForConditionalGeneration, WhisperProcessor, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.collate import SpeechCollator
@@ -72,14 +71,12 @@ def main() -> None:
         processing_class=processor,
     )
     tests = {language: data["test", language] for language in model_args.languages}
-    before_file = Path(training_args.output_dir, "before.json")
+    settings = {"model": asdict(model_args), "data": asdict(data_args)}
+    before = take_up(Path(training_args.output_dir), settings)
     checkpoint = training_args.resume_from_checkpoint or find_checkpoint(training_args.output_dir)
-    if checkpoint and before_file.is_file():
-        before = json.loads(before_file.read_text())
-    else:
+    if before is None:
         before = score(trainer, tests)
-        before_file.parent.mkdir(parents=True, exist_ok=True)
-        write_json(before_file, before)
+        write_json(Path(training_args.output_dir, "before.json"), {"settings": settings, "scores": before})
 
     trained = trainer.train(resume_from_checkpoint=checkpoint)
 
@@ -95,7 +92,7 @@ def main() -> None:
         results["openness at inference"] = openness
     results["rows left out"] = left_out
     results["training"] = trained.metrics
-    results["arguments"] = {"model": asdict(model_args), "data": asdict(data_args)}
+    results["settings"] = settings | {"training": training_args.to_dict()}
     if trainer.is_routed:
         model.save_pretrained(training_args.output_dir, save_backbone=model_args.save_backbone)
     else:
@@ -108,27 +105,33 @@ def main() -> None:
 def parse_arguments(argv: list[str]):
     """Flags, or a YAML or JSON file of settings with flags behind it that win over the file's."""
     parser = HfArgumentParser((ModelArguments, DataArguments, DistilWhisperTrainingArguments))
-    if argv and Path(argv[0]).suffix in (".yaml", ".yml", ".json"):
-        settings = yaml.safe_load(Path(argv.pop(0)).read_text(encoding="utf-8"))  # JSON is YAML
-        known = {action.dest: action for action in parser._actions}
-        unknown = sorted(settings.keys() - known.keys())
+    if argv and Path(argv[0]).suffix in (".yaml", ".yml", ".json"):  # JSON is YAML
+        text = Path(argv[0]).read_text(encoding="utf-8")
+        settings, words = yaml.safe_load(text), yaml.load(text, Loader=yaml.BaseLoader)
+        if not isinstance(settings, dict):
+            parser.error(f"{argv[0]} holds no settings. Expected lines such as `languages: [gl]`.")
+        unknown = sorted(settings.keys() - {action.dest for action in parser._actions})
         if unknown:
-            parser.error(f"the file has settings that there are not: {', '.join(unknown)}")
-        for name in settings:
-            known[name].required = False
-        parser.set_defaults(**settings)
+            parser.error(f"{argv[0]} has settings that there are not: {', '.join(map(str, unknown))}")
+        flags = []
+        for name, value in settings.items():
+            # As they are written: `no` is a language. Only what is a mapping goes as JSON, as on the command line.
+            written = json.dumps(value) if isinstance(value, dict) else words[name]
+            if value is not None:
+                flags += [f"--{name}", *(written if isinstance(written, list) else [written])]
+        argv = [*flags, *argv[1:]]
     return parser.parse_args_into_dataclasses(argv)
 
 
 def load_student(model_args: ModelArguments):
     if model_args.method == "finetune":
-        return WhisperForConditionalGeneration.from_pretrained(model_args.student)
+        return WhisperForConditionalGeneration.from_pretrained(model_args.student, dtype=torch.float32)
     if model_args.method != "experts":
         raise ValueError(f"--method must be 'experts' or 'finetune', got {model_args.method!r}.")
     names = ("gate_budget", "skip_gate_prob", "gate_training", "gate_noise_max", "expert_rank")
     settings = {name: getattr(model_args, name) for name in names}
     return DistilWhisperForConditionalGeneration.from_whisper(
-        model_args.student, languages=model_args.languages, **settings
+        model_args.student, languages=model_args.languages, dtype=torch.float32, **settings
     )
 
 
@@ -160,12 +163,37 @@ def score(trainer: DistilWhisperTrainer, tests: dict) -> dict[str, dict[str, flo
     return scores
 
 
+def take_up(output_dir: Path, settings: dict) -> dict | None:
+    """The scores from before training, where a run with these settings was started in `output_dir` already."""
+    file = output_dir / "before.json"
+    if not file.is_file():
+        return None
+    begun = json.loads(file.read_text(encoding="utf-8"))
+    if begun["settings"] != settings:
+        differ = [
+            f"{name} {begun['settings'][part].get(name)!r}, now {value!r}"
+            for part, values in settings.items()
+            for name, value in values.items()
+            if begun["settings"][part].get(name) != value
+        ]
+        raise ValueError(
+            f"{output_dir} holds a run with other settings: {'; '.join(differ)}. Use another output_dir or delete it."
+        )
+    return begun["scores"]
+
+
 def find_checkpoint(output_dir: str) -> str | None:
-    return get_last_checkpoint(output_dir) if os.path.isdir(output_dir) else None
+    """The newest whole checkpoint; `trainer_state.json` is the last file that is written into one."""
+    whole = [path.parent for path in Path(output_dir).glob("checkpoint-*/trainer_state.json")]
+    newest = max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
+    if newest is not None:
+        print(f"Going on from {newest}")
+    return str(newest) if newest else None
 
 
 def write_json(path: Path, content: dict) -> None:
     """Written aside, then renamed: an interruption leaves the old file whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(path.name + ".partial")
     aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     aside.replace(path)

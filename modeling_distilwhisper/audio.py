@@ -17,14 +17,15 @@ def read_audio(source: str | Path | bytes) -> np.ndarray:
         Samples `(samples,)`, float32, mean over channels, resampled to 16 kHz.
 
     Raises:
-        ValueError: the source cannot be decoded; the message names it and the reason.
+        ValueError: the source cannot be decoded or holds NaN; the message names it and the reason.
     """
+    name = f"{len(source)} bytes" if isinstance(source, bytes) else source
+    file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:
-        samples, rate = soundfile.read(
-            io.BytesIO(source) if isinstance(source, bytes) else str(source), dtype="float32", always_2d=True
-        )
-    except (soundfile.LibsndfileError, OSError, RuntimeError) as error:
-        name = f"{len(source)} bytes" if isinstance(source, bytes) else source
+        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{name} is not readable audio ({error}). Expected wav, flac, mp3, ogg or opus.") from None
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{name} has samples that are no numbers. Expected finite ones.")
     mono = samples.mean(axis=1)
     return mono if rate == SAMPLING_RATE else soxr.resample(mono, rate, SAMPLING_RATE)

@@ -46,7 +46,7 @@ class DistilWhisperConfig(WhisperConfig):
 
     model_type = "distilwhisper"
 
-    languages: list[str] | tuple[str, ...] = ()
+    languages: list[str] | tuple[str, ...] | str | None = ()
     language_token_ids: dict[str, int] | None = None
     translate_token_id: int | None = None
     gate_budget: float | int = 0.5
@@ -61,7 +61,8 @@ class DistilWhisperConfig(WhisperConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        self.languages = list(self.languages)
+        if isinstance(self.languages, tuple):
+            self.languages = list(self.languages)
         self.language_token_ids = dict(self.language_token_ids or {})
         self._check()
 
@@ -73,10 +74,10 @@ class DistilWhisperConfig(WhisperConfig):
         return result
 
     def _check(self) -> None:
-        for language in self.languages:
-            check_language_code(language)
-        if len(set(self.languages)) != len(self.languages):
-            raise ValueError(f"`languages` names a language twice: {self.languages}. List each code once.")
+        # `AutoConfig` with `languages=None` puts that here: `from_pretrained` then looks up what there is.
+        languages = check_language_codes(self.languages or [])
+        if len(set(languages)) != len(languages):
+            raise ValueError(f"`languages` names a language twice: {languages}. List each code once.")
         _check_range("gate_budget", self.gate_budget, 0 <= self.gate_budget <= 1, "from 0 to 1")
         for name in ("skip_gate_prob", "gate_dropout", "expert_dropout"):
             value = getattr(self, name)
@@ -87,6 +88,8 @@ class DistilWhisperConfig(WhisperConfig):
         _check_range(
             "expert_rank", self.expert_rank, 0 <= self.expert_rank < largest, f"from 0 (full) to {largest - 1}"
         )
+        for name in ("encoder_layerdrop", "decoder_layerdrop"):
+            _check_range(name, getattr(self, name), getattr(self, name) == 0, "0: every layer's gates are counted")
         _check_range("gate_training", self.gate_training, self.gate_training in ("hard", "soft"), "'hard' or 'soft'")
 
     @property
@@ -110,6 +113,13 @@ def check_language_code(language: str) -> str:
     if not isinstance(language, str) or not re.fullmatch(r"[a-z]{2,3}", language):
         raise ValueError(f"{language!r} is not a language code. Expected one of Whisper's, such as 'gl' or 'yue'.")
     return language
+
+
+def check_language_codes(languages: list[str]) -> list[str]:
+    """Returns `languages` if each is a code. Raises ValueError also for one code that is not in a list."""
+    if isinstance(languages, str):
+        raise ValueError(f"`languages` must be a list of codes, got {languages!r}. Write [{languages!r}].")
+    return [check_language_code(language) for language in languages]
 
 
 def _check_range(name: str, value, holds: bool, expected: str) -> None:

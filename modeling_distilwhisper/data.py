@@ -1,6 +1,8 @@
 """Speech data as rows of (audio, text, language, split, speaker), and which rows can be trained on."""
 
 import csv
+import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from .audio import SAMPLING_RATE, read_audio
 from .collate import label_ids
 
 SPLITS = ("train", "validation", "test")
+SPEAKER_COLUMNS = ("gender", "age")
+CONTROL_TOKEN = re.compile(r"<\|[^|]*\|>")
 TEXT_COLUMNS = ("transcription", "sentence", "text")
 
 
@@ -26,11 +30,12 @@ def read_folder(data_dir: str | Path, split: str, language: str | None = None) -
         language: code of the language of every row; rows of another are left out if the file has that column.
 
     Returns:
-        Rows of `audio` (path), `text`, `language`, `split`, `gender` and `age`. Audio is not opened yet.
+        Rows of `audio` (path; empty where the name leads out of the folder), `text`, `language`, `split`, `gender` and
+        `age`. Audio is not opened yet.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a column is missing, or a file name leads out of the folder.
+        ValueError: a column is missing, or the file is no CSV in UTF-8.
     """
     folder = Path(data_dir, split)
     listing = folder / "metadata.csv"
@@ -40,27 +45,30 @@ def read_folder(data_dir: str | Path, split: str, language: str | None = None) -
             f"There is no {listing}. Expected a folder with metadata.csv and audio in each of {', '.join(SPLITS)}; "
             f"{data_dir} has {', '.join(there) or 'none of them'}."
         )
-    with open(listing, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        columns = reader.fieldnames or []
-        text_column = next((name for name in TEXT_COLUMNS if name in columns), None)
-        if "file_name" not in columns or text_column is None or (language is None and "language" not in columns):
-            raise ValueError(
-                f"{listing} has columns {columns}. Expected file_name, one of {', '.join(TEXT_COLUMNS)}, and language "
-                "unless the language is given."
-            )
-        rows = [
-            {
-                "audio": str(_inside(folder, row["file_name"], listing)),
-                "text": " ".join((row[text_column] or "").split()),
-                "language": row.get("language") or language,
+    try:
+        with open(listing, newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            lines = list(reader)
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise ValueError(f"{listing} is no CSV in UTF-8 ({error}, after line {reader.line_num}).") from None
+    columns = reader.fieldnames or []
+    text_column = next((name for name in TEXT_COLUMNS if name in columns), None)
+    if "file_name" not in columns or text_column is None or (language is None and "language" not in columns):
+        raise ValueError(
+            f"{listing} has columns {columns}. Expected file_name, one of {', '.join(TEXT_COLUMNS)}, and language "
+            "unless the language is given."
+        )
+    rows = []
+    for line in lines:
+        own = (line.get("language") or language or "").strip().lower()
+        if language in (None, own):
+            row = {
+                "audio": _inside(folder, line["file_name"] or ""),
+                "text": " ".join((line[text_column] or "").split()),
+                "language": own,
                 "split": split,
-                "gender": row.get("gender") or "",
-                "age": row.get("age") or "",
             }
-            for row in reader
-            if language is None or row.get("language") in (None, "", language)
-        ]
+            rows.append(row | {name: line.get(name) or "" for name in SPEAKER_COLUMNS})
     return Dataset.from_list(rows) if rows else Dataset.from_dict({name: [] for name in ("audio", "text", "language")})
 
 
@@ -89,6 +97,12 @@ def keep_usable(rows: Dataset, processor: WhisperProcessor, max_tokens: int = 44
 def _check(row: dict, processor: WhisperProcessor, max_tokens: int) -> tuple[str | None, float]:
     if not row["text"].strip():
         return "empty text", 0.0
+    if CONTROL_TOKEN.search(row["text"]):
+        return "control token in the text", 0.0
+    try:
+        labels = label_ids(processor.tokenizer, row["text"], row["language"])
+    except ValueError:
+        return "unknown language", 0.0
     if not Path(row["audio"]).is_file():
         return "missing audio file", 0.0
     try:
@@ -100,14 +114,14 @@ def _check(row: dict, processor: WhisperProcessor, max_tokens: int) -> tuple[str
     window = processor.feature_extractor.chunk_length
     if duration > window:
         return f"audio over {window} s", duration
-    if len(label_ids(processor.tokenizer, row["text"], row["language"])) > max_tokens:
+    if len(labels) > max_tokens:
         return f"text over {max_tokens} tokens", duration
     return None, duration
 
 
-def _inside(folder: Path, file_name: str, listing: Path) -> Path:
-    """The path of a file named by a data set, which may name nothing outside its folder."""
-    path = folder / (file_name or "")
-    if not file_name or not path.resolve().is_relative_to(folder.resolve()):
-        raise ValueError(f"{listing} names the file {file_name!r}. Expected names of files inside {folder}.")
-    return path
+def _inside(folder: Path, file_name: str) -> str:
+    """The path of a file that a listing names, or nothing where the name leads out of the listing's folder."""
+    name = os.path.normpath(file_name)
+    if not file_name or "\0" in file_name or os.path.isabs(name) or name.split(os.sep)[0] == os.pardir:
+        return ""
+    return str(folder / name)

@@ -77,13 +77,15 @@ def read_expert_file(path: str, language: str, model) -> tuple[dict[str, torch.T
 
 
 def check_tensors(path: str, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    """Raises ValueError where names or shapes differ, naming those that are missing, unexpected or misshapen."""
+    """Raises ValueError where names or shapes differ, naming those that are missing, unexpected or wrong."""
     missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
     if missing or unexpected:
         raise ValueError(f"{path}: missing tensors {missing or 'none'}, unexpected tensors {unexpected or 'none'}.")
     for key, tensor in found.items():
         if tensor.shape != expected[key].shape:
             raise ValueError(f"{path}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}.")
+        if not tensor.is_floating_point() or tensor.isnan().any():
+            raise ValueError(f"{path}: {key} holds {tensor.dtype} or NaN, expected floating-point numbers.")
 
 
 def _dimensions(config: DistilWhisperConfig) -> dict[str, str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, PreTrainedConfig, WhisperConfig
 from transformers.dynamic_module_utils import custom_object_save
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils import GENERATION_CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
-from .configuration_distilwhisper import DistilWhisperConfig, check_language_code
+from .configuration_distilwhisper import DistilWhisperConfig, check_language_code, check_language_codes
 from .expert_file_distilwhisper import check_tensors, expert_file_name, read_expert_file, write_expert_file
 from .routing_distilwhisper import LanguageExpert, RoutedFeedForward
 
@@ -33,20 +33,23 @@ class LanguageExpertsMixin:
         """
         name = str(pretrained_model_name_or_path)
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
+        dtype = {key: kwargs.pop(key) for key in ("dtype", "torch_dtype") if key in kwargs}
         found, _ = WhisperConfig.get_config_dict(name, **hub)
         if found.get("model_type") != "whisper":
             raise ValueError(f"{name} is a {found.get('model_type')!r}, expected a plain Whisper ('whisper').")
         whisper = WhisperConfig.from_dict(found).to_dict()
         settings = {key: value for key, value in whisper.items() if key not in ("model_type", "architectures")}
-        settings["base_model_name_or_path"] = name
+        folder = Path(name, hub.get("subfolder") or "")
+        settings["base_model_name_or_path"] = str(folder.resolve()) if folder.is_dir() else name
         config, kwargs = DistilWhisperConfig.from_dict(settings, return_unused_kwargs=True, **(kwargs | hub))
         kwargs.setdefault("use_safetensors", True)
-        model = super().from_pretrained(name, config=config, **kwargs)
+        loaded = super().from_pretrained(name, config=config, **dtype, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
         model.config.translate_token_id = (getattr(model.generation_config, "task_to_id", None) or {}).get("translate")
-        for language in _list_of_codes(languages):
+        for language in check_language_codes(languages):
             model.add_language(language)
         model.freeze_backbone()
-        return model
+        return loaded
 
     @classmethod
     def from_pretrained(
@@ -66,6 +69,8 @@ class LanguageExpertsMixin:
                 `[]`: none, plain Whisper.
             kwargs: as for any `from_pretrained` of Transformers.
 
+        The backbone comes frozen: only experts and gates ask for gradients.
+
         Raises:
             OSError: an expert or the backbone is not there; the message says what is.
             ValueError: an expert that does not fit the backbone, or a checkpoint that is not a DistilWhisper.
@@ -73,41 +78,52 @@ class LanguageExpertsMixin:
         name = str(pretrained_model_name_or_path)
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
         if not isinstance(config, PreTrainedConfig):
-            source = config or name
-            found, _ = WhisperConfig.get_config_dict(source, **hub)
-            if found.get("model_type") != DistilWhisperConfig.model_type:
-                raise ValueError(
-                    f"{source} is a {found.get('model_type')!r}, expected a 'distilwhisper'. "
-                    "To put experts on a plain Whisper, use `from_whisper(..., languages=[...])`."
-                )
-            config, kwargs = DistilWhisperConfig.from_pretrained(source, return_unused_kwargs=True, **kwargs)
-            kwargs |= hub
-        languages = _list_of_codes(config.languages if languages is None else languages)
+            dtype = {key: kwargs.pop(key) for key in ("dtype", "torch_dtype") if key in kwargs}
+            config, kwargs = DistilWhisperConfig.from_pretrained(
+                _require_distilwhisper(config or name, hub), return_unused_kwargs=True, **kwargs
+            )
+            kwargs |= hub | dtype
+        if not hasattr(type(config), "experts_by_token"):
+            raise ValueError(f"Expected a DistilWhisperConfig, got a {type(config).__name__}.")
+        if languages is None:
+            languages = config.languages
+        if languages is None:  # as `AutoModelForSpeechSeq2Seq` hands on `languages=None`
+            languages = WhisperConfig.get_config_dict(name, **hub)[0].get("languages", [])
+        languages = check_language_codes(languages)
 
         bare = copy.deepcopy(config)
         bare.languages = []
         kwargs.setdefault("use_safetensors", True)
-        quiet = {"_raise_exceptions_for_missing_entries": False, "_raise_exceptions_for_connection_errors": False}
-        weights = (cached_file(name, file, **quiet, **hub) for file in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
-        has_backbone = any(weights) or not kwargs["use_safetensors"]
-        if not has_backbone:
-            if config.base_model_name_or_path is None:
-                raise OSError(
-                    f"{name} holds no {SAFE_WEIGHTS_NAME}, and its config names no `base_model_name_or_path` to take "
-                    "the backbone from. Save it with the backbone, or set that name in config.json."
-                )
-            elsewhere = {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
-            loaded = super().from_pretrained(config.base_model_name_or_path, *model_args, config=bare, **elsewhere)
-        else:
+        if _has_weights(name, kwargs.get("variant"), hub) or not kwargs["use_safetensors"]:
             loaded = super().from_pretrained(name, *model_args, config=bare, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        if not has_backbone and cached_file(name, "generation_config.json", **quiet, **hub):
-            model.generation_config = GenerationConfig.from_pretrained(name, **hub)
+            model = loaded[0] if isinstance(loaded, tuple) else loaded
+        else:
+            loaded = cls._from_base_model(name, *model_args, config=bare, **kwargs)
+            model = loaded[0] if isinstance(loaded, tuple) else loaded
+            if cached_file(name, GENERATION_CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **hub):
+                model.generation_config = GenerationConfig.from_pretrained(name, **hub)
         for language in languages:
             model.load_experts(name, language, **hub)
         model.freeze_backbone()
         model.eval()
         return loaded
+
+    @classmethod
+    def _from_base_model(cls, name: str, *model_args, config: DistilWhisperConfig, **kwargs):
+        base = config.base_model_name_or_path
+        if base is None:
+            raise OSError(
+                f"{name} holds no {SAFE_WEIGHTS_NAME}, and its config names no `base_model_name_or_path` to take "
+                "the backbone from. Save it with the backbone, or set that name in config.json."
+            )
+        elsewhere = {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
+        try:
+            return super().from_pretrained(base, *model_args, config=config, **elsewhere)
+        except OSError as error:
+            raise OSError(
+                f"{name} holds experts alone, and its backbone, {base}, could not be loaded ({error}). Set "
+                "`base_model_name_or_path` in config.json to where that Whisper is."
+            ) from error
 
     def add_language(self, language: str) -> None:
         """Makes a new expert for `language` in every layer: a copy of the shared feed-forward, its gate fully open.
@@ -152,23 +168,32 @@ class LanguageExpertsMixin:
             del layer.experts[language]
         self.config.languages = [other for other in self.config.languages if other != language]
 
-    def save_experts(self, save_directory: str | os.PathLike, languages: list[str] | None = None) -> list[Path]:
+    def save_experts(
+        self,
+        save_directory: str | os.PathLike,
+        languages: list[str] | None = None,
+        state_dict: dict[str, torch.Tensor] | None = None,
+    ) -> list[Path]:
         """Writes `expert.<language>.safetensors` for each of `languages` (default: all loaded) and returns the paths.
 
         A file is written aside and then renamed, so that an interruption leaves the old one whole.
+
+        Args:
+            state_dict: the model's, where its own tensors are not whole (sharded training).
         """
         directory = Path(save_directory)
         directory.mkdir(parents=True, exist_ok=True)
         paths = []
-        for language in self.config.languages if languages is None else _list_of_codes(languages):
+        for language in self.config.languages if languages is None else check_language_codes(languages):
             self._require_loaded(language)
             experts = {place: layer.experts[language] for place, layer in self.routed_layers().items()}
+            tensors = _tensors(language, experts)
+            if state_dict is not None:
+                tensors = {key: state_dict[key] for key in tensors}
             some = next(iter(experts.values()))
             rank = getattr(getattr(some.fc1, "up", None), "in_features", 0)
             path = directory / expert_file_name(language)
-            write_expert_file(
-                path, language, _tensors(language, experts), self, rank=rank, gate_dim=some.gate.hidden.out_features
-            )
+            write_expert_file(path, language, tensors, self, rank=rank, gate_dim=some.gate.hidden.out_features)
             paths.append(path)
         return paths
 
@@ -179,11 +204,17 @@ class LanguageExpertsMixin:
             save_backbone: whether `model.safetensors` is written. Without it, loading takes the backbone from the
                 config's `base_model_name_or_path`.
             kwargs: as for `PreTrainedModel.save_pretrained`.
+
+        Raises:
+            ValueError: `push_to_hub` without the backbone.
         """
-        state_dict = kwargs.pop("state_dict", None) or self.state_dict()
+        if kwargs.get("push_to_hub") and not save_backbone:
+            raise ValueError("`push_to_hub` needs `save_backbone=True`. Save first, then upload the folder.")
+        state_dict = kwargs.pop("state_dict", None)
         if kwargs.get("is_main_process", True):
-            self.save_experts(save_directory)
+            self.save_experts(save_directory, state_dict=state_dict)
         if save_backbone:
+            state_dict = self.state_dict() if state_dict is None else state_dict
             plain = {key: tensor for key, tensor in state_dict.items() if ".experts." not in key}
             super().save_pretrained(save_directory, state_dict=plain, **kwargs)
         elif kwargs.get("is_main_process", True):
@@ -191,6 +222,11 @@ class LanguageExpertsMixin:
             self.config.architectures = [type(self).__name__]
             self.config.save_pretrained(save_directory)
             self.generation_config.save_pretrained(save_directory)
+
+    def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
+        # What is not listed here counts as new and is uploaded: the experts were written before Transformers looks.
+        stamps = super()._get_files_timestamps(working_dir)
+        return {name: stamp for name, stamp in stamps.items() if not name.startswith("expert.")}
 
     def freeze_backbone(self) -> None:
         """Leaves gradients to the experts and gates alone: "everything else is frozen" (section 4.2)."""
@@ -204,7 +240,14 @@ class LanguageExpertsMixin:
 
     def _read_experts(self, repo_or_dir, language: str, **hub_arguments) -> dict[tuple[str, int], LanguageExpert]:
         file_name = expert_file_name(language)
-        path = cached_file(str(repo_or_dir), file_name, _raise_exceptions_for_missing_entries=False, **hub_arguments)
+        try:
+            path = cached_file(
+                str(repo_or_dir), file_name, _raise_exceptions_for_missing_entries=False, **hub_arguments
+            )
+        except (OSError, ValueError) as error:
+            raise OSError(
+                f"{repo_or_dir} is neither a folder nor a reachable Hub repository with experts ({error})."
+            ) from error
         if path is None:
             has = ", ".join(_languages_in(repo_or_dir, hub_arguments)) or "none"
             raise OSError(f"{repo_or_dir} has no {file_name}. Languages it has experts for: {has}.")
@@ -240,10 +283,21 @@ class LanguageExpertsMixin:
             raise ValueError(f"No expert of {language!r} is loaded. Loaded: {has}.")
 
 
-def _list_of_codes(languages: list[str]) -> list[str]:
-    if isinstance(languages, str):
-        raise ValueError(f"`languages` must be a list of codes, got {languages!r}. Write [{languages!r}].")
-    return [check_language_code(language) for language in languages]
+def _require_distilwhisper(source: str, hub: dict) -> str:
+    found, _ = WhisperConfig.get_config_dict(source, **hub)
+    if found.get("model_type") != DistilWhisperConfig.model_type:
+        raise ValueError(
+            f"{source} is a {found.get('model_type')!r}, expected a 'distilwhisper'. "
+            "To put experts on a plain Whisper, use `from_whisper(..., languages=[...])`."
+        )
+    return source
+
+
+def _has_weights(name: str, variant: str | None, hub: dict) -> bool:
+    names = [SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME]
+    if variant is not None:
+        names = [f"model.{variant}.safetensors", f"model.safetensors.index.{variant}.json", *names]
+    return any(cached_file(name, file, _raise_exceptions_for_missing_entries=False, **hub) for file in names)
 
 
 def _experts(model, language: str, config: DistilWhisperConfig) -> dict[tuple[str, int], LanguageExpert]:

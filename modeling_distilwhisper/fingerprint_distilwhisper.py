@@ -5,19 +5,21 @@ import json
 import torch
 
 SAMPLES = 4  # weights a tensor: training moves nearly all, so a few tell a fine-tuned backbone apart
-TENSORS = ("fc1.weight", "fc2.weight", "final_layer_norm.weight")
+ENCODER = ("fc1.weight", "fc2.weight", "self_attn.q_proj.weight", "self_attn.out_proj.weight")
+IN_LAYERS = {"encoder": ENCODER, "decoder": (*ENCODER, "encoder_attn.q_proj.weight", "encoder_attn.out_proj.weight")}
+OUTSIDE = ("encoder.conv1.weight", "encoder.conv2.weight", "decoder.embed_tokens.weight", "decoder.layer_norm.weight")
 
 
 def fingerprint(model) -> str:
     """JSON of some weights of every layer, and their dtype. Quantised weights are left out."""
     sampled = {}
-    for (side, index), layer in model.routed_layers().items():
-        for name in TENSORS:
-            weight = layer.get_parameter(name).detach()
-            if weight.is_floating_point():
-                flat = weight.flatten()
-                places = torch.linspace(0, flat.numel() - 1, SAMPLES, device=flat.device).long()
-                sampled[f"{side}.layers.{index}.{name}"] = flat[places].float().tolist()
+    names = [f"{side}.layers.{index}.{name}" for side, index in model.routed_layers() for name in IN_LAYERS[side]]
+    for name in (*names, *OUTSIDE):
+        weight = model.model.get_parameter(name).detach()
+        if weight.is_floating_point():
+            flat = weight.flatten()
+            places = torch.linspace(0, flat.numel() - 1, SAMPLES, device=flat.device).long()
+            sampled[name] = flat[places].float().tolist()
     return json.dumps({"dtype": str(model.dtype).removeprefix("torch."), "weights": sampled})
 
 
@@ -27,19 +29,23 @@ def check_fingerprint(path: str, metadata: dict[str, str], model) -> None:
     Raises:
         ValueError: a weight differs; the message names both backbones and the weight.
     """
+    ours = json.loads(fingerprint(model))
     try:
         theirs = json.loads(metadata["fingerprint"])
         coarsest = max(torch.finfo(getattr(torch, theirs["dtype"])).eps, torch.finfo(model.dtype).eps)
+        both = [name for name in theirs["weights"] if name in ours["weights"]]
+        if not both:
+            raise ValueError("no weight in common")
     except (KeyError, ValueError, TypeError, AttributeError):
         raise ValueError(
             f"{path} does not say which backbone it was made on. Expected a file of `save_experts`."
         ) from None
     exact = coarsest <= torch.finfo(torch.float32).eps
-    for name, weights in json.loads(fingerprint(model))["weights"].items():
-        ours, other = torch.tensor(weights), torch.tensor(theirs["weights"].get(name, weights))
+    for name in both:
+        here, there = torch.tensor(ours["weights"][name]), torch.tensor(theirs["weights"][name])
         # Half precision rounds small weights to multiples of 6e-8 (subnormal numbers).
-        allowed = torch.zeros(()) if exact else coarsest * other.abs() + 6e-8
-        if ours.shape != other.shape or ((ours - other).abs() > allowed).any():
+        allowed = torch.zeros(()) if exact else coarsest * there.abs() + 6e-8
+        if here.shape != there.shape or ((here - there).abs() > allowed).any():
             raise ValueError(
                 f"{path} was made on another backbone ({metadata.get('base_model')}) than this one "
                 f"({model.config.base_model_name_or_path}): {name} differs. Its experts would not work here; load "

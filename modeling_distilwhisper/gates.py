@@ -1,6 +1,6 @@
 """What the gates of a batch did: which tokens count, how open they are, and keeping them on their budget."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -64,8 +64,30 @@ class GateReport:
 
 
 @torch.no_grad()
-def follow_budget(model: DistilWhisperForConditionalGeneration, report: GateReport, momentum: float) -> None:
-    """Moves each gate's threshold towards the (1 - budget) quantile of its logits over the batch's real tokens.
+def budget_quantiles(model: DistilWhisperForConditionalGeneration, report: GateReport) -> torch.Tensor:
+    """Where each gate's threshold would have to be for this batch to meet the budget.
+
+    Returns:
+        `(layers, languages)`: the (1 - budget) quantile of the logits over real tokens, NaN for absent languages.
+        Layers are in the order of `model.routed_layers()`, languages in that of `model.config.languages`.
+    """
+    tokens = list(model.config.experts_by_token)
+    layers = list(model.routed_layers())
+    quantiles = torch.full((len(layers), len(tokens)), torch.nan, device=report.masks["decoder"].device)
+    for row, (side, index) in enumerate(layers):
+        for column, token in enumerate(tokens):
+            mask = report.masks[side] & (report.language_ids[side] == token).unsqueeze(1)
+            if mask.any():
+                logits = report.logits[side, index][mask].float()
+                quantiles[row, column] = torch.quantile(logits, 1 - model.config.gate_budget)
+    return quantiles
+
+
+@torch.no_grad()
+def move_thresholds(
+    model: DistilWhisperForConditionalGeneration, quantiles: Sequence[torch.Tensor], momentum: float
+) -> None:
+    """Moves each gate's threshold towards the mean of `budget_quantiles` of a step's batches, over all processes.
 
     So the budget holds by construction in every layer, and training decides only which tokens take the expert. Call
     it after the backward pass: gradient checkpointing decides a second time there, and must decide alike.
@@ -73,12 +95,16 @@ def follow_budget(model: DistilWhisperForConditionalGeneration, report: GateRepo
     Args:
         momentum: share of the way, in (0, 1]. A new gate goes all the way at once.
     """
-    for (side, index), layer in model.routed_layers().items():
-        for token, language in model.config.experts_by_token.items():
-            mask = report.masks[side] & (report.language_ids[side] == token).unsqueeze(1)
-            if mask.any():
-                logits = report.logits[side, index][mask].float()
-                target = torch.quantile(logits, 1 - model.config.gate_budget)
+    stacked = torch.stack(list(quantiles))
+    known = ~stacked.isnan()
+    sums = torch.stack([stacked.nan_to_num().sum(dim=0), known.sum(dim=0).float()])
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(sums)
+    total, count = sums
+    for row, layer in enumerate(model.routed_layers().values()):
+        for column, language in enumerate(model.config.languages):
+            if count[row, column]:
+                target = total[row, column] / count[row, column]
                 threshold = layer.experts[language].gate.threshold
                 threshold.copy_(target if threshold.isinf() else threshold + momentum * (target - threshold))
 
@@ -91,7 +117,13 @@ def measure_openness(
 
     Args:
         batches: as `SpeechCollator` makes them, on the model's device.
+
+    Raises:
+        ValueError: the model has no experts.
     """
+    if not model.config.languages:
+        raise ValueError("The model has no experts, so no gates to measure. Load some with `load_experts`.")
+    was_training = model.training
     model.eval()
     totals: dict[str, list[float]] = {"encoder": [0, 0], "decoder": [0, 0]}
     for batch in batches:
@@ -99,6 +131,7 @@ def measure_openness(
         for side, (opened, gates) in report.counts().items():
             totals[side][0] += opened
             totals[side][1] += gates
+    model.train(was_training)
     totals["all"] = [sum(column) for column in zip(*totals.values(), strict=True)]
     return {side: opened / max(gates, 1) for side, (opened, gates) in totals.items()}
 

@@ -23,6 +23,8 @@ from .configuration_distilwhisper import DistilWhisperConfig
 from .experts_distilwhisper import LanguageExpertsMixin
 from .routing_distilwhisper import RoutedFeedForward, Routing
 
+LAYERS = ["DistilWhisperEncoderLayer", "DistilWhisperDecoderLayer"]  # what a device map keeps in one piece
+
 
 @dataclass
 class DistilWhisperOutput(Seq2SeqLMOutput):
@@ -117,7 +119,20 @@ class DistilWhisperDecoderLayer(RoutedFeedForward, WhisperDecoderLayer):
         return hidden_states + self.feed_forward(self.final_layer_norm(hidden_states), routing)
 
 
+def _routing(config, language_ids, inputs, noise: float, record: dict | None) -> Routing | None:
+    """The routing of a pass over `inputs`, whose first dimension is the batch."""
+    if language_ids is None or not config.languages:
+        return None
+    if language_ids.shape != inputs.shape[:1]:
+        raise ValueError(
+            f"Expected one language id a row, a tensor of shape ({inputs.shape[0]},), got {tuple(language_ids.shape)}."
+        )
+    return Routing.of(language_ids, config.experts_by_token, noise=noise, record=record)
+
+
 class DistilWhisperEncoder(WhisperEncoder):
+    _no_split_modules = LAYERS
+
     def __init__(self, config: DistilWhisperConfig):
         super().__init__(config)
         self.layers = nn.ModuleList([DistilWhisperEncoderLayer(config, i) for i in range(config.encoder_layers)])
@@ -134,14 +149,14 @@ class DistilWhisperEncoder(WhisperEncoder):
         **kwargs,
     ):
         """Whisper's encoder, with each row's tokens routed by `language_ids`, `(batch,)`, -1 for no expert."""
-        routing = None
-        if language_ids is not None:
-            record = gate_records[0] if gate_records is not None else None
-            routing = Routing.of(language_ids, self.config.experts_by_token, noise=gate_noise, record=record)
+        record = None if gate_records is None else gate_records[0]
+        routing = _routing(self.config, language_ids, input_features, gate_noise, record)
         return super().forward(input_features, attention_mask, routing=routing, **kwargs)
 
 
 class DistilWhisperDecoder(WhisperDecoder):
+    _no_split_modules = LAYERS
+
     def __init__(self, config: DistilWhisperConfig):
         super().__init__(config)
         self.layers = nn.ModuleList([DistilWhisperDecoderLayer(config, i) for i in range(config.decoder_layers)])
@@ -159,14 +174,14 @@ class DistilWhisperDecoder(WhisperDecoder):
     ):
         """Whisper's decoder, routed by `decoder_language_ids`, or by `language_ids` where that is not given."""
         ids = language_ids if decoder_language_ids is None else decoder_language_ids
-        routing = None
-        if ids is not None:
-            record = gate_records[1] if gate_records is not None else None
-            routing = Routing.of(ids, self.config.experts_by_token, noise=gate_noise, record=record)
+        record = None if gate_records is None else gate_records[1]
+        inputs = input_ids if input_ids is not None else kwargs.get("inputs_embeds")
+        routing = _routing(self.config, ids, inputs, gate_noise, record)
         return super().forward(input_ids, attention_mask, routing=routing, **kwargs)
 
 
 class DistilWhisperModel(WhisperModel):
+    _no_split_modules = LAYERS
     config_class = DistilWhisperConfig
 
     def __init__(self, config: DistilWhisperConfig):
@@ -189,6 +204,14 @@ class LanguageRoutedGenerationMixin(GenerationMixin):
             kwargs |= {"language_ids": language_ids, "decoder_language_ids": decoder_language_ids}
         return super().generate(inputs, *args, decoder_input_ids=decoder_input_ids, **kwargs)
 
+    def _get_candidate_generator(self, *args, model_kwargs: dict, assistant_model=None, **kwargs):
+        if assistant_model is not None and not hasattr(assistant_model, "read_prompt"):
+            # A plain Whisper, or a decoder alone, refuses arguments that it has no use for.
+            model_kwargs = {name: value for name, value in model_kwargs.items() if "language_ids" not in name}
+        return super()._get_candidate_generator(
+            *args, model_kwargs=model_kwargs, assistant_model=assistant_model, **kwargs
+        )
+
 
 class DistilWhisperForConditionalGeneration(
     LanguageExpertsMixin, WhisperForConditionalGeneration, LanguageRoutedGenerationMixin
@@ -201,6 +224,7 @@ class DistilWhisperForConditionalGeneration(
 
     config_class = DistilWhisperConfig
     config: DistilWhisperConfig
+    _no_split_modules = LAYERS
 
     def __init__(self, config: DistilWhisperConfig):
         super().__init__(config)
@@ -209,6 +233,20 @@ class DistilWhisperForConditionalGeneration(
         self.config.model_type = "whisper"
         self.model = DistilWhisperModel(config)
         self.post_init()
+
+    def generate(self, *args, language_ids: torch.Tensor | None = None, **kwargs):
+        """Whisper's `generate`. Each row takes the experts of its `language`, given, or detected by Whisper itself.
+
+        Raises:
+            ValueError: `language_ids` are given: the prompt decides, and it is made from `language`.
+        """
+        # An assistant is called with the prompt made already, and with the ids that its encoder was given.
+        if language_ids is not None and "decoder_input_ids" not in kwargs:
+            raise ValueError(
+                "`generate` reads each row's experts from its prompt, not from `language_ids`. Pass `language`, a code "
+                "or a list with a code for each row."
+            )
+        return super().generate(*args, **kwargs)
 
     def read_prompt(self, decoder_input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Reads which experts each row asks for from its decoder prompt.
@@ -227,9 +265,13 @@ class DistilWhisperForConditionalGeneration(
         candidates = torch.where(named, decoder_input_ids[:, 1:], -1)
         none = candidates.new_full((len(candidates), 1), -1)
         language_ids = torch.cat([candidates, none], dim=1).amax(dim=1)
+        return language_ids, language_ids.masked_fill(self._translates(decoder_input_ids), -1)
+
+    def _translates(self, decoder_input_ids: torch.Tensor) -> torch.Tensor:
+        """`(batch,)`: whether the task in each row's prompt is translation."""
+        behind_start = decoder_input_ids[:, :-2] == self.config.decoder_start_token_id
         translate = -1 if self.config.translate_token_id is None else self.config.translate_token_id
-        translates = (named[:, :-1] & (decoder_input_ids[:, 2:] == translate)).any(dim=1)
-        return language_ids, language_ids.masked_fill(translates, -1)
+        return (behind_start & (decoder_input_ids[:, 2:] == translate)).any(dim=1)
 
     @can_return_tuple
     def forward(
@@ -262,7 +304,8 @@ class DistilWhisperForConditionalGeneration(
             gate_noise: alpha(t), the scale of the noise in soft training gates (eq. 4.2).
 
         Raises:
-            ValueError: labels that begin with the start token, or, in training, name no language that has an expert.
+            ValueError: labels that begin with the start token, or, in training, name no language that has an expert;
+                a filled cache without `language_ids`; ids that are not one a row.
         """
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
             start = self.config.decoder_start_token_id
@@ -273,10 +316,17 @@ class DistilWhisperForConditionalGeneration(
                 )
             decoder_input_ids = shift_tokens_right(labels, self.config.pad_token_id, start)
             if self.training and language_ids is None and not torch.compiler.is_compiling():
-                self._require_experts(decoder_input_ids)
-        if decoder_input_ids is not None and self.config.languages and language_ids is None:
-            language_ids, from_prompt = self.read_prompt(decoder_input_ids)
-            decoder_language_ids = from_prompt if decoder_language_ids is None else decoder_language_ids
+                self.require_experts(decoder_input_ids)
+        if decoder_input_ids is not None and self.config.languages:
+            if language_ids is None:
+                if past_key_values is not None and past_key_values.get_seq_length() > 0:
+                    raise ValueError(
+                        "The cache holds the prompt that names the languages, so pass `language_ids` with it, as read "
+                        "by `read_prompt`. (`generate` does so.)"
+                    )
+                language_ids, _ = self.read_prompt(decoder_input_ids)
+            if decoder_language_ids is None:
+                decoder_language_ids = language_ids.masked_fill(self._translates(decoder_input_ids), -1)
 
         records = ({}, {}) if output_gates else None
         outputs = super().forward(
@@ -310,7 +360,8 @@ class DistilWhisperForConditionalGeneration(
             decoder_language_ids=language_ids if decoder_language_ids is None else decoder_language_ids,
         )
 
-    def _require_experts(self, decoder_input_ids: torch.Tensor) -> None:
+    def require_experts(self, decoder_input_ids: torch.Tensor) -> None:
+        """Raises ValueError where a row of `(batch, tokens)` names no language that has an expert to train."""
         nameless = self.read_prompt(decoder_input_ids)[0] < 0
         if nameless.any():
             row = int(nameless.nonzero()[0])

@@ -12,7 +12,9 @@ def keep_marks(text: str) -> str:
     Tamil, Thai or Hindi stay whole."""
     text = unicodedata.normalize("NFKC", text.casefold())
     text = re.sub(r"[<\[][^>\]]*[>\]]|\([^)]*\)", "", text)
-    kept = (" " if unicodedata.category(letter)[0] in "PSZC" else letter for letter in text)
+    # Format characters (joiners, soft hyphens) stand within words: they go without leaving a gap.
+    visible = (letter for letter in text if unicodedata.category(letter) != "Cf")
+    kept = (" " if unicodedata.category(letter)[0] in "PSZC" else letter for letter in visible)
     return " ".join("".join(kept).split())
 
 

@@ -34,13 +34,17 @@ class Routing:
         """
         if torch.compiler.is_compiling():
             return cls({code: language_ids == token for token, code in experts.items()}, **settings)
-        ids = language_ids.tolist()  # the one synchronisation with the device in a pass
+        ids = language_ids.tolist()
         rows = {}
         for token in dict.fromkeys(ids):
             if token in experts:
                 own = [row for row, other in enumerate(ids) if other == token]
                 rows[experts[token]] = None if len(own) == len(ids) else torch.tensor(own, device=language_ids.device)
         return cls(rows, **settings) if rows else None
+
+    def on(self, device: torch.device) -> list[tuple[str, torch.Tensor | None]]:
+        """Languages and their rows, on the device of a layer: a device map may spread the layers."""
+        return [(language, None if rows is None else rows.to(device)) for language, rows in self.rows.items()]
 
 
 class LanguageGate(nn.Module):
@@ -141,7 +145,7 @@ class RoutedFeedForward:
         closed = torch.ones(shape[:2], dtype=torch.bool, device=states.device)
         opened: list[tuple[LanguageExpert, torch.Tensor]] = []
         recorded = _new_record(states, routing)
-        for language, rows in routing.rows.items():
+        for language, rows in routing.on(states.device):
             expert = self.experts[language]
             logits = expert.gate(states if rows is None else states[rows])
             is_open = expert.gate.is_open(logits)
@@ -174,7 +178,7 @@ class RoutedFeedForward:
         """Both paths for every token, mixed by the gates: differentiable, and without data-dependent shapes."""
         output = self.shared(states)
         recorded = _new_record(states, routing)
-        for language, rows in routing.rows.items():
+        for language, rows in routing.on(states.device):
             expert = self.experts[language]
             masked = rows is not None and rows.dtype == torch.bool
             own = states if rows is None or masked else states[rows]
@@ -211,7 +215,7 @@ class RoutedFeedForward:
         return counted, counted * keep
 
 
-def _new_record(states: torch.Tensor, routing: Routing) -> tuple[torch.Tensor, torch.Tensor] | None:
+def _new_record(states: torch.Tensor, routing: Routing) -> list[torch.Tensor] | None:
     """Gates 0 and logits of minus infinity: what a row without an expert shows."""
     if routing.record is None:
         return None

@@ -5,8 +5,9 @@ from collections import defaultdict
 
 import torch
 from transformers import Seq2SeqTrainer, WhisperForConditionalGeneration
+from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from .gates import GateReport, follow_budget
+from .gates import GateReport, budget_quantiles, move_thresholds
 from .losses import DIVERGENCES, IGNORED, cross_entropy, gate_budget_loss
 from .metrics import error_rates
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
@@ -28,28 +29,35 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
     args: DistilWhisperTrainingArguments
 
     def __init__(self, model, args, *, teacher: WhisperForConditionalGeneration | None = None, **kwargs):
+        if kwargs.get("processing_class") is None:
+            raise ValueError("`processing_class` is missing: give the model's WhisperProcessor, to read and to save.")
         kwargs.setdefault("compute_metrics", self._score)
         super().__init__(model, args, **kwargs)
         self.is_routed = isinstance(model, DistilWhisperForConditionalGeneration)
         # Every loss part is divided by the tokens of the whole batch, over accumulation steps and processes.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
-        self.teacher = teacher
+        self.teacher = None
         if teacher is not None:
             _check_teacher(model, teacher)
             self.teacher = teacher.requires_grad_(False).eval().to(self.args.device)
         if self.is_routed:
             self._train_only_present_languages()
         self._logged: dict[str, list[float]] = defaultdict(list)
-        self._gates: GateReport | None = None
+        self._quantiles: list[torch.Tensor] = []
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """`CE + Lg + beta KD` (eq. 4.8), each part in the log."""
         labels = inputs["labels"]
+        # Not as labels: student and teacher would each compute a cross-entropy that nobody uses.
+        prompted = {name: value for name, value in inputs.items() if name != "labels"}
+        config = self.model.config
+        prompted["decoder_input_ids"] = shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
         routing = {}
         if self.is_routed:
+            self.model.require_experts(prompted["decoder_input_ids"])
             routing = {"output_gates": True, "gate_noise": self.gate_noise}
-        outputs = model(**inputs, **routing, use_cache=False)
+        outputs = model(**prompted, **routing, use_cache=False)
         parts = {
             "ce_loss": cross_entropy(
                 outputs.logits,
@@ -60,7 +68,8 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
         }
         if self.teacher is not None:
             with torch.no_grad():
-                taught = self.teacher(**inputs, use_cache=False)
+                prompted["input_features"] = prompted["input_features"].to(self.teacher.dtype)
+                taught = self.teacher(**prompted, use_cache=False)
             divergence = DIVERGENCES[self.args.kd_divergence]
             parts["kd_loss"] = divergence(
                 outputs.logits,
@@ -73,11 +82,15 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
             # The tokens were counted over all processes, whose gradients are averaged, not added.
             parts = {name: part * self.accelerator.num_processes for name, part in parts.items()}
         if self.is_routed:
-            self._gates = GateReport.of(outputs, inputs.get("attention_mask"), labels)
-            budget = gate_budget_loss(*self._gates.layers(), self.model.config.gate_budget)
-            parts["gate_loss"] = budget / (self.current_gradient_accumulation_steps if model.training else 1)
-        if model.training:
-            self._note(parts)
+            report = GateReport.of(outputs, inputs.get("attention_mask"), labels)
+            budget = gate_budget_loss(*report.layers(), config.gate_budget)
+            parts["gate_loss"] = budget / self.current_gradient_accumulation_steps
+            if model.training:
+                self._quantiles.append(budget_quantiles(self.model, report))
+            for side, (opened, gates) in report.counts().items():
+                self._logged[f"{side}_openness"].append(opened / max(gates, 1))
+        for name, part in parts.items():
+            self._logged[name].append(float(part.detach()) * self.current_gradient_accumulation_steps)
         weights = {"kd_loss": self.args.kd_beta}
         loss = sum(weights.get(name, 1.0) * part for name, part in parts.items())
         return (loss, outputs) if return_outputs else loss
@@ -90,14 +103,17 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if self.is_routed and self.model.config.gate_training == "hard":
-            follow_budget(self.model, self._gates, self.args.gate_momentum)
+        if self._quantiles and self.accelerator.sync_gradients:
+            if self.model.config.gate_training == "hard":
+                move_thresholds(self.model, self._quantiles, self.args.gate_momentum)
+            self._quantiles.clear()
         return loss
 
     def create_scheduler(self, num_training_steps, optimizer=None):
         if not self.args.warmup_steps and self.lr_scheduler is None:
-            share = min(self.args.warmup_epochs / self.args.num_train_epochs, 1.0)
-            self.args.warmup_steps = math.ceil(share * num_training_steps)
+            rows_a_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+            steps = math.ceil(self.args.warmup_epochs * len(self.train_dataset) / rows_a_step)
+            self.args.warmup_steps = min(steps, num_training_steps)
         return super().create_scheduler(num_training_steps, optimizer)
 
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None, **gen_kwargs):
@@ -109,19 +125,22 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
             loss = cross_entropy(outputs.logits, labels, label_smoothing=self.args.label_smoothing_factor)
         if prediction_loss_only or not self.args.predict_with_generate:
             return loss, None, None
+        settings = getattr(self, "_gen_kwargs", {}) | gen_kwargs
         transcripts = self.model.generate(
             inputs["input_features"],
             attention_mask=inputs.get("attention_mask"),
             language=self.processing_class.tokenizer.convert_ids_to_tokens(labels[:, 0].tolist()),
-            task="transcribe",
-            num_beams=self.args.generation_num_beams,
-            max_length=self.args.generation_max_length,
+            task=getattr(self.data_collator, "task", "transcribe"),
+            **{name: value for name, value in settings.items() if value is not None},
         )
         return loss, transcripts, labels
 
     def log(self, logs, start_time=None):
         if "loss" in logs:
-            logs |= {name: sum(values) / len(values) for name, values in self._logged.items()}
+            means = {name: sum(values) / len(values) for name, values in self._logged.items()}
+            if means:
+                values = torch.tensor(list(means.values())).to(self.args.device)
+                logs |= dict(zip(means, self.accelerator.reduce(values, "mean").tolist(), strict=True))
             self._logged.clear()
         super().log(logs, start_time)
 
@@ -144,16 +163,9 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
             return super()._load_best_model()
         self.model.reload_experts(self.state.best_model_checkpoint)
 
-    def _note(self, parts: dict[str, torch.Tensor]) -> None:
-        for name, part in parts.items():
-            self._logged[name].append(float(part.detach()) * self.current_gradient_accumulation_steps)
-        if self.is_routed:
-            for side, (opened, gates) in self._gates.counts().items():
-                self._logged[f"{side}_openness"].append(opened / max(gates, 1))
-
     def _train_only_present_languages(self) -> None:
-        if self.train_dataset is None:
-            return
+        if "language" not in (getattr(self.train_dataset, "column_names", None) or ()):
+            return  # nothing to train on, or a data set of the user's own: each batch is checked
         present = sorted(set(self.train_dataset["language"]))
         without = [language for language in present if language not in self.model.config.languages]
         if without:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from transformers import Seq2SeqTrainingArguments
 
 from .losses import DIVERGENCES
+from .normalization import NORMALIZERS
 
 
 @dataclass
@@ -39,6 +40,12 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
     logging_steps: float = field(default=10, metadata={"help": "Steps between two lines of the log."})
 
     def __post_init__(self):
+        # A layer's gates leave it beside its output, which the older, reentrant checkpointing cannot follow.
+        if (self.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+            raise ValueError("--gradient_checkpointing_kwargs: use_reentrant must be false, or gates get no gradient.")
+        # A process whose batch lacks a language has no gradient for its experts.
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = True
         super().__post_init__()
         if self.kd_divergence not in DIVERGENCES:
             raise ValueError(f"--kd_divergence must be one of {', '.join(DIVERGENCES)}, got {self.kd_divergence!r}.")
@@ -46,5 +53,8 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
             raise ValueError(f"--kd_temperature must be above 0, got {self.kd_temperature}.")
         if not 0 < self.gate_momentum <= 1:
             raise ValueError(f"--gate_momentum must be above 0 and at most 1, got {self.gate_momentum}.")
-        if self.kd_beta < 0:
-            raise ValueError(f"--kd_beta must be 0 or more, got {self.kd_beta}.")
+        for name in ("kd_beta", "warmup_epochs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}.")
+        if self.normalizer not in NORMALIZERS:
+            raise ValueError(f"--normalizer must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}.")

@@ -1,13 +1,21 @@
 """What is saved is what is loaded: whole, in part, without the backbone; and what does not fit is refused by name."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import pytest
 import tiny
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, AutoProcessor, WhisperForConditionalGeneration
+from transformers import (
+    AutoConfig,
+    AutoModelForSpeechSeq2Seq,
+    AutoProcessor,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+)
 
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
 
@@ -145,7 +153,84 @@ def test_a_removed_language_is_plain_whisper_again(model, processor, whisper):
     assert not [name for name in model.state_dict() if ".experts." in name]
 
 
+@pytest.mark.parametrize("how", [DistilWhisperForConditionalGeneration, AutoModelForSpeechSeq2Seq])
+def test_loading_takes_what_any_loading_takes(saved, how, whisper_dir):
+    assert how.from_pretrained(saved, dtype="auto").dtype == torch.float32
+    assert how.from_pretrained(saved, languages=None).config.languages == ["gl", "ca"]
+    loaded, info = how.from_pretrained(saved, languages=["gl"], output_loading_info=True)
+    assert loaded.config.languages == ["gl"]
+    assert not info["missing_keys"]
+
+
+def test_making_experts_takes_what_any_loading_takes(whisper_dir):
+    make = DistilWhisperForConditionalGeneration.from_whisper
+    assert make(whisper_dir, languages=["gl"], dtype="auto").dtype == torch.float32
+    model, info = make(whisper_dir, languages=["gl"], output_loading_info=True)
+    assert model.config.languages == ["gl"]
+    assert "missing_keys" in info
+
+
+def test_a_variant_of_the_weights_is_found(model, processor, tmp_path):
+    model.save_pretrained(tmp_path, variant="fp16")
+    assert not (tmp_path / "model.safetensors").exists()
+    loaded = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path, variant="fp16")
+    assert torch.equal(logits(loaded, processor), logits(model, processor))
+
+
+def test_a_given_state_is_what_is_saved(model, tmp_path):
+    state = {name: torch.zeros_like(tensor) for name, tensor in model.state_dict().items()}
+    model.save_pretrained(tmp_path, state_dict=state)
+    assert not any(tensor.any() for tensor in load_file(tmp_path / "expert.gl.safetensors").values())
+
+
+def test_what_is_pushed_holds_the_experts(model, tmp_path, monkeypatch):
+    uploaded = []
+
+    def upload(self, folder, repo_id, timestamps, **kwargs):
+        uploaded.extend(path.name for path in tmp_path.iterdir() if path.name not in timestamps)
+
+    monkeypatch.setattr(type(model), "_upload_modified_files", upload)
+    api = SimpleNamespace(create_repo=lambda name, **kwargs: SimpleNamespace(repo_id=name))
+    monkeypatch.setattr("transformers.modeling_utils.hf_api", lambda: api)
+    model.save_pretrained(tmp_path, push_to_hub=True, repo_id="me/model")
+    assert {"expert.gl.safetensors", "expert.ca.safetensors", "model.safetensors", "config.json"} <= set(uploaded)
+    with pytest.raises(ValueError, match="`push_to_hub` needs `save_backbone=True`"):
+        model.save_pretrained(tmp_path, push_to_hub=True, save_backbone=False)
+
+
 # What does not fit
+
+
+def test_a_configuration_of_another_kind_is_refused(saved):
+    with pytest.raises(ValueError, match="Expected a DistilWhisperConfig, got a WhisperConfig"):
+        DistilWhisperForConditionalGeneration.from_pretrained(saved, config=WhisperConfig())
+
+
+def test_a_path_that_is_no_folder_is_refused(model, saved):
+    for path in ("/no/such/folder", saved / "expert.gl.safetensors"):
+        with pytest.raises(OSError, match="is neither a folder nor a reachable Hub repository with experts"):
+            model.load_experts(path, "ru")
+
+
+def test_a_backbone_that_is_gone_is_named_with_the_setting_that_names_it(fresh, whisper_dir, tmp_path):
+    shutil.copytree(whisper_dir, tmp_path / "w")
+    moved = DistilWhisperForConditionalGeneration.from_whisper(tmp_path / "w", languages=["gl"])
+    moved.save_pretrained(tmp_path / "experts", save_backbone=False)
+    shutil.rmtree(tmp_path / "w")
+    with pytest.raises(OSError, match="holds experts alone, and its backbone, .*w, could not be loaded"):
+        DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "experts")
+
+
+@pytest.mark.parametrize("name", ["encoder_attn.q_proj", "self_attn.q_proj", "embed_tokens", "fc2"])
+def test_a_backbone_changed_anywhere_is_another_backbone(saved, processor, tmp_path, name):
+    other = tiny.make_whisper(processor)
+    for key, parameter in other.named_parameters():
+        if name in key and key.endswith("weight"):
+            parameter.data += 1e-5
+    other.save_pretrained(tmp_path / "other")
+    model = DistilWhisperForConditionalGeneration.from_whisper(tmp_path / "other", languages=[])
+    with pytest.raises(ValueError, match=f"{name}.weight differs"):
+        model.load_experts(saved, "gl")
 
 
 def test_a_missing_expert_names_those_that_are_there(saved):
@@ -214,6 +299,16 @@ def rewrite(path, change):
         (lambda m, t: m.update(language="ca"), "holds the experts of 'ca', expected 'gl'"),
         (lambda m, t: m.update(distilwhisper_version="7"), "not an expert file of version 1"),
         (lambda m, t: m.pop("fingerprint"), "does not say which backbone"),
+        (lambda m, t: m.update(fingerprint="{}"), "does not say which backbone"),
+        (lambda m, t: m.update(fingerprint='{"dtype": "float32", "weights": {}}'), "does not say which backbone"),
+        (
+            lambda m, t: t.update({"model.encoder.layers.0.experts.gl.fc1.bias": torch.ones(48, dtype=torch.int8)}),
+            r"fc1.bias holds torch.int8 or NaN",
+        ),
+        (
+            lambda m, t: t.update({"model.encoder.layers.0.experts.gl.fc1.bias": torch.full((48,), torch.nan)}),
+            r"fc1.bias holds torch.float32 or NaN",
+        ),
         (
             lambda m, t: t.update({"model.encoder.layers.0.experts.gl.fc1.bias": torch.ones(3)}),
             r"fc1.bias has shape \(3,\), expected \(48,\)",

@@ -44,15 +44,25 @@ def test_every_unusable_row_is_counted_by_its_reason(folder, processor):
         ["missing.wav", "la", "gl", ""],
         ["1.flac", "  ", "gl", ""],
         ["2.flac", "very " * 20, "gl", ""],
+        ["3.flac", "la <|endoftext|>", "gl", ""],
+        ["4.flac", "la", "xx", ""],
+        ["noise.wav", "la", "gl", ""],
+        ["", "la", "gl", ""],
+        ["../test/0.flac", "la", "gl", ""],
+        ["/etc/passwd", "la", "gl", ""],
+        ["a\0b.wav", "la", "gl", ""],
     ]
+    soundfile.write(train / "noise.wav", np.full(8000, np.nan, dtype=np.float32), 16000, subtype="FLOAT")
     speech.write_metadata(train, lines)
     rows, left_out = keep_usable(read_folder(folder, "train"), processor, max_tokens=64)
     assert list(rows["text"]) == ["la ri"] and rows[0]["seconds"] == 1.0
     assert left_out == {
         "audio over 2 s": 1,
         "empty audio": 1,
-        "unreadable audio": 2,
-        "missing audio file": 1,
+        "unreadable audio": 3,
+        "missing audio file": 5,
+        "control token in the text": 1,
+        "unknown language": 1,
         "empty text": 1,
         "text over 64 tokens": 1,
     }
@@ -69,10 +79,28 @@ def test_the_longest_text_that_is_kept_fits_the_model(folder, processor, model):
     assert longest.shape[1] == bound
 
 
-@pytest.mark.parametrize("name", ["../../outside.flac", "/etc/passwd", ""])
-def test_a_file_name_that_leads_out_of_the_folder_is_refused(folder, name):
-    speech.write_metadata(folder / "train", [[name, "la", "gl", ""]])
-    with pytest.raises(ValueError, match="Expected names of files inside"):
+def test_links_are_followed_and_codes_are_read_generously(folder, tmp_path):
+    (folder / "train/0.flac").rename(tmp_path / "elsewhere.flac")
+    (folder / "train/0.flac").symlink_to(tmp_path / "elsewhere.flac")
+    speech.write_metadata(folder / "train", [["0.flac", "la", " GL ", ""]])
+    row = read_folder(folder, "train", "gl")[0]
+    assert row["language"] == "gl"
+    assert len(read_audio(row["audio"])) == 16000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b'file_name,text,language\n0.flac,"la ri,gl\n1.flac,mo,gl\n',
+        b'file_name,text,language\n0.flac,"la"ri,gl\n',
+        "file_name,text,language\n0.flac,\xe9t\xe9,gl\n".encode("latin-1"),
+        b"file_name,text,language\n0.flac," + b"a" * 200_000 + b",gl\n",
+    ],
+)
+def test_a_listing_that_would_be_misread_is_refused(folder, content):
+    """An unclosed quote would swallow every row behind it."""
+    (folder / "train/metadata.csv").write_bytes(content)
+    with pytest.raises(ValueError, match=r"metadata.csv is no CSV in UTF-8 \(.*after line \d+\)"):
         read_folder(folder, "train")
 
 

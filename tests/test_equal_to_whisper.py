@@ -101,6 +101,64 @@ def test_translation_takes_the_shared_path_in_the_decoder_alone(model, processor
     assert torch.equal(by_hand.logits, translated.logits)
 
 
+def test_explicit_ids_translate_on_the_shared_path_too(model, processor):
+    tokens = processor.tokenizer.convert_tokens_to_ids
+    prompt = torch.tensor([[tokens("<|startoftranscript|>"), tokens("<|gl|>"), tokens("<|translate|>"), 5]])
+    with torch.no_grad():
+        outputs = model(
+            **tiny.make_audio(processor, [1.0]),
+            decoder_input_ids=prompt,
+            language_ids=torch.tensor([tokens("<|ca|>")]),
+            output_gates=True,
+        )
+    assert outputs.language_ids.tolist() == [tokens("<|ca|>")]
+    assert outputs.decoder_language_ids.tolist() == [-1]
+
+
+def test_a_cache_without_its_languages_is_refused_not_decoded_without_experts(model, processor):
+    tokens = processor.tokenizer.convert_tokens_to_ids
+    batch = tiny.make_audio(processor, [1.0])
+    prompt = torch.tensor([[tokens("<|startoftranscript|>"), tokens("<|gl|>"), tokens("<|transcribe|>"), 5, 6]])
+    with torch.no_grad():
+        whole = model(**batch, decoder_input_ids=prompt).logits[:, -1]
+        first = model(**batch, decoder_input_ids=prompt[:, :-1], use_cache=True)
+        rest = {
+            "encoder_outputs": (first.encoder_last_hidden_state,),
+            "decoder_input_ids": prompt[:, -1:],
+            "past_key_values": first.past_key_values,
+        }
+        with pytest.raises(ValueError, match="The cache holds the prompt that names the languages"):
+            model(**rest)
+        language_ids, decoder_language_ids = model.read_prompt(prompt)
+        last = model(**rest, language_ids=language_ids, decoder_language_ids=decoder_language_ids).logits[:, -1]
+    torch.testing.assert_close(last, whole, atol=1e-4, rtol=1e-4)
+
+
+def test_ids_that_are_not_one_a_row_are_refused(model, processor):
+    batch = tiny.make_audio(processor, [1.0, 1.0, 1.0])
+    labels = torch.full((3, 4), 5)
+    with pytest.raises(ValueError, match=r"a tensor of shape \(3,\), got \(1,\)"):
+        model(**batch, labels=labels, language_ids=torch.tensor([260]))
+    with pytest.raises(ValueError, match="Pass `language`, a code or a list"):
+        model.generate(batch["input_features"], language_ids=torch.tensor([260] * 3), language="gl")
+
+
+def test_tuples_are_returned_on_request(model, whisper, processor):
+    ours, theirs = (forward(each, processor, ["fr"], return_dict=False, use_cache=False) for each in (model, whisper))
+    assert isinstance(ours, tuple)
+    assert torch.equal(ours[1], theirs[1])
+
+
+def test_layers_stay_whole_on_a_device_map(model, whisper):
+    from accelerate import infer_auto_device_map
+
+    for each in (model, whisper):
+        budget = {"cpu": 10**9}
+        assert infer_auto_device_map(each, budget, no_split_module_classes=each._no_split_modules) == {"": "cpu"}
+    names = {type(module).__name__ for module in model.modules()}
+    assert {"DistilWhisperEncoderLayer", "DistilWhisperDecoderLayer"} <= set(model._no_split_modules) & names
+
+
 def assert_same(ours, theirs):
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():

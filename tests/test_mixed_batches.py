@@ -4,6 +4,7 @@ import pytest
 import tiny
 import torch
 from modes import MODES, SAMPLED, generate, inputs_for
+from transformers import GenerationMixin
 
 LANGUAGES = ["gl", "fr", "ca"]  # two with an expert, and one between them without
 
@@ -13,7 +14,7 @@ def alone(model, processor, mode, audio):
     for index, language in enumerate(LANGUAGES):
         if mode in SAMPLED:
             result = generate(model, processor, mode, audio, language)
-            yield {name: value[index] for name, value in result.items()}
+            yield {name: value[index : index + 1] for name, value in result.items()}
         else:
             single = tiny.row(audio, index)
             if audio["attention_mask"].shape[1] > 100 * tiny.WINDOW_SECONDS:
@@ -21,21 +22,23 @@ def alone(model, processor, mode, audio):
                 length = int(single["attention_mask"].sum())
                 single = {name: tensor[..., :length] for name, tensor in single.items()}
             result = generate(model, processor, mode, single, language)
-            yield {name: value[0] for name, value in result.items()}
+            yield result
 
 
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "assisted"])
+@pytest.mark.parametrize("mode", [mode for mode in MODES if not mode.startswith("assisted")])
 def test_each_row_is_transcribed_as_alone(model, processor, mode):
     audio = inputs_for(mode, processor)
     together = generate(model, processor, mode, audio, LANGUAGES)
     for index, single in enumerate(alone(model, processor, mode, audio)):
-        for name, value in single.items():
-            row, padding = together[name][index].tolist(), processor.tokenizer.pad_token_id
-            if name == "sequences":
-                assert strip(row, padding) == strip(value.tolist(), padding), (name, index)
-            else:
-                length = min(len(row), len(value))
-                torch.testing.assert_close(torch.tensor(row[:length]), value[:length])
+        for name, values in single.items():
+            for number, value in enumerate(values):  # a row may return several
+                row = together[name][index * len(values) + number]
+                if name == "sequences":
+                    padding = processor.tokenizer.pad_token_id
+                    assert strip(row.tolist(), padding) == strip(value.tolist(), padding), (name, index)
+                else:
+                    length = min(len(row), len(value))
+                    torch.testing.assert_close(row[:length], value[:length])
 
 
 @pytest.mark.parametrize("mode", ["greedy", "long-form"])
@@ -46,6 +49,32 @@ def test_the_languages_of_a_batch_matter(model, processor, mode):
     for index in range(len(LANGUAGES)):
         rows = {tuple(strip(result[index].tolist(), processor.tokenizer.pad_token_id)) for result in results}
         assert len(rows) == len(LANGUAGES), index
+
+
+CALLS = {
+    "greedy": [3],
+    "long-form": [3, 2],
+    "previous tokens": [3, 2, 1],
+    "fallback": [3, 3, 3],
+}
+
+
+@pytest.mark.parametrize("mode", CALLS)
+def test_the_modes_decode_what_their_names_say(model, processor, mode, monkeypatch):
+    """Guards the tests above: long audio in one window, or a fallback that never came, would test nothing."""
+    sizes, prompts = [], []
+    original = GenerationMixin.generate
+
+    def watch(self, inputs, *args, decoder_input_ids, **kwargs):
+        sizes.append(len(decoder_input_ids))
+        prompts.append(decoder_input_ids.shape[1])
+        return original(self, inputs, *args, decoder_input_ids=decoder_input_ids, **kwargs)
+
+    monkeypatch.setattr(GenerationMixin, "generate", watch)
+    generate(model, processor, mode, inputs_for(mode, processor), LANGUAGES)
+    assert list(dict.fromkeys(sizes)) == list(dict.fromkeys(CALLS[mode])), sizes
+    assert len(sizes) >= len(CALLS[mode])
+    assert (max(prompts) > 10) == (mode == "previous tokens"), prompts
 
 
 def test_logits_and_gates_of_each_row_are_those_it_has_alone(model, processor):

@@ -57,8 +57,3 @@ def test_the_saved_folder_is_enough_for_the_pipeline(model, processor, tmp_path)
     processor.save_pretrained(tmp_path)
     from_folder = pipeline("automatic-speech-recognition", model=str(tmp_path))
     assert run(from_folder, "segments", "gl") == run(speech(model, processor), "segments", "gl")
-
-
-def test_a_missing_file_of_audio_is_no_silent_transcript(model, processor):
-    with pytest.raises((OSError, ValueError)):
-        speech(model, processor)("there is no such file.wav")

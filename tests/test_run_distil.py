@@ -77,12 +77,20 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     model = DistilWhisperForConditionalGeneration.from_pretrained(output, languages=["ca"])
     assert model.config.base_model_name_or_path == str(whisper_dir)
 
-    code, _, errors = run(file, "--num_train_epochs", "3")
+    # A third epoch. As if the run had been killed while it wrote its last checkpoint:
+    (output / "checkpoint-13").mkdir()
+    (output / "checkpoint-13/expert.gl.safetensors").write_bytes(b"half of")
+    code, printed, errors = run(file, "--num_train_epochs", "3")
     assert code == 0, errors[-3000:]
+    assert f"Going on from {output}/checkpoint-12" in printed
     state = json.loads((output / "checkpoint-18/trainer_state.json").read_text())
     epochs = [entry["epoch"] for entry in state["log_history"] if "eval_wer" in entry]
     assert epochs == [1.0, 2.0, 3.0], "the third epoch follows the two of the first run"
     assert json.loads((output / "results.json").read_text())["before"] == results["before"]
+
+    code, _, errors = run(file, "--gate_budget", "0.25")
+    assert code != 0
+    assert "holds a run with other settings: gate_budget 0.5, now 0.25" in errors
 
 
 def test_full_fine_tuning_is_a_flag_and_saves_a_plain_whisper(settings, tmp_path):
@@ -116,3 +124,7 @@ def test_a_misspelt_setting_in_the_file_is_refused(settings, tmp_path):
     code, _, errors = run(tmp_path / "run.json")
     assert code != 0
     assert "settings that there are not: gate_bugdet" in errors
+    (tmp_path / "empty.yaml").write_text("")
+    code, _, errors = run(tmp_path / "empty.yaml")
+    assert code != 0
+    assert "holds no settings" in errors

@@ -134,8 +134,7 @@ def test_accumulated_steps_equal_one_large_step(whisper_dir, whisper, processor,
     for size, steps in ((12, 1), (4, 3), (1, 12)):
         model = load(whisper_dir, ["gl"], skip_gate_prob=0.0, gate_training="soft", gate_noise_max=0.0, gate_budget=0.0)
         tiny.unsettle(model)
-        for layer in model.routed_layers().values():
-            layer.experts["gl"].gate.requires_grad_(False)
+        start = model.model.encoder.layers[0].experts["gl"].fc1.bias.detach().clone()
         trainer = make_trainer(
             model,
             processor,
@@ -147,16 +146,20 @@ def test_accumulated_steps_equal_one_large_step(whisper_dir, whisper, processor,
             max_steps=2,
             warmup_steps=1,
             optim="sgd",
-            learning_rate=1e-2,
+            learning_rate=1e-3,
             eval_strategy="no",
             save_strategy="no",
             load_best_model_at_end=False,
         )
         trainer.train()
         entry = trainer.state.log_history[0]
-        results.append((entry["ce_loss"], entry["kd_loss"]))
-    for other in results[1:]:
-        assert other == pytest.approx(results[0], rel=1e-4)
+        results.append((entry["ce_loss"], entry["kd_loss"], tiny.state_of(model)))
+    *losses, weights = results[0]
+    assert not torch.equal(weights["model.encoder.layers.0.experts.gl.fc1.bias"], start)
+    for *other_losses, other_weights in results[1:]:
+        assert other_losses == pytest.approx(losses, rel=1e-4)
+        for name, tensor in weights.items():
+            torch.testing.assert_close(other_weights[name], tensor, atol=1e-6, rtol=1e-4, msg=name)
 
 
 def test_a_resumed_run_ends_where_the_unbroken_one_ends(whisper_dir, whisper, processor, recordings, tmp_path):
@@ -215,6 +218,46 @@ def test_full_fine_tuning_runs_through_the_same_trainer(whisper, processor, reco
     assert not torch.equal(before["model.encoder.layers.0.fc1.weight"], whisper.model.encoder.layers[0].fc1.weight)
 
 
+def test_a_teacher_in_half_precision_teaches(whisper_dir, whisper, processor, recordings, tmp_path):
+    model = load(whisper_dir, ["gl"])
+    trainer = make_trainer(
+        model,
+        processor,
+        recordings,
+        tmp_path,
+        teacher=whisper.to(torch.bfloat16),
+        max_steps=2,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+    )
+    trainer.train()
+    assert 0 <= trainer.state.log_history[0]["kd_loss"] < 0.1  # the same model, but for its rounding
+
+
+def test_labels_without_a_loaded_language_are_refused_in_any_data_set(whisper_dir, processor, recordings, tmp_path):
+    """A data set of the user's own, which does not say beforehand what languages it holds."""
+
+    class Rows(torch.utils.data.Dataset):
+        rows = list(rows_of(recordings, ["ca"]))
+
+        def __len__(self):
+            return len(self.rows)
+
+        def __getitem__(self, index):
+            return self.rows[index]
+
+    trainer = make_trainer(load(whisper_dir, ["gl"]), processor, recordings, tmp_path)
+    trainer.train_dataset = Rows()
+    with pytest.raises(ValueError, match="so no expert would learn from it"):
+        trainer.train()
+
+
+def test_generation_settings_reach_generation(model, processor, recordings, tmp_path):
+    trainer = make_trainer(model, processor, recordings, tmp_path)
+    assert trainer.predict(rows_of(recordings, ["gl"], "test"), max_length=6).predictions.shape[1] <= 6
+
+
 def test_noise_rises_over_the_run_in_soft_training(whisper_dir, processor, recordings, tmp_path):
     model, seen = load(whisper_dir, ["gl"], gate_training="soft", gate_noise_max=4.0), []
     model.model.encoder.register_forward_pre_hook(
@@ -235,10 +278,11 @@ def test_noise_rises_over_the_run_in_soft_training(whisper_dir, processor, recor
     assert seen == [0.0, 1.0, 2.0, 3.0]
 
 
-def test_warm_up_lasts_an_epoch(whisper_dir, processor, recordings, tmp_path):
-    trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, num_train_epochs=4)
+@pytest.mark.parametrize("settings", [{"num_train_epochs": 4}, {"max_steps": 30}])
+def test_warm_up_lasts_an_epoch(whisper_dir, processor, recordings, tmp_path, settings):
+    trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, **settings)
     trainer.create_optimizer_and_scheduler(12)
-    assert trainer.args.warmup_steps == 3
+    assert trainer.args.warmup_steps == 3  # 12 rows by 4
 
 
 def test_a_language_without_an_expert_is_refused_before_training(whisper_dir, processor, recordings, tmp_path):
@@ -260,6 +304,9 @@ def test_a_teacher_of_another_vocabulary_is_refused(whisper_dir, processor, reco
         ({"kd_temperature": 0.0}, "--kd_temperature must be above 0"),
         ({"gate_momentum": 0.0}, "--gate_momentum must be above 0"),
         ({"kd_beta": -1.0}, "--kd_beta must be 0 or more"),
+        ({"warmup_epochs": -1.0}, "--warmup_epochs must be 0 or more"),
+        ({"normalizer": "none"}, "--normalizer must be one of marks, whisper-basic, got 'none'"),
+        ({"gradient_checkpointing_kwargs": {"use_reentrant": True}}, "use_reentrant must be false"),
     ],
 )
 def test_arguments_out_of_range_are_refused(tmp_path, settings, message):

@@ -72,11 +72,18 @@ def make_whisper(processor: WhisperProcessor, seed: int = 0, **settings) -> Whis
         alignment_heads=[[0, 0], [1, 1]],
         max_initial_timestamp_index=50,
         max_length=64,
-        # Bytes that are no printable letter: transcripts would be but replacement characters.
-        suppress_tokens=[index for letter, index in tokenizer.get_vocab().items() if len(letter) == 1 and letter > "~"],
+        suppress_tokens=unspeakable(tokenizer),
         begin_suppress_tokens=[end],
     )
     return model
+
+
+def unspeakable(tokenizer) -> list[int]:
+    """Bytes that are no printable letter, and times beyond the window: a random model would say little else."""
+    vocabulary = tokenizer.get_vocab()
+    times = {token: float(token[2:-2]) for token in vocabulary if token[2:3].isdigit() and len(token) > 1}
+    letters = [index for token, index in vocabulary.items() if len(token) == 1 and token > "~"]
+    return letters + [vocabulary[token] for token, time in times.items() if time > WINDOW_SECONDS]
 
 
 def unsettle(model, seed: int = 1) -> None:
