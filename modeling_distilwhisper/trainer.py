@@ -58,42 +58,42 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
             self.model.require_experts(prompted["decoder_input_ids"])
             routing = {"output_gates": True, "gate_noise": self.gate_noise}
         outputs = model(**prompted, **routing, use_cache=False)
+        smoothing = self.args.label_smoothing_factor
         parts = {
-            "ce_loss": cross_entropy(
-                outputs.logits,
-                labels,
-                label_smoothing=self.args.label_smoothing_factor,
-                num_items=num_items_in_batch,
-            )
+            "ce_loss": cross_entropy(outputs.logits, labels, label_smoothing=smoothing, num_items=num_items_in_batch)
         }
         if self.teacher is not None:
-            with torch.no_grad():
-                prompted["input_features"] = prompted["input_features"].to(self.teacher.dtype)
-                taught = self.teacher(**prompted, use_cache=False)
-            divergence = DIVERGENCES[self.args.kd_divergence]
-            parts["kd_loss"] = divergence(
-                outputs.logits,
-                taught.logits,
-                labels,
-                temperature=self.args.kd_temperature,
-                num_items=num_items_in_batch,
-            )
+            parts["kd_loss"] = self._kd_loss(outputs.logits, prompted, labels, num_items_in_batch)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             # The tokens were counted over all processes, whose gradients are averaged, not added.
             parts = {name: part * self.accelerator.num_processes for name, part in parts.items()}
         if self.is_routed:
-            report = GateReport.of(outputs, inputs.get("attention_mask"), labels)
-            budget = gate_budget_loss(*report.layers(), config.gate_budget)
-            parts["gate_loss"] = budget / self.current_gradient_accumulation_steps
-            if model.training:
-                self._quantiles.append(budget_quantiles(self.model, report))
-            for side, (opened, gates) in report.counts().items():
-                self._logged[f"{side}_openness"].append(opened / max(gates, 1))
+            parts["gate_loss"] = self._gate_loss(outputs, inputs, follow=model.training)
         for name, part in parts.items():
             self._logged[name].append(float(part.detach()) * self.current_gradient_accumulation_steps)
         weights = {"kd_loss": self.args.kd_beta}
         loss = sum(weights.get(name, 1.0) * part for name, part in parts.items())
         return (loss, outputs) if return_outputs else loss
+
+    @torch.no_grad()
+    def _teacher_logits(self, prompted: dict[str, torch.Tensor]) -> torch.Tensor:
+        features = prompted["input_features"].to(self.teacher.dtype)
+        return self.teacher(**{**prompted, "input_features": features}, use_cache=False).logits
+
+    def _kd_loss(self, student_logits, prompted, labels, num_items) -> torch.Tensor:
+        divergence, temperature = DIVERGENCES[self.args.kd_divergence], self.args.kd_temperature
+        teacher_logits = self._teacher_logits(prompted)
+        return divergence(student_logits, teacher_logits, labels, temperature=temperature, num_items=num_items)
+
+    def _gate_loss(self, outputs, inputs, *, follow: bool) -> torch.Tensor:
+        """The budget loss; notes how open the gates were and, if `follow`, where their thresholds should go."""
+        report = GateReport.of(outputs, inputs.get("attention_mask"), inputs["labels"])
+        if follow:
+            self._quantiles.append(budget_quantiles(self.model, report))
+        for side, (opened, gates) in report.counts().items():
+            self._logged[f"{side}_openness"].append(opened / max(gates, 1))
+        loss = gate_budget_loss(*report.layers(), self.model.config.gate_budget)
+        return loss / self.current_gradient_accumulation_steps
 
     @property
     def gate_noise(self) -> float:

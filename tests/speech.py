@@ -1,10 +1,11 @@
-"""A small data folder of tones: each word has its own pitch, so that there is something to learn."""
+"""Speech for tests: a small data folder of tones, each word with its own pitch, and the pipeline that transcribes."""
 
 import csv
 from pathlib import Path
 
 import numpy as np
 import soundfile
+from transformers import pipeline
 
 RATE = 16_000
 WORDS = {"la": 300, "ri": 500, "mo": 800, "tu": 1200}  # Hz
@@ -32,3 +33,12 @@ def write_metadata(folder: Path, lines: list[list[str]], header=("file_name", "t
 
 def tone(pitch: float, seconds: float = 0.5) -> np.ndarray:
     return 0.3 * np.sin(2 * np.pi * pitch * np.arange(int(RATE * seconds)) / RATE).astype(np.float32)
+
+
+def make_pipeline(model, processor):
+    return pipeline(
+        "automatic-speech-recognition",
+        model=model,
+        tokenizer=processor.tokenizer,
+        feature_extractor=processor.feature_extractor,
+    )

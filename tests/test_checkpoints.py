@@ -41,7 +41,7 @@ def test_a_folder_holds_whispers_keys_and_one_file_a_language(saved, whisper):
     assert {"config.json", "model.safetensors", "expert.gl.safetensors", "expert.ca.safetensors"} <= names
     assert {name for name in names if name.endswith(".py")} == {
         f"{part}_distilwhisper.py"
-        for part in ("configuration", "routing", "fingerprint", "expert_file", "experts", "modeling")
+        for part in ("configuration", "routing", "generation", "fingerprint", "expert_file", "experts", "modeling")
     }
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl", ".partial"))]
     assert load_file(saved / "model.safetensors").keys() == whisper.state_dict().keys() - {"proj_out.weight"}

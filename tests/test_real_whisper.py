@@ -7,14 +7,14 @@ The checkpoint is a folder or a Hub id; the prompts are what `examples/get_promp
 
 import copy
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoProcessor, WhisperForConditionalGeneration, pipeline
+from remote import run_without_the_package
+from speech import make_pipeline
+from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.audio import SAMPLING_RATE, read_audio
@@ -65,15 +65,6 @@ def prompts():
     return {language: read_folder(folder / language, "test") for language in ("ru", "fr")}
 
 
-def speech(model, processor):
-    return pipeline(
-        "automatic-speech-recognition",
-        model=model,
-        tokenizer=processor.tokenizer,
-        feature_extractor=processor.feature_extractor,
-    )
-
-
 def clips_of(prompts, language, count=6):
     return [read_audio(path) for path in prompts[language][:count]["audio"]]
 
@@ -83,12 +74,12 @@ def test_prompts_are_transcribed_as_by_plain_whisper(plain, routed, processor, p
     """Russian has a new expert, French none."""
     clips = clips_of(prompts, language)
     settings = {"generate_kwargs": {"language": language, "task": "transcribe"}, "batch_size": 3}
-    theirs = speech(plain, processor)(clips, **settings)
-    assert speech(routed, processor)(clips, **settings) == theirs
+    theirs = make_pipeline(plain, processor)(clips, **settings)
+    assert make_pipeline(routed, processor)(clips, **settings) == theirs
     assert sum(len(result["text"].split()) for result in theirs) > 10
     routed.config.languages, loaded = [], routed.config.languages
     try:
-        assert speech(routed, processor)(clips, **settings) == theirs, "with no expert in use"
+        assert make_pipeline(routed, processor)(clips, **settings) == theirs, "with no expert in use"
     finally:
         routed.config.languages = loaded
 
@@ -98,7 +89,7 @@ def test_audio_over_30_s_is_transcribed_as_by_plain_whisper(plain, routed, proce
     long = np.concatenate(clips_of(prompts, language, 14))
     assert len(long) > 31 * SAMPLING_RATE
     settings = {"generate_kwargs": {"language": language}, "return_timestamps": True}
-    ours, theirs = (speech(model, processor)(long, **settings) for model in (routed, plain))
+    ours, theirs = (make_pipeline(model, processor)(long, **settings) for model in (routed, plain))
     assert ours == theirs
     assert len(theirs["chunks"]) > 3
 
@@ -108,7 +99,7 @@ def test_words_are_timed_as_by_plain_whisper(checkpoint, processor, prompts):
     routed = DistilWhisperForConditionalGeneration.from_whisper(checkpoint, languages=["ru"]).eval()
     clip = clips_of(prompts, "ru", 1)[0]
     settings = {"generate_kwargs": {"language": "ru"}, "return_timestamps": "word"}
-    ours, theirs = (speech(model, processor)(clip, **settings) for model in (routed, plain))
+    ours, theirs = (make_pipeline(model, processor)(clip, **settings) for model in (routed, plain))
     assert ours == theirs
     assert len(theirs["chunks"]) >= 2
 
@@ -122,14 +113,6 @@ def test_languages_are_detected_as_by_plain_whisper(plain, routed, processor, pr
 
 
 REMOTE = """
-import sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "modeling_distilwhisper":
-            raise ImportError("the package is not there")
-
-sys.meta_path.insert(0, Blocker())
 import torch
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor, pipeline
 
@@ -141,7 +124,7 @@ for speech in (
     pipeline("automatic-speech-recognition", model=model, **parts),
     pipeline("automatic-speech-recognition", model=folder, trust_remote_code=True),
 ):
-    print(speech(clip, generate_kwargs={"language": "ru"})["text"])
+    print(make_pipeline(clip, generate_kwargs={"language": "ru"})["text"])
 """
 
 
@@ -179,7 +162,7 @@ def test_a_short_training_keeps_to_its_language_and_its_folder_is_enough(
 
     french = clips_of(prompts, "fr")
     settings = {"generate_kwargs": {"language": "fr"}, "batch_size": 3}
-    assert speech(model, processor)(french, **settings) == speech(plain, processor)(french, **settings)
+    assert make_pipeline(model, processor)(french, **settings) == make_pipeline(plain, processor)(french, **settings)
 
     clip, other = clips_of(prompts, "ru", 2)
     features = processor([clip, other, *french[:2]], sampling_rate=SAMPLING_RATE, return_tensors="pt").input_features
@@ -189,17 +172,9 @@ def test_a_short_training_keeps_to_its_language_and_its_folder_is_enough(
         decode = processor.tokenizer.decode
         assert decode(mixed[index], skip_special_tokens=True) == decode(alone, skip_special_tokens=True)
 
-    text = speech(model, processor)(clip, generate_kwargs={"language": "ru"})["text"]
+    text = make_pipeline(model, processor)(clip, generate_kwargs={"language": "ru"})["text"]
     model.save_pretrained(tmp_path / "saved")
     processor.save_pretrained(tmp_path / "saved")
     torch.save(torch.from_numpy(clip), tmp_path / "clip.pt")
-    environment = {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules"), "PATH": os.environ["PATH"]}
-    done = subprocess.run(
-        [sys.executable, "-c", REMOTE, tmp_path / "saved", tmp_path / "clip.pt"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines() == [text, text]
+    printed = run_without_the_package(REMOTE, tmp_path, tmp_path / "saved", tmp_path / "clip.pt")
+    assert printed == [text, text]

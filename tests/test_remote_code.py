@@ -1,27 +1,15 @@
 """A saved folder works in a process that cannot import the package: its own copy of the code is all there is."""
 
 import json
-import subprocess
-import sys
 
 import pytest
 import tiny
 import torch
+from remote import run_without_the_package
+from speech import make_pipeline
 
 SCRIPT = """
-import json, sys
-
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "modeling_distilwhisper":
-            raise ImportError("the package is not there")
-
-sys.meta_path.insert(0, Blocker())
-try:
-    import modeling_distilwhisper
-    sys.exit("the package can be imported: this would test nothing")
-except ImportError:
-    pass
+import json
 
 import torch
 from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor, pipeline
@@ -45,16 +33,9 @@ print(json.dumps({"tokens": tokens.tolist(), "text": text, "class": type(model).
 
 @pytest.mark.parametrize("save_backbone", [True, False])
 def test_a_folder_transcribes_without_the_package_as_before_saving(model, processor, tmp_path, save_backbone):
-    from transformers import pipeline
-
     batch = tiny.make_audio(processor, [2.0, 1.0])
     samples = torch.randn(16_000, generator=torch.Generator().manual_seed(3))
-    speech = pipeline(
-        "automatic-speech-recognition",
-        model=model,
-        tokenizer=processor.tokenizer,
-        feature_extractor=processor.feature_extractor,
-    )
+    speech = make_pipeline(model, processor)
     expected = {
         "tokens": model.generate(
             batch["input_features"], language=["gl", "fr"], task="transcribe", max_new_tokens=12
@@ -64,17 +45,8 @@ def test_a_folder_transcribes_without_the_package_as_before_saving(model, proces
     model.save_pretrained(tmp_path / "saved", save_backbone=save_backbone)
     processor.save_pretrained(tmp_path / "saved")
     torch.save({"input_features": batch["input_features"], "samples": samples}, tmp_path / "audio.pt")
-    environment = {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(tmp_path / "modules"), "PATH": "/usr/bin:/bin"}
-    environment["HOME"] = str(tmp_path)
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, tmp_path / "saved", tmp_path / "audio.pt", tmp_path / "resaved"],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    found = json.loads(done.stdout.splitlines()[-1])
+    printed = run_without_the_package(SCRIPT, tmp_path, tmp_path / "saved", tmp_path / "audio.pt", tmp_path / "resaved")
+    found = json.loads(printed[-1])
     assert found.pop("class") == "DistilWhisperForConditionalGeneration"
     assert found.pop("resaved"), "loaded, saved and loaded again, it transcribes otherwise"
     assert found == expected
