@@ -10,13 +10,10 @@ language). Without a teacher the experts are fine-tuned on cross-entropy alone (
 `AutoModelForSpeechSeq2Seq.from_pretrained(output_dir, languages=["gl"], trust_remote_code=True)`.
 """
 
-import json
 import sys
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
 import torch
-import yaml
 from datasets import concatenate_datasets
 from transformers import HfArgumentParser, WhisperForConditionalGeneration, WhisperProcessor, set_seed
 
@@ -24,6 +21,8 @@ from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.data import SPLITS, keep_usable, read_folder
 from modeling_distilwhisper.gates import forced_gates, measure_openness
+from modeling_distilwhisper.run_folder import RunFolder
+from modeling_distilwhisper.settings import parse_settings
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
 
@@ -51,7 +50,8 @@ class DataArguments:
 
 
 def main() -> None:
-    model_args, data_args, training_args = parse_arguments(sys.argv[1:])
+    parser = HfArgumentParser((ModelArguments, DataArguments, DistilWhisperTrainingArguments))
+    model_args, data_args, training_args = parse_settings(parser, sys.argv[1:])
     set_seed(training_args.seed)
 
     processor = WhisperProcessor.from_pretrained(model_args.student)
@@ -72,13 +72,12 @@ def main() -> None:
     )
     tests = {language: data["test", language] for language in model_args.languages}
     settings = {"model": asdict(model_args), "data": asdict(data_args)}
-    before = take_up(Path(training_args.output_dir), settings)
-    checkpoint = training_args.resume_from_checkpoint or find_checkpoint(training_args.output_dir)
+    run = RunFolder(training_args.output_dir, settings)
+    before = run.read("before.json")
     if before is None:
-        before = score(trainer, tests)
-        write_json(Path(training_args.output_dir, "before.json"), {"settings": settings, "scores": before})
+        before = run.write("before.json", score(trainer, tests))
 
-    trained = trainer.train(resume_from_checkpoint=checkpoint)
+    trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint or run.last_checkpoint())
 
     results = {"before": before, "after": score(trainer, tests)}
     if trainer.is_routed:
@@ -98,29 +97,8 @@ def main() -> None:
     else:
         model.save_pretrained(training_args.output_dir)
     processor.save_pretrained(training_args.output_dir)
-    write_json(Path(training_args.output_dir, "results.json"), results)
+    run.write("results.json", results)
     print_table(results, model_args.languages)
-
-
-def parse_arguments(argv: list[str]):
-    """Flags, or a YAML or JSON file of settings with flags behind it that win over the file's."""
-    parser = HfArgumentParser((ModelArguments, DataArguments, DistilWhisperTrainingArguments))
-    if argv and Path(argv[0]).suffix in (".yaml", ".yml", ".json"):  # JSON is YAML
-        text = Path(argv[0]).read_text(encoding="utf-8")
-        settings, words = yaml.safe_load(text), yaml.load(text, Loader=yaml.BaseLoader)
-        if not isinstance(settings, dict):
-            parser.error(f"{argv[0]} holds no settings. Expected lines such as `languages: [gl]`.")
-        unknown = sorted(settings.keys() - {action.dest for action in parser._actions})
-        if unknown:
-            parser.error(f"{argv[0]} has settings that there are not: {', '.join(map(str, unknown))}")
-        flags = []
-        for name, value in settings.items():
-            # As they are written: `no` is a language. Only what is a mapping goes as JSON, as on the command line.
-            written = json.dumps(value) if isinstance(value, dict) else words[name]
-            if value is not None:
-                flags += [f"--{name}", *(written if isinstance(written, list) else [written])]
-        argv = [*flags, *argv[1:]]
-    return parser.parse_args_into_dataclasses(argv)
 
 
 def load_student(model_args: ModelArguments):
@@ -161,42 +139,6 @@ def score(trainer: DistilWhisperTrainer, tests: dict) -> dict[str, dict[str, flo
         scores[language] = {name: metrics[f"{language}_{name}"] for name in names}
         scores[language]["normalizer"] = trainer.args.normalizer
     return scores
-
-
-def take_up(output_dir: Path, settings: dict) -> dict | None:
-    """The scores from before training, where a run with these settings was started in `output_dir` already."""
-    file = output_dir / "before.json"
-    if not file.is_file():
-        return None
-    begun = json.loads(file.read_text(encoding="utf-8"))
-    if begun["settings"] != settings:
-        differ = [
-            f"{name} {begun['settings'][part].get(name)!r}, now {value!r}"
-            for part, values in settings.items()
-            for name, value in values.items()
-            if begun["settings"][part].get(name) != value
-        ]
-        raise ValueError(
-            f"{output_dir} holds a run with other settings: {'; '.join(differ)}. Use another output_dir or delete it."
-        )
-    return begun["scores"]
-
-
-def find_checkpoint(output_dir: str) -> str | None:
-    """The newest whole checkpoint; `trainer_state.json` is the last file that is written into one."""
-    whole = [path.parent for path in Path(output_dir).glob("checkpoint-*/trainer_state.json")]
-    newest = max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
-    if newest is not None:
-        print(f"Going on from {newest}")
-    return str(newest) if newest else None
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Written aside, then renamed: an interruption leaves the old file whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".partial")
-    aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    aside.replace(path)
 
 
 def print_table(results: dict, languages: list[str]) -> None:

@@ -18,7 +18,7 @@ def fingerprint(model) -> str:
         weight = model.model.get_parameter(name).detach()
         if weight.is_floating_point():
             flat = weight.flatten()
-            places = torch.linspace(0, flat.numel() - 1, SAMPLES, device=flat.device).long()
+            places = [(flat.numel() - 1) * sample // (SAMPLES - 1) for sample in range(SAMPLES)]
             sampled[name] = flat[places].float().tolist()
     return json.dumps({"dtype": str(model.dtype).removeprefix("torch."), "weights": sampled})
 

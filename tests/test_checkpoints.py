@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.fingerprint_distilwhisper import fingerprint
 
 
 @pytest.fixture
@@ -219,6 +220,15 @@ def test_a_backbone_that_is_gone_is_named_with_the_setting_that_names_it(fresh, 
     shutil.rmtree(tmp_path / "w")
     with pytest.raises(OSError, match="holds experts alone, and its backbone, .*w, could not be loaded"):
         DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "experts")
+
+
+def test_the_fingerprint_reaches_the_last_weight_of_a_large_matrix(model):
+    """An embedding has more weights than single precision counts."""
+    embedding = model.model.decoder.embed_tokens
+    embedding.weight = torch.nn.Parameter(torch.zeros(51_865, 512, dtype=torch.float16))
+    embedding.weight.data[-1, -1] = 1.0
+    weights = json.loads(fingerprint(model))["weights"]["decoder.embed_tokens.weight"]
+    assert weights == [0.0, 0.0, 0.0, 1.0]
 
 
 @pytest.mark.parametrize("name", ["encoder_attn.q_proj", "self_attn.q_proj", "embed_tokens", "fc2"])

@@ -82,7 +82,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     (output / "checkpoint-13/expert.gl.safetensors").write_bytes(b"half of")
     code, printed, errors = run(file, "--num_train_epochs", "3")
     assert code == 0, errors[-3000:]
-    assert f"Going on from {output}/checkpoint-12" in printed
+    assert f"Going on from {output}/checkpoint-12" in errors
     state = json.loads((output / "checkpoint-18/trainer_state.json").read_text())
     epochs = [entry["epoch"] for entry in state["log_history"] if "eval_wer" in entry]
     assert epochs == [1.0, 2.0, 3.0], "the third epoch follows the two of the first run"
