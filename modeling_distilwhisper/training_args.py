@@ -40,13 +40,13 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
     logging_steps: float = field(default=10, metadata={"help": "Steps between two lines of the log."})
 
     def __post_init__(self):
+        super().__post_init__()
         # A layer's gates leave it beside its output, which the older, reentrant checkpointing cannot follow.
         if (self.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
             raise ValueError("--gradient_checkpointing_kwargs: use_reentrant must be false, or gates get no gradient.")
         # A process whose batch lacks a language has no gradient for its experts.
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = True
-        super().__post_init__()
         if self.kd_divergence not in DIVERGENCES:
             raise ValueError(f"--kd_divergence must be one of {', '.join(DIVERGENCES)}, got {self.kd_divergence!r}.")
         if self.kd_temperature <= 0:
