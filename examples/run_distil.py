@@ -49,6 +49,22 @@ class DataArguments:
     max_rows: int | None = field(default=None, metadata={"help": "At most so many rows of each split, for a try."})
 
 
+# What makes another run of it. How long it runs, and what it logs, may change when it is taken up again.
+DEFINING = (
+    *(
+        "learning_rate",
+        "lr_scheduler_type",
+        "warmup_epochs",
+        "warmup_steps",
+        "weight_decay",
+        "adam_beta1",
+        "adam_beta2",
+    ),
+    *("per_device_train_batch_size", "gradient_accumulation_steps", "label_smoothing_factor", "bf16", "fp16", "seed"),
+    *("kd_beta", "kd_divergence", "kd_temperature", "gate_momentum", "normalizer"),
+)
+
+
 def main() -> None:
     parser = HfArgumentParser((ModelArguments, DataArguments, DistilWhisperTrainingArguments))
     model_args, data_args, training_args = parse_settings(parser, sys.argv[1:])
@@ -71,7 +87,8 @@ def main() -> None:
         processing_class=processor,
     )
     tests = {language: data["test", language] for language in model_args.languages}
-    settings = {"model": asdict(model_args), "data": asdict(data_args)}
+    training = {name: getattr(training_args, name) for name in DEFINING}
+    settings = {"model": asdict(model_args), "data": asdict(data_args), "training": training}
     run = RunFolder(training_args.output_dir, settings)
     before = run.read("before.json")
     if before is None:
@@ -92,13 +109,12 @@ def main() -> None:
     results["rows left out"] = left_out
     results["training"] = trained.metrics
     results["settings"] = settings | {"training": training_args.to_dict()}
-    if trainer.is_routed:
-        model.save_pretrained(training_args.output_dir, save_backbone=model_args.save_backbone)
-    else:
-        model.save_pretrained(training_args.output_dir)
-    processor.save_pretrained(training_args.output_dir)
-    run.write("results.json", results)
-    print_table(results, model_args.languages)
+    if trainer.is_world_process_zero():
+        backbone = {"save_backbone": model_args.save_backbone} if trainer.is_routed else {}
+        model.save_pretrained(training_args.output_dir, **backbone)
+        processor.save_pretrained(training_args.output_dir)
+        run.write("results.json", results)
+        print_table(results, model_args.languages)
 
 
 def load_student(model_args: ModelArguments):

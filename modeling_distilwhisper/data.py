@@ -9,9 +9,12 @@ from pathlib import Path
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import WhisperProcessor
+from transformers.utils import logging
 
 from .audio import SAMPLING_RATE, read_audio
 from .collate import label_ids
+
+logger = logging.get_logger(__name__)
 
 SPLITS = ("train", "validation", "test")
 SPEAKER_COLUMNS = ("gender", "age")
@@ -48,17 +51,16 @@ def read_folder(data_dir: str | Path, split: str, language: str | None = None) -
     try:
         with open(listing, newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file, strict=True)
-            lines = list(reader)
+            columns, lines = reader.fieldnames or [], list(reader)
     except (csv.Error, UnicodeDecodeError) as error:
         raise ValueError(f"{listing} is no CSV in UTF-8 ({error}, after line {reader.line_num}).") from None
-    columns = reader.fieldnames or []
     text_column = next((name for name in TEXT_COLUMNS if name in columns), None)
     if "file_name" not in columns or text_column is None or (language is None and "language" not in columns):
         raise ValueError(
             f"{listing} has columns {columns}. Expected file_name, one of {', '.join(TEXT_COLUMNS)}, and language "
             "unless the language is given."
         )
-    rows = []
+    rows, others = [], Counter()
     for line in lines:
         own = (line.get("language") or language or "").strip().lower()
         if language in (None, own):
@@ -69,6 +71,11 @@ def read_folder(data_dir: str | Path, split: str, language: str | None = None) -
                 "split": split,
             }
             rows.append(row | {name: line.get(name) or "" for name in SPEAKER_COLUMNS})
+        else:
+            others[own] += 1
+    if others:
+        told = ", ".join(f"{count} of {name!r}" for name, count in others.most_common())
+        logger.warning(f"{listing}: left out rows of other languages than {language!r}: {told}")
     return Dataset.from_list(rows) if rows else Dataset.from_dict({name: [] for name in ("audio", "text", "language")})
 
 
@@ -103,7 +110,7 @@ def _check(row: dict, processor: WhisperProcessor, max_tokens: int) -> tuple[str
         labels = label_ids(processor.tokenizer, row["text"], row["language"])
     except ValueError:
         return "unknown language", 0.0
-    if not Path(row["audio"]).is_file():
+    if not os.path.isfile(row["audio"]):
         return "missing audio file", 0.0
     try:
         duration = len(read_audio(row["audio"])) / SAMPLING_RATE  # by the samples: headers of cut mp3 files lie

@@ -94,7 +94,7 @@ class LanguageExpertsMixin:
         bare = copy.deepcopy(config)
         bare.languages = []
         kwargs.setdefault("use_safetensors", True)
-        if _has_weights(name, kwargs.get("variant"), hub) or not kwargs["use_safetensors"]:
+        if _has_weights(name, kwargs.get("variant"), hub) or kwargs["use_safetensors"] is False:
             loaded = super().from_pretrained(name, *model_args, config=bare, **kwargs)
             model = loaded[0] if isinstance(loaded, tuple) else loaded
         else:
@@ -179,7 +179,7 @@ class LanguageExpertsMixin:
         A file is written aside and then renamed, so that an interruption leaves the old one whole.
 
         Args:
-            state_dict: the model's, where its own tensors are not whole (sharded training).
+            state_dict: taken instead of the model's own tensors, under the same names.
         """
         directory = Path(save_directory)
         directory.mkdir(parents=True, exist_ok=True)

@@ -98,9 +98,7 @@ def move_thresholds(
     stacked = torch.stack(list(quantiles))
     known = ~stacked.isnan()
     sums = torch.stack([stacked.nan_to_num().sum(dim=0), known.sum(dim=0).float()])
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(sums)
-    total, count = sums
+    total, count = _over_processes(sums)
     for row, layer in enumerate(model.routed_layers().values()):
         for column, language in enumerate(model.config.languages):
             if count[row, column]:
@@ -132,8 +130,16 @@ def measure_openness(
             totals[side][0] += opened
             totals[side][1] += gates
     model.train(was_training)
+    summed = _over_processes(torch.tensor(list(totals.values()), dtype=torch.float64).to(model.device)).tolist()
+    totals = dict(zip(totals, summed, strict=True))
     totals["all"] = [sum(column) for column in zip(*totals.values(), strict=True)]
     return {side: opened / max(gates, 1) for side, (opened, gates) in totals.items()}
+
+
+def _over_processes(sums: torch.Tensor) -> torch.Tensor:
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.all_reduce(sums)
+    return sums
 
 
 @contextmanager

@@ -259,7 +259,7 @@ class DistilWhisperForConditionalGeneration(
 
         Raises:
             ValueError: labels that begin with the start token, or, in training, name no language that has an expert;
-                a filled cache without `language_ids`; ids that are not one a row.
+                a filled cache without both language ids; ids that are not one a row.
         """
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
             start = self.config.decoder_start_token_id
@@ -272,15 +272,17 @@ class DistilWhisperForConditionalGeneration(
             if self.training and language_ids is None and not torch.compiler.is_compiling():
                 self.require_experts(decoder_input_ids)
         if decoder_input_ids is not None and self.config.languages:
-            if language_ids is None:
-                if past_key_values is not None and past_key_values.get_seq_length() > 0:
+            if past_key_values is not None and past_key_values.get_seq_length() > 0:
+                if language_ids is None or decoder_language_ids is None:
                     raise ValueError(
-                        "The cache holds the prompt that names the languages, so pass `language_ids` with it, as read "
-                        "by `read_prompt`. (`generate` does so.)"
+                        "The cache holds the prompt that names language and task, so pass `language_ids` and "
+                        "`decoder_language_ids` with it, as `read_prompt` gives them. (`generate` does so.)"
                     )
-                language_ids, _ = self.read_prompt(decoder_input_ids)
-            if decoder_language_ids is None:
-                decoder_language_ids = language_ids.masked_fill(self.translates(decoder_input_ids), -1)
+            else:
+                from_prompt, _ = self.read_prompt(decoder_input_ids)
+                language_ids = from_prompt if language_ids is None else language_ids
+                if decoder_language_ids is None:
+                    decoder_language_ids = language_ids.masked_fill(self.translates(decoder_input_ids), -1)
 
         records = ({}, {}) if output_gates else None
         outputs = super().forward(

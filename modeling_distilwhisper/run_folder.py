@@ -1,6 +1,7 @@
 """The folder of a run: what it was started with, what it has found so far, and from where it can go on."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,10 @@ class RunFolder:
             self.write("settings.json", settings)
         elif begun != settings:
             differ = [
-                f"{name} {begun.get(part, {}).get(name)!r}, now {value!r}"
-                for part, values in settings.items()
-                for name, value in values.items()
-                if begun.get(part, {}).get(name) != value
+                f"{name} {begun.get(part, {}).get(name)!r}, now {settings.get(part, {}).get(name)!r}"
+                for part in {**begun, **settings}
+                for name in {**begun.get(part, {}), **settings.get(part, {})}
+                if begun.get(part, {}).get(name) != settings.get(part, {}).get(name)
             ]
             raise ValueError(
                 f"{folder} holds a run with other settings: {'; '.join(differ)}. Use another folder or delete it."
@@ -44,7 +45,7 @@ class RunFolder:
 
     def write(self, name: str, content: Any) -> Any:
         """Writes a JSON file and returns `content`. Aside, then renamed: an interruption leaves the old file whole."""
-        path, aside = self.folder / name, self.folder / f".{name}.partial"
+        path, aside = self.folder / name, self.folder / f".{name}.{os.getpid()}.partial"
         aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         aside.replace(path)
         return content
@@ -52,7 +53,8 @@ class RunFolder:
     def last_checkpoint(self) -> str | None:
         """The newest whole checkpoint of a trainer; `trainer_state.json` is the last file that is written into one."""
         whole = [path.parent for path in self.folder.glob("checkpoint-*/trainer_state.json")]
-        newest = max(whole, key=lambda path: int(path.name.split("-")[1]), default=None)
+        steps = {int(path.name.removeprefix("checkpoint-")): path for path in whole if path.name[11:].isdecimal()}
+        newest = steps[max(steps)] if steps else None
         if newest is not None:
             logger.warning(f"Going on from {newest}")
         return str(newest) if newest else None

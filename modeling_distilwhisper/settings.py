@@ -17,7 +17,10 @@ def parse_settings(parser: HfArgumentParser, argv: list[str]) -> tuple:
     if not argv or Path(argv[0]).suffix not in (".yaml", ".yml", ".json"):
         return parser.parse_args_into_dataclasses(argv)
     text = Path(argv[0]).read_text(encoding="utf-8")
-    settings, words = yaml.safe_load(text), yaml.load(text, Loader=yaml.BaseLoader)  # JSON is YAML
+    try:
+        settings, words = yaml.safe_load(text), yaml.load(text, Loader=yaml.BaseLoader)  # JSON is YAML
+    except yaml.YAMLError as error:
+        parser.error(f"{argv[0]} is no YAML: {error}")
     if not isinstance(settings, dict):
         parser.error(f"{argv[0]} holds no settings. Expected lines such as `languages: [gl]`.")
     unknown = sorted(settings.keys() - {action.dest for action in parser._actions})
@@ -28,5 +31,5 @@ def parse_settings(parser: HfArgumentParser, argv: list[str]) -> tuple:
         # As they are written: `no` is a language. Only what is a mapping goes as JSON, as on the command line.
         written = json.dumps(value) if isinstance(value, dict) else words[name]
         if value is not None:
-            flags += [f"--{name}", *(written if isinstance(written, list) else [written])]
+            flags += [f"--{name}", *written] if isinstance(written, list) else [f"--{name}={written}"]
     return parser.parse_args_into_dataclasses([*flags, *argv[1:]])

@@ -2,16 +2,20 @@
 
 import math
 from collections import defaultdict
+from pathlib import Path
 
 import torch
 from transformers import Seq2SeqTrainer, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
+from transformers.utils import logging
 
 from .gates import GateReport, budget_quantiles, move_thresholds
 from .losses import DIVERGENCES, IGNORED, cross_entropy, gate_budget_loss
 from .metrics import error_rates
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .training_args import DistilWhisperTrainingArguments
+
+logger = logging.get_logger(__name__)
 
 
 class DistilWhisperTrainer(Seq2SeqTrainer):
@@ -33,6 +37,10 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
             raise ValueError("`processing_class` is missing: give the model's WhisperProcessor, to read and to save.")
         kwargs.setdefault("compute_metrics", self._score)
         super().__init__(model, args, **kwargs)
+        if self.args.n_gpu > 1:
+            raise ValueError(
+                f"One process would drive {self.args.n_gpu} GPUs. Start one a GPU: `torchrun --nproc_per_node=...`."
+            )
         self.is_routed = isinstance(model, DistilWhisperForConditionalGeneration)
         # Every loss part is divided by the tokens of the whole batch, over accumulation steps and processes.
         self.model_accepts_loss_kwargs = True
@@ -78,7 +86,8 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
     @torch.no_grad()
     def _teacher_logits(self, prompted: dict[str, torch.Tensor]) -> torch.Tensor:
         features = prompted["input_features"].to(self.teacher.dtype)
-        return self.teacher(**{**prompted, "input_features": features}, use_cache=False).logits
+        with self.accelerator.autocast():
+            return self.teacher(**{**prompted, "input_features": features}, use_cache=False).logits
 
     def _kd_loss(self, student_logits, prompted, labels, num_items) -> torch.Tensor:
         divergence, temperature = DIVERGENCES[self.args.kd_divergence], self.args.kd_temperature
@@ -112,7 +121,8 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
     def create_scheduler(self, num_training_steps, optimizer=None):
         if not self.args.warmup_steps and self.lr_scheduler is None:
             rows_a_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
-            steps = math.ceil(self.args.warmup_epochs * len(self.train_dataset) / rows_a_step)
+            rows = len(self.train_dataset) if hasattr(self.train_dataset, "__len__") else 0
+            steps = math.ceil(self.args.warmup_epochs * rows / rows_a_step)
             self.args.warmup_steps = min(steps, num_training_steps)
         return super().create_scheduler(num_training_steps, optimizer)
 
@@ -161,9 +171,16 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
     def _load_best_model(self):
         if not self.is_routed:
             return super()._load_best_model()
-        self.model.reload_experts(self.state.best_model_checkpoint)
+        best = Path(self.state.best_model_checkpoint)
+        if not best.is_dir():  # the folder of the run was moved
+            best = Path(self.args.output_dir, best.name)
+        if best.is_dir():
+            self.model.reload_experts(best)
+        else:
+            logger.warning(f"The best checkpoint, {best}, is gone: the experts stay as the last step left them.")
 
     def _train_only_present_languages(self) -> None:
+        self.model.freeze_backbone()
         if "language" not in (getattr(self.train_dataset, "column_names", None) or ()):
             return  # nothing to train on, or a data set of the user's own: each batch is checked
         present = sorted(set(self.train_dataset["language"]))
@@ -173,7 +190,6 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
                 f"The training data has rows in {without}, and the model has experts for "
                 f"{self.model.config.languages or 'no language'}. Make experts (`add_language`) or drop those rows."
             )
-        self.model.freeze_backbone()
         for layer in self.model.routed_layers().values():
             for language, expert in layer.experts.items():
                 expert.requires_grad_(language in present)

@@ -11,6 +11,12 @@ from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 torch.set_num_threads(1)  # tiny matrices: more threads only wait for each other
 
 
+@pytest.fixture(autouse=True)
+def seed():
+    """New gates are random: without it, what a test sees would depend on the tests before it."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def processor():
     return tiny.make_processor()
@@ -33,7 +39,7 @@ def whisper(whisper_dir):
 
 
 @pytest.fixture
-def fresh(whisper_dir):
+def fresh(whisper_dir, seed):
     """New experts for gl and ca: copies of the shared path."""
     return DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl", "ca"]).eval()
 

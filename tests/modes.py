@@ -19,7 +19,7 @@ MODES = {
     "word timestamps": {"return_token_timestamps": True},
     "long-form": {"return_timestamps": True},
     "long-form beam": {"return_timestamps": True, "num_beams": 2},
-    "fallback": {"return_timestamps": True, "temperature": (0.0, 0.5, 1.0), **ALWAYS},
+    "fallback": {"temperature": (0.0, 0.5, 1.0), **ALWAYS},
     "fallback of some rows": {"return_timestamps": True, "temperature": (0.0, 1e-6), **SOMETIMES},
     "no speech": {"return_timestamps": True, "temperature": 0.0, "logprob_threshold": 1.0, "no_speech_threshold": 1e-4},
     "prompt ids": {"prompt": "earlier words"},

@@ -101,6 +101,10 @@ def test_without_the_backbone_it_comes_from_the_base_model(model, processor, tmp
     loaded = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path / "experts")
     assert torch.equal(logits(loaded, processor), logits(model, processor))
     assert loaded.generation_config.lang_to_id == model.generation_config.lang_to_id
+    own = json.loads((tmp_path / "experts/generation_config.json").read_text()) | {"max_length": 33}
+    (tmp_path / "experts/generation_config.json").write_text(json.dumps(own))
+    again = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "experts")
+    assert again.generation_config.max_length == 33, "the folder's own, not its backbone's"
 
     config = json.loads((tmp_path / "experts/config.json").read_text())
     config["base_model_name_or_path"] = None
@@ -161,6 +165,17 @@ def test_loading_takes_what_any_loading_takes(saved, how, whisper_dir):
     loaded, info = how.from_pretrained(saved, languages=["gl"], output_loading_info=True)
     assert loaded.config.languages == ["gl"]
     assert not info["missing_keys"]
+
+
+def test_the_backbone_comes_frozen_and_the_callers_config_stays(saved, whisper_dir):
+    config = AutoConfig.from_pretrained(saved)
+    for model in (
+        DistilWhisperForConditionalGeneration.from_pretrained(saved, config=config),
+        DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl"]),
+    ):
+        for name, parameter in model.named_parameters():
+            assert parameter.requires_grad == (".experts." in name), name
+    assert config.languages == ["gl", "ca"]
 
 
 def test_making_experts_takes_what_any_loading_takes(whisper_dir):

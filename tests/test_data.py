@@ -51,6 +51,7 @@ def test_every_unusable_row_is_counted_by_its_reason(folder, processor):
         ["../test/0.flac", "la", "gl", ""],
         ["/etc/passwd", "la", "gl", ""],
         ["a\0b.wav", "la", "gl", ""],
+        ["x" * 300, "la", "gl", ""],
     ]
     soundfile.write(train / "noise.wav", np.full(8000, np.nan, dtype=np.float32), 16000, subtype="FLOAT")
     speech.write_metadata(train, lines)
@@ -60,7 +61,7 @@ def test_every_unusable_row_is_counted_by_its_reason(folder, processor):
         "audio over 2 s": 1,
         "empty audio": 1,
         "unreadable audio": 3,
-        "missing audio file": 5,
+        "missing audio file": 6,
         "control token in the text": 1,
         "unknown language": 1,
         "empty text": 1,
@@ -110,6 +111,20 @@ def test_a_folder_without_metadata_names_what_was_expected(folder, tmp_path):
         read_folder(folder, "validation")
     with pytest.raises(FileNotFoundError, match="has none of them"):
         read_folder(tmp_path / "nowhere", "train")
+
+
+def test_an_empty_listing_is_named(folder):
+    (folder / "train/metadata.csv").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"metadata.csv has columns \[\]. Expected file_name"):
+        read_folder(folder, "train")
+
+
+def test_rows_of_other_languages_are_told(folder, monkeypatch):
+    told = []
+    monkeypatch.setattr("modeling_distilwhisper.data.logger.warning", told.append)
+    speech.write_metadata(folder / "train", [["0.flac", "la", "Galician", ""], ["1.flac", "la", "gl", ""]])
+    assert len(read_folder(folder, "train", "gl")) == 1
+    assert "left out rows of other languages than 'gl': 1 of 'galician'" in told[0]
 
 
 def test_missing_columns_are_named(folder):

@@ -101,6 +101,31 @@ def test_translation_takes_the_shared_path_in_the_decoder_alone(model, processor
     assert torch.equal(by_hand.logits, translated.logits)
 
 
+def test_generated_translations_take_the_shared_path_in_the_decoder(model, processor):
+    """By hand: the encoder with its experts, then a plain greedy loop through a decoder without."""
+    tokens = processor.tokenizer.convert_tokens_to_ids
+    audio = tiny.make_audio(processor, [1.0])
+    found = model.generate(**audio, language="gl", task="translate", max_new_tokens=8)[0].tolist()
+    prompt = [tokens(f"<|{name}|>") for name in ("startoftranscript", "gl", "translate", "notimestamps")]
+    ids, gl, shared = list(prompt), torch.tensor([tokens("<|gl|>")]), torch.tensor([-1])
+    assert [each.item() for each in model.read_prompt(torch.tensor([prompt]))] == [gl.item(), -1]
+    loops = {}
+    for name, decoder in (("shared", shared), ("experts", gl)):
+        ids = list(prompt)
+        while len(ids) < len(prompt) + 8:
+            with torch.no_grad():
+                logits = model(
+                    **audio, decoder_input_ids=torch.tensor([ids]), language_ids=gl, decoder_language_ids=decoder
+                ).logits[0, -1]
+            logits[model.generation_config.suppress_tokens] = -torch.inf
+            if len(ids) == len(prompt):
+                logits[model.generation_config.begin_suppress_tokens] = -torch.inf
+            ids.append(int(logits.argmax()))
+        loops[name] = ids[len(prompt) :]
+    assert found == loops["shared"][: len(found)]
+    assert loops["experts"] != loops["shared"]
+
+
 def test_explicit_ids_translate_on_the_shared_path_too(model, processor):
     tokens = processor.tokenizer.convert_tokens_to_ids
     prompt = torch.tensor([[tokens("<|startoftranscript|>"), tokens("<|gl|>"), tokens("<|translate|>"), 5]])
@@ -127,9 +152,11 @@ def test_a_cache_without_its_languages_is_refused_not_decoded_without_experts(mo
             "decoder_input_ids": prompt[:, -1:],
             "past_key_values": first.past_key_values,
         }
-        with pytest.raises(ValueError, match="The cache holds the prompt that names the languages"):
+        with pytest.raises(ValueError, match="The cache holds the prompt that names language and task"):
             model(**rest)
         language_ids, decoder_language_ids = model.read_prompt(prompt)
+        with pytest.raises(ValueError, match="The cache holds the prompt"):
+            model(**rest, language_ids=language_ids)
         last = model(**rest, language_ids=language_ids, decoder_language_ids=decoder_language_ids).logits[:, -1]
     torch.testing.assert_close(last, whole, atol=1e-4, rtol=1e-4)
 

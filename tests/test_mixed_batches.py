@@ -52,10 +52,10 @@ def test_the_languages_of_a_batch_matter(model, processor, mode):
 
 
 CALLS = {
-    "greedy": [3],
-    "long-form": [3, 2],
-    "previous tokens": [3, 2, 1],
-    "fallback": [3, 3, 3],
+    "greedy": lambda sizes: sizes == [3],
+    "fallback": lambda sizes: sizes == [3, 3, 3],
+    "long-form": lambda sizes: len(sizes) > 2 and min(sizes) < 3,
+    "previous tokens": lambda sizes: len(sizes) > 2 and min(sizes) < 3,
 }
 
 
@@ -72,8 +72,7 @@ def test_the_modes_decode_what_their_names_say(model, processor, mode, monkeypat
 
     monkeypatch.setattr(GenerationMixin, "generate", watch)
     generate(model, processor, mode, inputs_for(mode, processor), LANGUAGES)
-    assert list(dict.fromkeys(sizes)) == list(dict.fromkeys(CALLS[mode])), sizes
-    assert len(sizes) >= len(CALLS[mode])
+    assert CALLS[mode](sizes), sizes
     assert (max(prompts) > 10) == (mode == "previous tokens"), prompts
 
 

@@ -87,17 +87,29 @@ def test_soft_training_follows_the_equation(whisper_dir, processor):
     torch.testing.assert_close(record[0][0], expected)
 
 
-def test_skipped_utterances_take_the_shared_path_and_still_count(model):
+def test_whole_utterances_are_skipped_and_still_count(model):
     layer, states = layer_of(model), torch.randn(64, 5, 32)
     model.config.skip_gate_prob = 0.5
+    expert = layer.experts["gl"]
+    expert.gate.threshold.fill_(-torch.inf)
     layer.train()
     record = {}
-    torch.manual_seed(0)
     output = layer.feed_forward(states, make_routing({"gl": None}, record=record))
-    skipped = (output == layer.shared(states)).all(dim=(1, 2))
-    opened = record[0][0].any(dim=1)
-    assert 15 < skipped.sum() < 49 and (skipped & opened).any()
-    assert torch.equal(record[0][0].detach(), (layer.experts["gl"].gate(states) >= 0).float())
+    skipped = torch.isclose(output, layer.shared(states), atol=1e-5).all(dim=-1)
+    assert 15 < skipped.all(dim=1).sum() < 49
+    assert torch.equal(skipped.all(dim=1), skipped.any(dim=1)), "not single tokens"
+    torch.testing.assert_close(output[~skipped.all(dim=1)], expert(states, layer)[~skipped.all(dim=1)])
+    assert record[0][0].all(), "the budget counts gates before skipping"
+
+
+def test_rows_without_an_expert_are_not_in_the_budget(model):
+    batch, labels = example(model, ["gl", "fr"])
+    with torch.no_grad():
+        report = GateReport.of(model(**batch, labels=labels, output_gates=True), batch["attention_mask"], labels)
+    assert report.masks["encoder"][0].any()
+    assert report.masks["decoder"][0].any()
+    assert not report.masks["encoder"][1].any()
+    assert not report.masks["decoder"][1].any()
 
 
 def test_gradient_checkpointing_changes_no_gradient_and_no_gate(model):

@@ -91,6 +91,9 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     code, _, errors = run(file, "--gate_budget", "0.25")
     assert code != 0
     assert "holds a run with other settings: gate_budget 0.5, now 0.25" in errors
+    code, _, errors = run(file, "--learning_rate", "0.5", "--normalizer", "whisper-basic")
+    assert code != 0
+    assert "learning_rate 0.0001, now 0.5; normalizer 'marks', now 'whisper-basic'" in errors
 
 
 def test_full_fine_tuning_is_a_flag_and_saves_a_plain_whisper(settings, tmp_path):

@@ -47,6 +47,7 @@ def test_flags_behind_a_file_win(tmp_path):
         ("- a\n- b", "holds no settings"),
         ("", "holds no settings"),
         ("output_dir: out\nkd_beta: much", "invalid float value"),
+        ("output_dir: [out", "is no YAML"),
     ],
 )
 def test_what_a_file_cannot_say_is_refused(tmp_path, capsys, text, message):
@@ -73,6 +74,8 @@ def test_only_whole_checkpoints_are_gone_on_from(tmp_path):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if step < 100:
             (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text("{}")
+    (tmp_path / "checkpoint-best").mkdir()
+    (tmp_path / "checkpoint-best/trainer_state.json").write_text("{}")
     assert run.last_checkpoint() == str(tmp_path / "checkpoint-10")
 
 

@@ -11,7 +11,8 @@ from datasets import concatenate_datasets
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.data import read_folder
-from modeling_distilwhisper.gates import measure_openness
+from modeling_distilwhisper.gates import GateReport, measure_openness
+from modeling_distilwhisper.losses import cross_entropy, gate_budget_loss, kl_divergence
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
 
@@ -278,11 +279,77 @@ def test_noise_rises_over_the_run_in_soft_training(whisper_dir, processor, recor
     assert seen == [0.0, 1.0, 2.0, 3.0]
 
 
-@pytest.mark.parametrize("settings", [{"num_train_epochs": 4}, {"max_steps": 30}])
-def test_warm_up_lasts_an_epoch(whisper_dir, processor, recordings, tmp_path, settings):
+@pytest.mark.parametrize(
+    ("settings", "steps"),
+    [
+        ({"num_train_epochs": 4}, 3),  # 12 rows by 4
+        ({"max_steps": 30}, 3),
+        ({"per_device_train_batch_size": 1, "gradient_accumulation_steps": 2}, 6),
+    ],
+)
+def test_warm_up_lasts_an_epoch(whisper_dir, processor, recordings, tmp_path, settings, steps):
     trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, **settings)
     trainer.create_optimizer_and_scheduler(12)
-    assert trainer.args.warmup_steps == 3  # 12 rows by 4
+    assert trainer.args.warmup_steps == steps
+
+
+def test_the_loss_is_made_of_its_parts_as_the_arguments_say(model, processor, recordings, tmp_path):
+    """By hand, for one batch: smoothing, divergence, temperature and beta all reach the loss."""
+    teacher = tiny.make_whisper(processor, seed=5).train()
+    arguments = {"label_smoothing_factor": 0.2, "kd_divergence": "kl", "kd_temperature": 2.0, "kd_beta": 0.7}
+    trainer = make_trainer(model, processor, recordings, tmp_path, teacher=teacher, **arguments)
+    assert not teacher.training
+    assert not any(parameter.requires_grad for parameter in teacher.parameters())
+    trainer.current_gradient_accumulation_steps = 1
+    batch = SpeechCollator(processor)(list(rows_of(recordings, ["gl"], "test")))
+    labels = batch["labels"]
+    model.eval()
+    with torch.no_grad():
+        loss = trainer.compute_loss(model, dict(batch))
+        ours, theirs = model(**batch, output_gates=True), teacher(**batch)
+    report = GateReport.of(ours, batch["attention_mask"], labels)
+    expected = (
+        cross_entropy(ours.logits, labels, label_smoothing=0.2)
+        + gate_budget_loss(*report.layers(), 0.5)
+        + 0.7 * kl_divergence(ours.logits, theirs.logits, labels, temperature=2.0)
+    )
+    torch.testing.assert_close(loss, expected)
+
+
+def test_the_trainer_freezes_the_backbone_whatever_the_data_set_says(whisper_dir, processor, recordings, tmp_path):
+    model = load(whisper_dir, ["gl"]).requires_grad_(True)
+    rows = rows_of(recordings, ["gl"])
+    make_trainer(model, processor, recordings, tmp_path)
+    assert not model.model.encoder.conv1.weight.requires_grad
+    model.requires_grad_(True)
+    arguments = DistilWhisperTrainingArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
+    DistilWhisperTrainer(model, arguments, train_dataset=list(rows), eval_dataset=rows, processing_class=processor)
+    assert not model.model.encoder.conv1.weight.requires_grad
+    assert model.model.encoder.layers[0].experts["gl"].fc1.weight.requires_grad
+
+
+def test_processes_may_lack_a_language(tmp_path):
+    assert DistilWhisperTrainingArguments(output_dir=str(tmp_path)).ddp_find_unused_parameters is True
+
+
+def test_a_best_checkpoint_that_was_moved_is_found_and_one_that_is_gone_is_no_crash(
+    whisper_dir, processor, recordings, tmp_path
+):
+    model = load(whisper_dir, ["gl"])
+    trainer = make_trainer(model, processor, recordings, tmp_path / "run")
+    model.save_experts(tmp_path / "run/checkpoint-3")
+    saved = tiny.state_of(model)
+    tiny.unsettle(model)
+    trainer.state.best_model_checkpoint = str(tmp_path / "elsewhere/checkpoint-4")
+    trainer._load_best_model()
+    assert not torch.equal(
+        tiny.state_of(model)["model.encoder.layers.0.experts.gl.fc1.bias"],
+        saved["model.encoder.layers.0.experts.gl.fc1.bias"],
+    )
+    trainer.state.best_model_checkpoint = str(tmp_path / "elsewhere/checkpoint-3")
+    trainer._load_best_model()
+    for name, tensor in tiny.state_of(model).items():
+        assert torch.equal(tensor, saved[name]), name
 
 
 def test_a_language_without_an_expert_is_refused_before_training(whisper_dir, processor, recordings, tmp_path):
