@@ -124,7 +124,7 @@ for speech in (
     pipeline("automatic-speech-recognition", model=model, **parts),
     pipeline("automatic-speech-recognition", model=folder, trust_remote_code=True),
 ):
-    print(make_pipeline(clip, generate_kwargs={"language": "ru"})["text"])
+    print(speech(clip, generate_kwargs={"language": "ru"})["text"])
 """
 
 
