@@ -118,7 +118,7 @@ from transformers import AutoModelForSpeechSeq2Seq, AutoProcessor, pipeline
 
 folder, clip = sys.argv[1], torch.load(sys.argv[2]).numpy()
 model = AutoModelForSpeechSeq2Seq.from_pretrained(folder, languages=["ru"], trust_remote_code=True)
-processor = AutoProcessor.from_pretrained(folder)
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
 parts = {"tokenizer": processor.tokenizer, "feature_extractor": processor.feature_extractor}
 for speech in (
     pipeline("automatic-speech-recognition", model=model, **parts),
