@@ -12,19 +12,35 @@ language). Without a teacher the experts are fine-tuned on cross-entropy alone (
 
 import sys
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 import torch
-from datasets import concatenate_datasets
-from transformers import HfArgumentParser, WhisperForConditionalGeneration, WhisperProcessor, set_seed
+from datasets import Dataset, concatenate_datasets
+from peft import LoraConfig, get_peft_model
+from tabulate import tabulate
+from transformers import (
+    AutoModelForSpeechSeq2Seq,
+    HfArgumentParser,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+    pipeline,
+    set_seed,
+)
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.audio import read_audio
 from modeling_distilwhisper.collate import SpeechCollator
-from modeling_distilwhisper.data import SPLITS, keep_usable, read_folder
+from modeling_distilwhisper.data import keep_usable, read_folder
+from modeling_distilwhisper.evaluation import score, wer_rows
+from modeling_distilwhisper.figures import draw_openness, draw_wer
 from modeling_distilwhisper.gates import forced_gates, measure_openness
 from modeling_distilwhisper.run_folder import RunFolder
 from modeling_distilwhisper.settings import parse_settings
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
+
+METHODS = ("experts", "lora", "finetune")
+IN_DOMAIN = "in-domain"
 
 
 @dataclass
@@ -33,20 +49,29 @@ class ModelArguments:
     languages: list[str] = field(metadata={"help": "Codes of the languages to train, such as gl ca."})
     teacher: str | None = field(default=None, metadata={"help": "Folder or Hub id of the Whisper to learn from."})
     method: str = field(
-        default="experts", metadata={"help": "'experts', or 'finetune': all weights of the plain Whisper, to compare."}
+        default="experts",
+        metadata={"help": "'experts', or to compare: 'lora' (on fc1 and fc2), 'finetune' (all weights)."},
     )
     gate_budget: float = field(default=0.5, metadata={"help": "Share of tokens that should take the expert."})
     skip_gate_prob: float = field(default=0.2, metadata={"help": "Share of gates that training closes at random."})
     gate_training: str = field(default="hard", metadata={"help": "'hard', or 'soft' as in the report."})
     gate_noise_max: float = field(default=5.0, metadata={"help": "What the noise of soft gates rises to."})
     expert_rank: int = field(default=0, metadata={"help": "0 for full experts, or the rank of low-rank ones."})
+    lora_rank: int = field(default=32, metadata={"help": "Rank of --method lora."})
     save_backbone: bool = field(default=True, metadata={"help": "Save Whisper's own weights beside the experts."})
 
 
 @dataclass
 class DataArguments:
     data_dir: str = field(metadata={"help": "Data folder; {language} in it stands for each language's code."})
+    test_dirs: list[str] = field(
+        default_factory=list, metadata={"help": "More test sets, as name=folder: out-of-domain=other/{language}."}
+    )
+    test_languages: list[str] = field(
+        default_factory=list, metadata={"help": "Languages to score as well, though they are not trained."}
+    )
     max_rows: int | None = field(default=None, metadata={"help": "At most so many rows of each split, for a try."})
+    score_teacher: bool = field(default=False, metadata={"help": "Score the teacher on the test sets too."})
 
 
 # What makes another run of it. How long it runs, and what it logs, may change when it is taken up again.
@@ -74,101 +99,145 @@ def main() -> None:
     model = load_student(model_args)
     teacher = None
     if model_args.teacher:
-        teacher = WhisperForConditionalGeneration.from_pretrained(model_args.teacher)
-    data, left_out = load_data(model_args, data_args, processor, model.config.max_target_positions)
-
-    trainer = DistilWhisperTrainer(
-        model,
-        training_args,
-        teacher=teacher,
-        train_dataset=concatenate_datasets([data["train", language] for language in model_args.languages]),
-        eval_dataset=concatenate_datasets([data["validation", language] for language in model_args.languages]),
-        data_collator=SpeechCollator(processor),
-        processing_class=processor,
-    )
-    tests = {language: data["test", language] for language in model_args.languages}
+        # Half precision, as it may be stored, is slow without a GPU.
+        dtype = torch.float32 if training_args.device.type == "cpu" else "auto"
+        teacher = WhisperForConditionalGeneration.from_pretrained(model_args.teacher, dtype=dtype)
+    data = SpeechData(data_args, model_args.languages, processor, model.config.max_target_positions)
+    shared = {
+        "eval_dataset": data.validation,
+        "data_collator": SpeechCollator(processor),
+        "processing_class": processor,
+    }
+    trainer = DistilWhisperTrainer(model, training_args, teacher=teacher, train_dataset=data.train, **shared)
     training = {name: getattr(training_args, name) for name in DEFINING}
     settings = {"model": asdict(model_args), "data": asdict(data_args), "training": training}
     run = RunFolder(training_args.output_dir, settings)
-    before = run.read("before.json")
-    if before is None:
-        before = run.write("before.json", score(trainer, tests))
+    scores = run.read("before.json")
+    if scores is None:
+        scores = {"before": score(trainer, data.tests)}
+        if teacher is not None and data_args.score_teacher:
+            scores["teacher"] = score(DistilWhisperTrainer(teacher, training_args, **shared), data.tests)
+        run.write("before.json", scores)
 
     trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint or run.last_checkpoint())
 
-    results = {"before": before, "after": score(trainer, tests)}
+    scores["after"] = score(trainer, data.tests)
+    results = {"scores": scores}
     if trainer.is_routed:
+        own = data.tests_in(model_args.languages)
         for name, is_open in {"gates open": True, "gates shut": False}.items():
             with forced_gates(model, is_open=is_open):
-                results[name] = score(trainer, tests)
-        openness = {
+                scores[name] = score(trainer, own)
+        results["openness at inference"] = {
             language: measure_openness(model, map(trainer._prepare_inputs, trainer.get_eval_dataloader(rows)))
-            for language, rows in tests.items()
+            for language, rows in own[IN_DOMAIN].items()
         }
-        results["openness at inference"] = openness
-    results["rows left out"] = left_out
+    results["rows left out"] = data.left_out
     results["training"] = trained.metrics
     results["settings"] = settings | {"training": training_args.to_dict()}
     if trainer.is_world_process_zero():
         backbone = {"save_backbone": model_args.save_backbone} if trainer.is_routed else {}
         model.save_pretrained(training_args.output_dir, **backbone)
         processor.save_pretrained(training_args.output_dir)
+        clip = data.tests[IN_DOMAIN][model_args.languages[0]][0]
+        results["example"] = try_out(training_args.output_dir, clip, model_args.method)
         run.write("results.json", results)
-        print_table(results, model_args.languages)
+        report(results, run.folder)
 
 
 def load_student(model_args: ModelArguments):
-    if model_args.method == "finetune":
-        return WhisperForConditionalGeneration.from_pretrained(model_args.student, dtype=torch.float32)
-    if model_args.method != "experts":
-        raise ValueError(f"--method must be 'experts' or 'finetune', got {model_args.method!r}.")
-    names = ("gate_budget", "skip_gate_prob", "gate_training", "gate_noise_max", "expert_rank")
-    settings = {name: getattr(model_args, name) for name in names}
-    return DistilWhisperForConditionalGeneration.from_whisper(
-        model_args.student, languages=model_args.languages, dtype=torch.float32, **settings
-    )
-
-
-def load_data(model_args: ModelArguments, data_args: DataArguments, processor, max_tokens: int):
-    """All rows that can be used, by split and language, and how many could not, by reason."""
-    data, left_out = {}, {}
-    for split in SPLITS:
-        for language in model_args.languages:
-            rows = read_folder(data_args.data_dir.format(language=language), split, language)
-            if data_args.max_rows is not None:
-                rows = rows.select(range(min(data_args.max_rows, len(rows))))
-            data[split, language], reasons = keep_usable(rows, processor, max_tokens)
-            left_out[f"{language} {split}"] = dict(reasons)
-            told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none"
-            print(f"{language} {split}: {len(data[split, language])} rows; left out: {told}")
-            if not len(data[split, language]):
-                raise ValueError(f"No usable row in the {split} split of {language}: nothing to train on or to score.")
-    return data, left_out
-
-
-def score(trainer: DistilWhisperTrainer, tests: dict) -> dict[str, dict[str, float]]:
-    """WER and CER of each language's test split."""
-    scores = {}
-    for language, rows in tests.items():
-        metrics = trainer.predict(rows, metric_key_prefix=language).metrics
-        names = ("wer", "cer", "words", "utterances")
-        scores[language] = {name: metrics[f"{language}_{name}"] for name in names}
-        scores[language]["normalizer"] = trainer.args.normalizer
-    return scores
-
-
-def print_table(results: dict, languages: list[str]) -> None:
-    rows = [name for name in ("before", "after", "gates open", "gates shut") if name in results]
-    print(
-        f"\n{'test split':<12}" + "".join(f"{language + ' WER':>10}{language + ' CER':>10}" for language in languages)
-    )
-    for name in rows:
-        cells = "".join(f"{results[name][lang]['wer']:>10.3f}{results[name][lang]['cer']:>10.3f}" for lang in languages)
-        print(f"{name:<12}{cells}")
-    for language, share in results.get("openness at inference", {}).items():
-        print(
-            f"gates open at inference, {language}: " + ", ".join(f"{side} {value:.2f}" for side, value in share.items())
+    if model_args.method not in METHODS:
+        raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {model_args.method!r}.")
+    if model_args.method == "experts":
+        names = ("gate_budget", "skip_gate_prob", "gate_training", "gate_noise_max", "expert_rank")
+        settings = {name: getattr(model_args, name) for name in names}
+        return DistilWhisperForConditionalGeneration.from_whisper(
+            model_args.student, languages=model_args.languages, dtype=torch.float32, **settings
         )
+    plain = WhisperForConditionalGeneration.from_pretrained(model_args.student, dtype=torch.float32)
+    if model_args.method == "finetune":
+        return plain
+    rank = model_args.lora_rank
+    return get_peft_model(plain, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["fc1", "fc2"]))
+
+
+class SpeechData:
+    """All rows that can be used, and how many could not, by reason.
+
+    Attributes:
+        train, validation: rows of the trained languages.
+        tests: rows by test set and language.
+        left_out: counts by reason, by folder and split.
+    """
+
+    def __init__(self, data_args: DataArguments, languages: list[str], processor, max_tokens: int):
+        self.left_out: dict[str, dict[str, int]] = {}
+        self._how = (data_args.max_rows, processor, max_tokens)
+        folders = {IN_DOMAIN: data_args.data_dir}
+        for given in data_args.test_dirs:
+            name, equals, folder = given.partition("=")
+            if not (name and equals and folder) or name in folders:
+                raise ValueError(f"--test_dirs takes name=folder, each name once and not {IN_DOMAIN}; got {given!r}.")
+            folders[name] = folder
+        self.train, self.validation = (
+            concatenate_datasets([self._read(IN_DOMAIN, data_args.data_dir, split, code) for code in languages])
+            for split in ("train", "validation")
+        )
+        scored = dict.fromkeys([*languages, *data_args.test_languages])
+        self.tests = {
+            name: {code: self._read(name, folder, "test", code) for code in scored} for name, folder in folders.items()
+        }
+
+    def _read(self, name: str, folder: str, split: str, language: str) -> Dataset:
+        max_rows, processor, max_tokens = self._how
+        rows = read_folder(folder.format(language=language), split, language)
+        if max_rows is not None:
+            rows = rows.select(range(min(max_rows, len(rows))))
+        kept, reasons = keep_usable(rows, processor, max_tokens)
+        title = f"{language} {split}" if name == IN_DOMAIN else f"{language} {split}, {name}"
+        self.left_out[title] = dict(reasons)
+        told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none"
+        print(f"{title}: {len(kept)} rows; left out: {told}")
+        if not len(kept):
+            raise ValueError(f"No usable row in {title}: nothing to train on or to score.")
+        return kept
+
+    def tests_in(self, languages: list[str]) -> dict[str, dict[str, Dataset]]:
+        return {name: {code: own[code] for code in languages} for name, own in self.tests.items()}
+
+
+def try_out(folder: str, clip: dict, method: str) -> dict[str, str]:
+    """What the saved folder makes of a clip, loaded as users load it."""
+    processor = WhisperProcessor.from_pretrained(folder)
+    heard = {"clip": clip["audio"], "said": clip["text"]}
+    own = [clip["language"]]
+    choices = [{"languages": []}, {"languages": own}] if method == "experts" else [{}]
+    for chosen in choices:
+        model = AutoModelForSpeechSeq2Seq.from_pretrained(folder, **chosen)
+        speech = pipeline(
+            "automatic-speech-recognition",
+            model=model,
+            tokenizer=processor.tokenizer,
+            feature_extractor=processor.feature_extractor,
+        )
+        told = {"language": clip["language"], "task": "transcribe"}
+        name = "heard" + "".join(f", {name}={value}" for name, value in chosen.items())
+        heard[name] = speech(read_audio(clip["audio"]), generate_kwargs=told)["text"].strip()
+    return heard
+
+
+def report(results: dict, folder: Path) -> None:
+    """Tables to read, and pictures beside the JSON."""
+    rows = wer_rows(results["scores"])
+    print(f"\nWER\n{tabulate(rows, headers='keys', floatfmt='.3f', missingval='-')}")
+    draw_wer(rows, [name for name in ("before", "after", "teacher") if name in results["scores"]], folder / "wer.png")
+    openness = results.get("openness at inference")
+    if openness:
+        shares = [{"gates open": language, **own} for language, own in openness.items()]
+        print(f"\n{tabulate(shares, headers='keys', floatfmt='.2f')}")
+        draw_openness(openness, results["settings"]["model"]["gate_budget"], folder / "openness.png")
+    print(f"\n{tabulate(results['example'].items(), tablefmt='plain')}")
+    print(f"\nAll of it: {folder}/results.json, and as pictures: {folder}/*.png")
 
 
 if __name__ == "__main__":

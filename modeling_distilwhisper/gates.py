@@ -54,13 +54,11 @@ class GateReport:
         """Gates of all layers of both sides, and a mask for each."""
         return list(self.gates.values()), [self.masks[side] for side, _ in self.gates]
 
-    def counts(self) -> dict[str, tuple[float, int]]:
-        """By side: open gates, and gates in all, over real tokens and layers."""
-        counts = {}
-        for side, mask in self.masks.items():
-            gates = [gate.detach() for (where, _), gate in self.gates.items() if where == side]
-            counts[side] = (float(sum((gate * mask).sum() for gate in gates)), int(mask.sum()) * len(gates))
-        return counts
+    def counts(self) -> torch.Tensor:
+        """Open gates, and gates in all, over real tokens: `(layers, 2)`, layers in the order of `gates`."""
+        masks = [self.masks[side] for side, _ in self.gates]
+        opened = [(gate.detach() * mask).sum() for gate, mask in zip(self.gates.values(), masks, strict=True)]
+        return torch.stack([torch.stack(opened), torch.stack([mask.sum() for mask in masks])], dim=1).float()
 
 
 @torch.no_grad()
@@ -107,11 +105,27 @@ def move_thresholds(
                 threshold.copy_(target if threshold.isinf() else threshold + momentum * (target - threshold))
 
 
+def open_shares(layers: Iterable[tuple[str, int]], counts: torch.Tensor) -> dict[str, float]:
+    """The share of open gates: of "encoder", "decoder" and "all" layers, and of each, as "encoder 0".
+
+    Args:
+        layers: sides and numbers of the layers.
+        counts: `(layers, 2)`, as `GateReport.counts` gives them, or sums of such.
+    """
+    groups: dict[str, list[tuple[float, float]]] = {"encoder": [], "decoder": [], "all": []}
+    for (side, index), count in zip(layers, counts.tolist(), strict=True):
+        groups[f"{side} {index}"] = [count]
+        groups[side].append(count)
+        groups["all"].append(count)
+    sums = {name: [sum(column) for column in zip(*rows, strict=True)] for name, rows in groups.items()}
+    return {name: opened / max(gates, 1) for name, (opened, gates) in sums.items()}
+
+
 @torch.no_grad()
 def measure_openness(
     model: DistilWhisperForConditionalGeneration, batches: Iterable[dict[str, torch.Tensor]]
 ) -> dict[str, float]:
-    """The share of real tokens that take the expert at inference: of "encoder", "decoder" and "all".
+    """The share of real tokens that take the expert at inference, by side and layer, as `open_shares` names them.
 
     Args:
         batches: as `SpeechCollator` makes them, on the model's device.
@@ -123,17 +137,13 @@ def measure_openness(
         raise ValueError("The model has no experts, so no gates to measure. Load some with `load_experts`.")
     was_training = model.training
     model.eval()
-    totals: dict[str, list[float]] = {"encoder": [0, 0], "decoder": [0, 0]}
+    layers = list(model.routed_layers())
+    totals = torch.zeros(len(layers), 2, dtype=torch.float64)  # on the CPU: not every accelerator has doubles
     for batch in batches:
         report = GateReport.of(model(**batch, output_gates=True), batch.get("attention_mask"), batch["labels"])
-        for side, (opened, gates) in report.counts().items():
-            totals[side][0] += opened
-            totals[side][1] += gates
+        totals += report.counts().cpu()
     model.train(was_training)
-    summed = _over_processes(torch.tensor(list(totals.values()), dtype=torch.float64).to(model.device)).tolist()
-    totals = dict(zip(totals, summed, strict=True))
-    totals["all"] = [sum(column) for column in zip(*totals.values(), strict=True)]
-    return {side: opened / max(gates, 1) for side, (opened, gates) in totals.items()}
+    return open_shares(layers, _over_processes(totals.to(model.device, torch.float32)))
 
 
 def _over_processes(sums: torch.Tensor) -> torch.Tensor:

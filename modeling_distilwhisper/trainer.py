@@ -5,14 +5,15 @@ from collections import defaultdict
 from pathlib import Path
 
 import torch
-from transformers import Seq2SeqTrainer, WhisperForConditionalGeneration
+from transformers import ProgressCallback, Seq2SeqTrainer, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 from transformers.utils import logging
 
-from .gates import GateReport, budget_quantiles, move_thresholds
+from .gates import GateReport, budget_quantiles, move_thresholds, open_shares
 from .losses import DIVERGENCES, IGNORED, cross_entropy, gate_budget_loss
 from .metrics import error_rates
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from .progress import ProgressBars
 from .training_args import DistilWhisperTrainingArguments
 
 logger = logging.get_logger(__name__)
@@ -41,6 +42,8 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
             raise ValueError(
                 f"One process would drive {self.args.n_gpu} GPUs. Start one a GPU: `torchrun --nproc_per_node=...`."
             )
+        if self.pop_callback(ProgressCallback):
+            self.add_callback(ProgressBars)
         self.is_routed = isinstance(model, DistilWhisperForConditionalGeneration)
         # Every loss part is divided by the tokens of the whole batch, over accumulation steps and processes.
         self.model_accepts_loss_kwargs = True
@@ -99,8 +102,9 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
         report = GateReport.of(outputs, inputs.get("attention_mask"), inputs["labels"])
         if follow:
             self._quantiles.append(budget_quantiles(self.model, report))
-        for side, (opened, gates) in report.counts().items():
-            self._logged[f"{side}_openness"].append(opened / max(gates, 1))
+        shares = open_shares(report.gates, report.counts())
+        for side in ("encoder", "decoder"):
+            self._logged[f"{side}_openness"].append(shares[side])
         loss = gate_budget_loss(*report.layers(), self.model.config.gate_budget)
         return loss / self.current_gradient_accumulation_steps
 

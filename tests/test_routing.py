@@ -196,6 +196,10 @@ def test_thresholds_follow_the_budget_over_real_tokens(fresh, processor):
     openness = measure_openness(fresh, [{**batch, "labels": labels}])
     # One threshold a layer was set from the layer's states before the layers below changed their gates.
     assert openness["encoder"] == pytest.approx(0.3, abs=0.02) and openness["decoder"] == pytest.approx(0.3, abs=0.1)
+    # Every layer of a side has as many tokens, and 100 frames stand against 12 targets.
+    for side in ("encoder", "decoder"):
+        assert openness[side] == pytest.approx((openness[f"{side} 0"] + openness[f"{side} 1"]) / 2)
+    assert openness["all"] == pytest.approx((100 * openness["encoder"] + 12 * openness["decoder"]) / 112)
     gates = [layer.experts["ca"].gate.threshold for layer in fresh.routed_layers().values()]
     assert all(torch.isinf(threshold) for threshold in gates), "a language that was not there stays as it was"
 

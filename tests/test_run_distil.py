@@ -9,16 +9,18 @@ from pathlib import Path
 import pytest
 import speech
 import yaml
+from safetensors.torch import load_file
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
+SHORT = ("--teacher", "", "--score_teacher", "false", "--max_rows", 4)
 SCRIPT = Path(__file__).parent.parent / "examples/run_distil.py"
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
-    for seed, language in enumerate(("gl", "ca")):
+    for seed, language in enumerate(("gl", "ca", "en")):
         speech.write_folder(folder / language, language, seed=seed)
     train = folder / "gl/train"
     (train / "0.flac").write_bytes(b"no audio")
@@ -45,6 +47,9 @@ def settings(whisper_dir, data, tmp_path_factory):
         "teacher": str(whisper_dir),
         "languages": ["gl", "ca"],
         "data_dir": str(data) + "/{language}",
+        "test_dirs": [f"again={data}/{{language}}"],
+        "test_languages": ["en"],
+        "score_teacher": True,
         "output_dir": str(folder / "out"),
         "num_train_epochs": 2,
         "per_device_train_batch_size": 4,
@@ -62,16 +67,29 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     code, printed, errors = run(file)
     assert code == 0, errors[-3000:]
     assert "gl train: 10 rows; left out: 1 unreadable audio, 1 missing audio file" in printed
-    for line in ("before", "after", "gates open", "gates shut", "gates open at inference, ca: encoder"):
-        assert f"\n{line}" in printed
     results = json.loads((output / "results.json").read_text())
-    assert results["before"] == results["gates shut"], "before training and with shut gates it is plain Whisper"
+    scores = results["scores"]
+    assert scores["before"]["in-domain"].keys() == {"gl", "ca", "en"}
+    plain = {language: scores["before"]["in-domain"][language] for language in ("gl", "ca")}
+    assert scores["gates shut"]["in-domain"] == plain, "with shut gates it is plain Whisper"
+    assert scores["before"]["in-domain"]["en"] == scores["after"]["in-domain"]["en"], "no expert, no change"
+    assert scores["before"]["in-domain"] == scores["teacher"]["in-domain"], "the teacher is the student here"
+    assert scores["after"]["again"] == scores["after"]["in-domain"], "the same rows under another name"
     assert results["rows left out"]["gl train"] == {"unreadable audio": 1, "missing audio file": 1}
-    assert set(results["after"]) == {"gl", "ca"}
-    assert results["after"]["gl"]["normalizer"] == "marks"
-    assert results["after"]["gl"]["words"] == 8
+    assert scores["after"]["in-domain"]["gl"]["normalizer"] == "marks"
+    assert scores["after"]["in-domain"]["gl"]["words"] == 8
     for shares in results["openness at inference"].values():
-        assert 0 <= shares["all"] <= 1
+        assert shares.keys() == {"encoder", "decoder", "all", "encoder 0", "encoder 1", "decoder 0", "decoder 1"}
+        assert all(0 <= share <= 1 for share in shares.values())
+    table = [line.split() for line in printed.splitlines()]
+    assert ["test", "set", "language", "words", "before", "teacher", "after", "gates", "open", "gates", "shut"] in table
+    systems = ("before", "teacher", "after", "gates open", "gates shut")
+    wer = [f"{scores[name]['in-domain']['gl']['wer']:.3f}" for name in systems]
+    assert ["in-domain", "gl", "8", *wer] in table
+    wer = [f"{scores[name]['in-domain']['en']['wer']:.3f}" for name in systems[:3]]
+    assert ["in-domain", "en", "8", *wer, "-", "-"] in table, "without an expert there are no gates"
+    for picture in ("wer.png", "openness.png"):
+        assert (output / picture).read_bytes().startswith(b"\x89PNG")
     names = {path.name for path in output.iterdir()}
     assert {"model.safetensors", "expert.gl.safetensors", "expert.ca.safetensors", "tokenizer.json"} <= names
     model = DistilWhisperForConditionalGeneration.from_pretrained(output, languages=["ca"])
@@ -86,7 +104,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     state = json.loads((output / "checkpoint-18/trainer_state.json").read_text())
     epochs = [entry["epoch"] for entry in state["log_history"] if "eval_wer" in entry]
     assert epochs == [1.0, 2.0, 3.0], "the third epoch follows the two of the first run"
-    assert json.loads((output / "results.json").read_text())["before"] == results["before"]
+    assert json.loads((output / "results.json").read_text())["scores"]["before"] == scores["before"]
 
     code, _, errors = run(file, "--gate_budget", "0.25")
     assert code != 0
@@ -98,12 +116,24 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
 
 def test_full_fine_tuning_is_a_flag_and_saves_a_plain_whisper(settings, tmp_path):
     file, _ = settings
-    code, printed, errors = run(
-        file, "--method", "finetune", "--teacher", "", "--output_dir", tmp_path, "--max_rows", 4
-    )
+    code, printed, errors = run(file, "--method", "finetune", *SHORT, "--output_dir", tmp_path)
     assert code == 0, errors[-3000:]
-    assert "\nafter" in printed and "gates" not in printed
+    assert "after" in printed and "gates" not in printed
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "whisper"
+
+
+def test_lora_is_a_flag_and_saves_its_adapter_alone(settings, tmp_path):
+    file, _ = settings
+    code, printed, errors = run(file, "--method", "lora", *SHORT, "--lora_rank", 2, "--output_dir", tmp_path)
+    assert code == 0, errors[-3000:]
+    assert "after" in printed and "gates" not in printed
+    assert not (tmp_path / "model.safetensors").exists()
+    weights = load_file(tmp_path / "adapter_model.safetensors")
+    assert {name.split(".")[-3] for name in weights} == {"fc1", "fc2"}
+    assert all(2 in tensor.shape for tensor in weights.values())
+    assert any(tensor.any() for name, tensor in weights.items() if "lora_B" in name), "it was trained"
+    heard = json.loads((tmp_path / "results.json").read_text())["example"]["heard"]
+    assert isinstance(heard, str), "the folder loads as a Whisper with its adapter"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +141,12 @@ def test_full_fine_tuning_is_a_flag_and_saves_a_plain_whisper(settings, tmp_path
     [
         (["--languages", "xx"], "no language 'xx'. Expected one of"),
         (["--data_dir", "nowhere"], "There is no nowhere/train/metadata.csv. Expected a folder"),
-        (["--method", "magic"], "--method must be 'experts' or 'finetune', got 'magic'"),
+        (["--method", "magic"], "--method must be one of experts, lora, finetune, got 'magic'"),
+        (
+            ["--test_dirs", "elsewhere"],
+            "--test_dirs takes name=folder, each name once and not in-domain; got 'elsewhere'",
+        ),
+        (["--test_dirs", "in-domain=x"], "each name once and not in-domain; got 'in-domain=x'"),
         (["--gate_budget", "7"], "`gate_budget` must be from 0 to 1, got 7"),
     ],
 )

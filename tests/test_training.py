@@ -1,6 +1,7 @@
 """Training moves the experts of the languages at hand and nothing else, follows the budget, and can be resumed."""
 
 import itertools
+import re
 
 import pytest
 import speech
@@ -379,3 +380,20 @@ def test_a_teacher_of_another_vocabulary_is_refused(whisper_dir, processor, reco
 def test_arguments_out_of_range_are_refused(tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
         DistilWhisperTrainingArguments(output_dir=str(tmp_path), **settings)
+
+
+def test_the_bars_tell_loss_gates_error_rate_and_time_left(
+    whisper_dir, whisper, processor, recordings, tmp_path, capfd
+):
+    trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, teacher=whisper, disable_tqdm=False)
+    trainer.train()
+    trainer.predict(rows_of(recordings, ["gl"], "test"))
+    told = capfd.readouterr().err.replace("\r", "\n").splitlines()
+    bars = [line for line in told if line.startswith("Training")]
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    wer = [entry["eval_wer"] for entry in trainer.state.log_history if "eval_wer" in entry]
+    assert re.search(r"100%.* 6/6 \[\d\d:\d\d<00:00", bars[-1]), "steps, and time gone and left"
+    assert f"loss {losses[-1]:.3g}" in bars[-1] and f"val WER {wer[-1]:.3g}" in bars[-1]
+    assert "open enc 0." in bars[-1] and "open dec 0." in bars[-1]
+    assert any(line.startswith("Scoring") for line in told)
+    assert not any("'loss'" in line for line in told), "no lines of raw figures between"

@@ -1,0 +1,72 @@
+"""Pictures of a run, as PNG files."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+MARKERS = "os^Dv<>p"
+
+
+def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) -> None:
+    """Bars of WER in %, a panel for each test set, a group for each language, a bar for each system.
+
+    Args:
+        rows: as `wer_rows` makes them.
+        systems: which of their columns to draw.
+        path: of the PNG.
+    """
+    sets = list(dict.fromkeys(row["test set"] for row in rows))
+    figure = Figure(figsize=(max(6, 0.35 * len(systems) * len(rows)), 4), layout="constrained")
+    panels = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
+    width = 0.8 / len(systems)
+    for panel, name in zip(panels, sets, strict=True):
+        own = [row for row in rows if row["test set"] == name]
+        for index, system in enumerate(systems):
+            there = [(place, 100 * row[system]) for place, row in enumerate(own) if row.get(system) is not None]
+            places, values = [place + (index + 0.5) * width - 0.4 for place, _ in there], [value for _, value in there]
+            bars = panel.bar(places, values, width, label=system, color=PALETTE[index % len(PALETTE)])
+            panel.bar_label(bars, fmt="%.0f", fontsize=7)
+        panel.set_xticks(range(len(own)), [f"{row['language']}\n{row['words']} words" for row in own])
+        panel.set_title(name)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("WER, %")
+    _legend(figure, panels[0])
+    _save(figure, path)
+
+
+def draw_openness(openness: Mapping[str, Mapping[str, float]], budget: float, path: str | Path) -> None:
+    """The share of tokens that take the expert, a panel for each side, a line over the layers for each language.
+
+    Args:
+        openness: by language, as `measure_openness` gives it.
+        budget: the share that training aimed at, drawn as a line across.
+        path: of the PNG.
+    """
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for panel, side in zip(panels, ("encoder", "decoder"), strict=True):
+        for index, (language, shares) in enumerate(openness.items()):
+            layers = [share for name, share in shares.items() if name.startswith(f"{side} ")]
+            style = {"marker": MARKERS[index % len(MARKERS)], "color": PALETTE[index % len(PALETTE)]}
+            panel.plot(np.arange(len(layers)), layers, label=language, **style)
+        panel.axhline(budget, color="grey", linestyle=":", label="budget")
+        panel.set(title=side, xlabel="layer", ylim=(0, 1), xticks=range(len(layers)))
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("share of tokens that take the expert")
+    _legend(figure, panels[0])
+    _save(figure, path)
+
+
+def _legend(figure: Figure, panel) -> None:
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
+
+
+def _save(figure: Figure, path: str | Path) -> None:
+    aside = Path(path).with_suffix(".partial")
+    figure.savefig(aside, format="png", dpi=150)
+    aside.replace(path)

@@ -1,0 +1,42 @@
+"""Pictures show the figures they were given, and are whole or not there."""
+
+import pytest
+from matplotlib.image import imread
+
+from modeling_distilwhisper import figures
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are saved, to look into."""
+    kept, save = [], figures._save
+    monkeypatch.setattr(figures, "_save", lambda figure, path: (kept.append(figure), save(figure, path)))
+    return kept
+
+
+def test_each_bar_stands_for_its_score(drawn, tmp_path):
+    rows = [
+        {"test set": "in", "language": "gl", "words": 10, "before": 0.5, "after": 0.1, "teacher": None},
+        {"test set": "in", "language": "en", "words": 7, "before": 0.2, "after": 0.25, "teacher": 0.15},
+        {"test set": "out", "language": "gl", "words": 10, "before": 1.5, "after": 0.3, "teacher": 0.0},
+    ]
+    figures.draw_wer(rows, ["before", "after", "teacher"], tmp_path / "wer.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["wer.png"], "nothing half written beside it"
+    assert imread(tmp_path / "wer.png").ndim == 3
+    inside, outside = drawn[0].axes
+    heights = [[bar.get_height() for bar in bars] for bars in inside.containers]
+    assert heights == [[50, 20], [10, 25], [15]]
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in inside.containers[2]]
+    assert 0.5 < centres[0] < 1.5, "the missing teacher of gl leaves its place empty"
+    assert [bar.get_height() for bars in outside.containers for bar in bars] == [150, 30, 0]
+
+
+def test_each_line_is_a_language_over_its_layers(drawn, tmp_path):
+    openness = {
+        "gl": {"encoder": 0.5, "decoder": 0.2, "all": 0.4, "encoder 0": 0.4, "encoder 1": 0.6, "decoder 0": 0.2},
+        "ca": {"encoder": 0.5, "decoder": 0.3, "all": 0.4, "encoder 0": 0.45, "encoder 1": 0.55, "decoder 0": 0.3},
+    }
+    figures.draw_openness(openness, 0.5, tmp_path / "openness.png")
+    assert imread(tmp_path / "openness.png").ndim == 3
+    lines = [[list(line.get_ydata()) for line in panel.lines] for panel in drawn[0].axes]
+    assert lines == [[[0.4, 0.6], [0.45, 0.55], [0.5, 0.5]], [[0.2], [0.3], [0.5, 0.5]]]
