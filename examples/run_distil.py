@@ -112,6 +112,11 @@ def main() -> None:
     training = {name: getattr(training_args, name) for name in DEFINING}
     settings = {"model": asdict(model_args), "data": asdict(data_args), "training": training}
     run = RunFolder(training_args.output_dir, settings)
+    finished = run.read("results.json")
+    if finished and "example" in finished and as_long(finished["settings"]["training"], training_args):
+        if trainer.is_world_process_zero():
+            report(finished, run.folder)
+        return
     scores = run.read("before.json")
     if scores is None:
         scores = {"before": score(trainer, data.tests)}
@@ -129,7 +134,7 @@ def main() -> None:
             with forced_gates(model, is_open=is_open):
                 scores[name] = score(trainer, own)
         results["openness at inference"] = {
-            language: measure_openness(model, map(trainer._prepare_inputs, trainer.get_eval_dataloader(rows)))
+            language: measure_openness(model, map(trainer._prepare_inputs, trainer.get_test_dataloader(rows)))
             for language, rows in own[IN_DOMAIN].items()
         }
     results["rows left out"] = data.left_out
@@ -139,10 +144,15 @@ def main() -> None:
         backbone = {"save_backbone": model_args.save_backbone} if trainer.is_routed else {}
         model.save_pretrained(training_args.output_dir, **backbone)
         processor.save_pretrained(training_args.output_dir)
+        run.write("results.json", results)  # before anything else can go wrong
         clip = data.tests[IN_DOMAIN][model_args.languages[0]][0]
         results["example"] = try_out(training_args.output_dir, clip, model_args.method)
         run.write("results.json", results)
         report(results, run.folder)
+
+
+def as_long(finished: dict, training_args: DistilWhisperTrainingArguments) -> bool:
+    return all(finished[name] == getattr(training_args, name) for name in ("num_train_epochs", "max_steps"))
 
 
 def load_student(model_args: ModelArguments):

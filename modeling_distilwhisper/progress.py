@@ -4,12 +4,13 @@ from tqdm.auto import tqdm
 from transformers import ProgressCallback
 from transformers.trainer_utils import has_length
 
+# Short, or a narrow window would cut them off.
 SHOWN = {
-    "loss": "loss",
-    "kd_loss": "kd",
-    "encoder_openness": "open enc",
-    "decoder_openness": "open dec",
-    "eval_wer": "val WER",
+    "loss": "loss {:.3g}",
+    "kd_loss": "kd {:.2g}",
+    "encoder_openness": "open {:.2f}",
+    "decoder_openness": "and {:.2f}",
+    "eval_wer": "WER {:.2f}",
 }
 
 
@@ -19,13 +20,16 @@ class ProgressBars(ProgressCallback):
     def on_train_begin(self, args, state, control, **kwargs):
         super().on_train_begin(args, state, control, **kwargs)
         self.figures: dict[str, str] = {}
+        self.current_step = state.global_step
         if self.training_bar is not None:
+            # A run that is taken up again: its earlier steps took none of this time.
+            self.training_bar.initial = self.training_bar.n = self.training_bar.last_print_n = state.global_step
             self.training_bar.set_description("Training")
 
     def on_log(self, args, state, control, logs=None, **kwargs):
         if self.training_bar is not None:
-            self.figures |= {short: f"{logs[name]:.3g}" for name, short in SHOWN.items() if name in (logs or {})}
-            self.training_bar.set_postfix_str(", ".join(f"{name} {value}" for name, value in self.figures.items()))
+            self.figures |= {name: form.format(logs[name]) for name, form in SHOWN.items() if name in (logs or {})}
+            self.training_bar.set_postfix_str(" ".join(self.figures[name] for name in SHOWN if name in self.figures))
 
     def on_prediction_step(self, args, state, control, eval_dataloader=None, **kwargs):
         if state.is_world_process_zero and has_length(eval_dataloader) and self.prediction_bar is None:

@@ -133,6 +133,7 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
     def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None, **gen_kwargs):
         """Loss, transcripts and labels of a batch; each row is transcribed in the language that its labels name."""
         inputs = self._prepare_inputs(inputs)
+        inputs["input_features"] = inputs["input_features"].to(self.model.dtype)  # a teacher may be in half precision
         labels = inputs["labels"]
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(**inputs, use_cache=False)

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import speech
+import tiny
+import torch
 import yaml
 from safetensors.torch import load_file
+from transformers import WhisperForConditionalGeneration
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
@@ -22,6 +25,7 @@ def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("data")
     for seed, language in enumerate(("gl", "ca", "en")):
         speech.write_folder(folder / language, language, seed=seed)
+        speech.write_folder(folder / "other" / language, language, seed=10 + seed)
     train = folder / "gl/train"
     (train / "0.flac").write_bytes(b"no audio")
     (train / "1.flac").unlink()
@@ -47,7 +51,7 @@ def settings(whisper_dir, data, tmp_path_factory):
         "teacher": str(whisper_dir),
         "languages": ["gl", "ca"],
         "data_dir": str(data) + "/{language}",
-        "test_dirs": [f"again={data}/{{language}}"],
+        "test_dirs": [f"again={data}/{{language}}", f"other={data}/other/{{language}}"],
         "test_languages": ["en"],
         "score_teacher": True,
         "output_dir": str(folder / "out"),
@@ -75,6 +79,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     assert scores["before"]["in-domain"]["en"] == scores["after"]["in-domain"]["en"], "no expert, no change"
     assert scores["before"]["in-domain"] == scores["teacher"]["in-domain"], "the teacher is the student here"
     assert scores["after"]["again"] == scores["after"]["in-domain"], "the same rows under another name"
+    assert scores["after"]["other"] != scores["after"]["in-domain"], "other rows"
     assert results["rows left out"]["gl train"] == {"unreadable audio": 1, "missing audio file": 1}
     assert scores["after"]["in-domain"]["gl"]["normalizer"] == "marks"
     assert scores["after"]["in-domain"]["gl"]["words"] == 8
@@ -94,6 +99,11 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     assert {"model.safetensors", "expert.gl.safetensors", "expert.ca.safetensors", "tokenizer.json"} <= names
     model = DistilWhisperForConditionalGeneration.from_pretrained(output, languages=["ca"])
     assert model.config.base_model_name_or_path == str(whisper_dir)
+
+    code, shown, errors = run(file)
+    assert code == 0 and "Training" not in errors, errors[-3000:]
+    assert shown.endswith(printed[printed.index("\nWER") :]), "a finished run shows its tables again"
+    assert json.loads((output / "results.json").read_text()) == results
 
     # A third epoch. As if the run had been killed while it wrote its last checkpoint:
     (output / "checkpoint-13").mkdir()
@@ -122,18 +132,28 @@ def test_full_fine_tuning_is_a_flag_and_saves_a_plain_whisper(settings, tmp_path
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "whisper"
 
 
-def test_lora_is_a_flag_and_saves_its_adapter_alone(settings, tmp_path):
+def test_lora_is_a_flag_and_keeps_the_best_adapter_alone(settings, whisper_dir, processor, tmp_path):
     file, _ = settings
-    code, printed, errors = run(file, "--method", "lora", *SHORT, "--lora_rank", 2, "--output_dir", tmp_path)
+    flags = ("--method", "lora", *SHORT, "--lora_rank", 2, "--learning_rate", 0.05, "--output_dir", tmp_path)
+    code, printed, errors = run(file, *flags)
     assert code == 0, errors[-3000:]
     assert "after" in printed and "gates" not in printed
+    code, _, errors = run(file, *flags, "--num_train_epochs", 3)
+    assert code == 0 and "Going on from" in errors, errors[-3000:]
     assert not (tmp_path / "model.safetensors").exists()
     weights = load_file(tmp_path / "adapter_model.safetensors")
     assert {name.split(".")[-3] for name in weights} == {"fc1", "fc2"}
     assert all(2 in tensor.shape for tensor in weights.values())
-    assert any(tensor.any() for name, tensor in weights.items() if "lora_B" in name), "it was trained"
-    heard = json.loads((tmp_path / "results.json").read_text())["example"]["heard"]
-    assert isinstance(heard, str), "the folder loads as a Whisper with its adapter"
+    state = json.loads((tmp_path / "checkpoint-6/trainer_state.json").read_text())
+    best = load_file(tmp_path / Path(state["best_model_checkpoint"]).name / "adapter_model.safetensors")
+    assert weights.keys() == best.keys() and all(torch.equal(weights[name], best[name]) for name in best)
+
+    batch = tiny.make_audio(processor, [1.0]) | {"labels": torch.tensor([[300, 5, 6]])}
+    plain, adapted = (WhisperForConditionalGeneration.from_pretrained(name).eval() for name in (whisper_dir, tmp_path))
+    with torch.no_grad():
+        assert not torch.allclose(plain(**batch).logits, adapted(**batch).logits, atol=1e-3), (
+            "it loads with its adapter"
+        )
 
 
 @pytest.mark.parametrize(

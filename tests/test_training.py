@@ -8,6 +8,7 @@ import speech
 import tiny
 import torch
 from datasets import concatenate_datasets
+from transformers import WhisperForConditionalGeneration
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.collate import SpeechCollator
@@ -393,7 +394,26 @@ def test_the_bars_tell_loss_gates_error_rate_and_time_left(
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     wer = [entry["eval_wer"] for entry in trainer.state.log_history if "eval_wer" in entry]
     assert re.search(r"100%.* 6/6 \[\d\d:\d\d<00:00", bars[-1]), "steps, and time gone and left"
-    assert f"loss {losses[-1]:.3g}" in bars[-1] and f"val WER {wer[-1]:.3g}" in bars[-1]
-    assert "open enc 0." in bars[-1] and "open dec 0." in bars[-1]
+    assert f"loss {losses[-1]:.3g} kd 0." in bars[-1] and f"WER {wer[-1]:.2f}" in bars[-1]
+    assert re.search(r"open 0\.\d\d and 0\.\d\d ", bars[-1]), "encoder and decoder"
     assert any(line.startswith("Scoring") for line in told)
     assert not any("'loss'" in line for line in told), "no lines of raw figures between"
+
+
+def test_the_bar_of_a_run_taken_up_again_starts_where_it_stopped(whisper_dir, processor, recordings, tmp_path, capfd):
+    settings = {"num_train_epochs": 1, "disable_tqdm": False, "lr_scheduler_type": "constant"}
+    make_trainer(load(whisper_dir), processor, recordings, tmp_path, **settings).train()
+    capfd.readouterr()
+    settings["num_train_epochs"] = 2
+    trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, **settings)
+    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+    told = capfd.readouterr().err.replace("\r", "\n").splitlines()
+    steps = [int(found[1]) for line in told if (found := re.search(r"^Training.* (\d)/6 \[", line))]
+    assert steps[0] == 3 and steps[-1] == 6
+
+
+def test_a_teacher_in_half_precision_is_scored_in_it(whisper_dir, processor, recordings, tmp_path):
+    half = WhisperForConditionalGeneration.from_pretrained(whisper_dir, dtype=torch.bfloat16)
+    trainer = make_trainer(half, processor, recordings, tmp_path)
+    metrics = trainer.predict(rows_of(recordings, ["gl"], "test")).metrics
+    assert metrics["test_words"] == 8 and next(half.parameters()).dtype == torch.bfloat16
