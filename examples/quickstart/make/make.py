@@ -1,0 +1,109 @@
+"""Makes everything in the quickstart's folder from nothing: the speech, the teacher and the student.
+
+pip install -c constraints.txt -e ".[examples,remake-quickstart]"  # and the program espeak-ng, 1.51
+python examples/quickstart/make/make.py <folder that is not there yet>
+"""
+
+import csv
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from pretraining import make_corpus, pretrain
+from texts import LANGUAGES, SERVED, UNDER_SERVED, make_texts
+from tqdm.auto import tqdm
+from transformers import WhisperProcessor
+from voices import FORMANT, KLATT, TEST_FORMANT, as_stored, in_noise, speak
+from whispers import WINDOW_SECONDS, make_processor, make_whisper
+
+from modeling_distilwhisper.audio import SAMPLING_RATE
+
+SPLITS = {"train": 420, "validation": 20, "test": 40}
+PRETRAINING_TEXTS = 3500  # a language
+FEW_TEXTS = 250  # of those, what the student hears of an under-served language
+NOISE_DECIBELS = 15.0  # below the speech, out of domain
+TEACHER = {"width": 128, "encoder_layers": 4, "decoder_layers": 2}
+STUDENT = {"width": 96, "encoder_layers": 4, "decoder_layers": 3}
+STEPS = {"teacher": 5000, "student": 3500}
+
+
+def main() -> None:
+    if len(sys.argv) != 2 or Path(sys.argv[1]).exists():
+        sys.exit(f"Usage: {sys.argv[0]} <folder that is not there yet>")
+    target = Path(sys.argv[1])
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    make(aside)
+    aside.chmod(0o755)
+    aside.rename(target)
+
+
+def make(folder: Path) -> None:
+    texts = {language: make_texts(language, sum(SPLITS.values()), seed=1) for language in LANGUAGES}
+    for language in LANGUAGES:
+        write_speech(folder, language, texts[language])
+
+    pools = {
+        language: make_texts(language, PRETRAINING_TEXTS, seed=2, without=frozenset(texts[language]))
+        for language in LANGUAGES
+    }
+    processor = make_processor(text for pool in pools.values() for text in pool)
+    corpora = {
+        language: make_corpus(language, pool, processor.feature_extractor, seed=0) for language, pool in pools.items()
+    }
+    everything = list(corpora.values())
+    mostly_served = [corpora[language] for language in SERVED]
+    mostly_served += [corpora[language].first(FEW_TEXTS) for language in UNDER_SERVED]
+    for name, size, material in (("teacher", TEACHER, everything), ("student", STUDENT, mostly_served)):
+        save_whisper(folder / name, processor, size, material, STEPS[name])
+
+
+def save_whisper(folder: Path, processor: WhisperProcessor, size: dict[str, int], material, steps: int) -> None:
+    torch.manual_seed(0)
+    model = make_whisper(processor, **size)
+    pretrain(model, processor, material, steps=steps)
+    model.half().save_pretrained(folder)
+    processor.save_pretrained(folder)
+
+
+def write_speech(folder: Path, language: str, texts: list[str]) -> None:
+    """The splits of a language, those for training only where it is under-served, and the same test out of domain."""
+    generator = np.random.default_rng(LANGUAGES.index(language))
+    rest = iter(texts)
+    for split, count in SPLITS.items():
+        said = [next(rest) for _ in range(count)]
+        if split == "test":
+            noisy = speak_all(said, language, KLATT, generator)
+            noisy = [(text, voice, in_noise(samples, NOISE_DECIBELS, generator)) for text, voice, samples in noisy]
+            write_split(folder / "out_of_domain" / language / split, language, noisy)
+        if split == "test" or language in UNDER_SERVED:
+            voices = FORMANT if split == "train" else TEST_FORMANT
+            write_split(folder / "in_domain" / language / split, language, speak_all(said, language, voices, generator))
+
+
+def speak_all(texts: list[str], language: str, voices: tuple[str, ...], generator: np.random.Generator):
+    """Text, voice and samples, each text by the next voice, faster where it would not fit the window."""
+    spoken = []
+    for number, text in enumerate(tqdm(texts, desc=f"Speaking {language}", leave=False)):
+        voice, rate, pitch = voices[number % len(voices)], int(generator.integers(155, 211)), generator.integers(35, 66)
+        while len(samples := speak(text, language, voice, rate, int(pitch))) > WINDOW_SECONDS * SAMPLING_RATE:
+            rate += 10
+        spoken.append((text, voice, samples))
+    return spoken
+
+
+def write_split(folder: Path, language: str, spoken) -> None:
+    folder.mkdir(parents=True)
+    lines = []
+    for number, (text, voice, samples) in enumerate(spoken):
+        name = f"{number:03}.ogg"
+        (folder / name).write_bytes(as_stored(samples))
+        lines.append([name, text, language, voice])
+    with open(folder / "metadata.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["file_name", "transcription", "language", "voice"], *lines])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Trains a small Whisper from nothing on synthetic speech. A CTC head on the encoder, thrown away afterwards, finds the
+alignment that cross-entropy alone would need many more steps for (Kim, Hori and Watanabe, ICASSP 2017). It hears
+phonemes, which the languages share."""
+
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import ctc_loss
+from tqdm.auto import tqdm
+from transformers import WhisperFeatureExtractor, WhisperForConditionalGeneration, WhisperProcessor
+from transformers import get_linear_schedule_with_warmup as linear_schedule
+from transformers.models.whisper.modeling_whisper import shift_tokens_right
+from voices import FORMANT, KLATT, OTHER_FORMANT, TEST_FORMANT, as_stored, in_noise, phonemes, speak
+
+from modeling_distilwhisper.audio import SAMPLING_RATE, read_audio
+from modeling_distilwhisper.collate import label_ids
+from modeling_distilwhisper.losses import IGNORED, cross_entropy
+
+
+@dataclass
+class Corpus:
+    """Clips of one language.
+
+    Attributes:
+        features: log-mel, `(clips, mel bins, frames)`, in half precision.
+        texts, phonemes: what is said in each.
+        language: its code.
+    """
+
+    features: torch.Tensor
+    texts: list[str]
+    phonemes: list[str]
+    language: str
+
+    def first(self, count: int) -> "Corpus":
+        return Corpus(self.features[:count], self.texts[:count], self.phonemes[:count], self.language)
+
+
+def make_corpus(language: str, texts: Sequence[str], extractor: WhisperFeatureExtractor, seed: int) -> Corpus:
+    """Every text by one voice of any family, half of them in noise, a third of them through the codec."""
+    jobs = [(language, text, extractor, seed + number) for number, text in enumerate(texts)]
+    with ProcessPoolExecutor(initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        spoken = list(tqdm(pool.map(_features, jobs, chunksize=64), total=len(jobs), desc=f"Speaking {language}"))
+    fits = [(*said, text) for said, text in zip(spoken, texts, strict=True) if said is not None]
+    features, sounds, written = zip(*fits, strict=True)
+    return Corpus(torch.stack(features), list(written), list(sounds), language)
+
+
+def _features(job) -> tuple[torch.Tensor, str] | None:
+    language, text, extractor, seed = job
+    generator = np.random.default_rng(seed)
+    family = FORMANT + TEST_FORMANT + OTHER_FORMANT if generator.random() < 0.65 else KLATT
+    rate, pitch = int(generator.integers(150, 221)), int(generator.integers(30, 71))
+    samples = speak(text, language, str(generator.choice(family)), rate, pitch)
+    if len(samples) > extractor.n_samples:
+        return None
+    late = int(generator.integers(0, extractor.n_samples - len(samples) + 1) * generator.random())
+    samples = np.pad(samples, (late, 0))
+    if generator.random() < 0.5:
+        samples = in_noise(samples, generator.uniform(3, 25), generator)
+    if generator.random() < 0.33:
+        samples = read_audio(as_stored(samples))
+    features = extractor(samples, sampling_rate=SAMPLING_RATE, return_tensors="pt").input_features[0]
+    return features.half(), phonemes(text, language)
+
+
+def pretrain(
+    model: WhisperForConditionalGeneration,
+    processor: WhisperProcessor,
+    corpora: Sequence[Corpus],
+    *,
+    steps: int,
+    batch_size: int = 16,
+    learning_rate: float = 2e-3,
+    ctc_weight: float = 1.0,
+) -> None:
+    """Cross-entropy and CTC over batches drawn from all clips alike."""
+    config = model.config
+    symbols = sorted(set("".join(said for corpus in corpora for said in corpus.phonemes)))
+    numbers = {symbol: index for index, symbol in enumerate(symbols, 1)}  # 0 is the blank
+    head = nn.Linear(config.d_model, 1 + len(symbols))
+    for convolution in (model.model.encoder.conv1, model.model.encoder.conv2):
+        convolution.reset_parameters()
+    model.model.encoder.embed_positions.weight.data *= 0.2  # or they would drown what is heard
+    parameters = [*model.parameters(), *head.parameters()]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    schedule = linear_schedule(optimizer, steps // 12, steps)
+    spell = cache(partial(label_ids, processor.tokenizer))
+    clips = [(corpus, index) for corpus in corpora for index in range(len(corpus.texts))]
+    model.train()
+    bar, order = tqdm(range(steps), desc="Pretraining", unit="step"), iter(())
+    for _ in bar:
+        batch = []
+        while len(batch) < batch_size:
+            index = next(order, None)
+            if index is None:
+                order = iter(torch.randperm(len(clips)).tolist())
+            else:
+                batch.append(clips[index])
+        features = torch.stack([corpus.features[index] for corpus, index in batch]).float()
+        rows = [torch.tensor(spell(corpus.texts[index], corpus.language)) for corpus, index in batch]
+        labels = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)
+        given = shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
+        outputs = model(input_features=features, decoder_input_ids=given, use_cache=False)
+        told = cross_entropy(outputs.logits, labels, label_smoothing=0.1)
+
+        said = [torch.tensor([numbers[symbol] for symbol in corpus.phonemes[index]]) for corpus, index in batch]
+        scores = head(outputs.encoder_last_hidden_state).log_softmax(-1).transpose(0, 1)
+        aligned = ctc_loss(
+            scores,
+            torch.cat(said),
+            torch.full((batch_size,), len(scores)),
+            torch.tensor([len(symbols) for symbols in said]),
+            zero_infinity=True,
+        )
+        (told + ctc_weight * aligned).backward()
+        nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        schedule.step()
+        bar.set_postfix(ce=f"{told.item():.2f}", ctc=f"{aligned.item():.2f}")
+    model.eval()
