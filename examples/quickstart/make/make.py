@@ -26,7 +26,7 @@ FEW_TEXTS = 250  # of those, what the student hears of an under-served language
 NOISE_DECIBELS = 15.0  # below the speech, out of domain
 TEACHER = {"width": 128, "encoder_layers": 4, "decoder_layers": 2}
 STUDENT = {"width": 96, "encoder_layers": 4, "decoder_layers": 3}
-STEPS = {"teacher": 5000, "student": 3500}
+STEPS = {"teacher": 7000, "student": 3500}
 
 
 def main() -> None:
