@@ -1,12 +1,14 @@
 """Teach a Whisper a language: train its experts, with or without a teacher, and score them before and after.
 
     python examples/run_distil.py --student openai/whisper-base --teacher openai/whisper-large-v2 \
-        --languages gl --data_dir recordings/{language} --output_dir distilwhisper-base-gl
+        --languages gl --data recordings/{language} --output_dir distilwhisper-base-gl
 
     python examples/run_distil.py examples/configs/prompts_ru.yaml --student path/to/whisper-base
 
-`data_dir` holds train/, validation/ and test/, each with audio files and a metadata.csv (file_name, transcription,
-language). Without a teacher the experts are fine-tuned on cross-entropy alone (CLSR-FT). What it writes loads with
+`data` names corpora: folders with train/, validation/ and test/, each with audio files and a metadata.csv (file_name,
+transcription, language), or Common Voice, FLEURS or any data set of the Hub, as in
+`common_voice:cv-corpus-13.0?train=10000&validation=1000` and `fleurs:google/fleurs`. Without a teacher the experts are
+fine-tuned on cross-entropy alone (CLSR-FT). What it writes loads with
 `AutoModelForSpeechSeq2Seq.from_pretrained(output_dir, languages=["gl"], trust_remote_code=True)`.
 """
 
@@ -30,7 +32,7 @@ from transformers import (
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.audio import read_audio
 from modeling_distilwhisper.collate import SpeechCollator
-from modeling_distilwhisper.data import keep_usable, read_folder
+from modeling_distilwhisper.data import Source, keep_usable, parse_sources
 from modeling_distilwhisper.evaluation import score, wer_rows
 from modeling_distilwhisper.figures import draw_openness, draw_wer
 from modeling_distilwhisper.gates import forced_gates, measure_openness
@@ -40,7 +42,6 @@ from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
 
 METHODS = ("experts", "lora", "finetune")
-IN_DOMAIN = "in-domain"
 
 
 @dataclass
@@ -63,10 +64,10 @@ class ModelArguments:
 
 @dataclass
 class DataArguments:
-    data_dir: str = field(metadata={"help": "Data folder; {language} in it stands for each language's code."})
-    test_dirs: list[str] = field(
-        default_factory=list, metadata={"help": "More test sets, as name=folder: out-of-domain=other/{language}."}
+    data: list[str] = field(
+        metadata={"help": "Corpora: [name=][folder:|common_voice:|fleurs:|hub:]location[?train=10000&...]"}
     )
+    test_data: list[str] = field(default_factory=list, metadata={"help": "More corpora, to be tested on only."})
     test_languages: list[str] = field(
         default_factory=list, metadata={"help": "Languages to score as well, though they are not trained."}
     )
@@ -117,6 +118,9 @@ def main() -> None:
         if trainer.is_world_process_zero():
             report(finished, run.folder)
         return
+    if run.read("rows.json") not in (None, data.chosen):
+        raise ValueError(f"{run.folder} holds a run on other rows (rows.json). Use another folder or delete it.")
+    run.write("rows.json", data.chosen)
     scores = run.read("before.json")
     if scores is None:
         scores = {"before": score(trainer, data.tests)}
@@ -135,7 +139,7 @@ def main() -> None:
                 scores[name] = score(trainer, own)
         results["openness at inference"] = {
             language: measure_openness(model, map(trainer._prepare_inputs, trainer.get_test_dataloader(rows)))
-            for language, rows in own[IN_DOMAIN].items()
+            for language, rows in own[data.first].items()
         }
     results["rows left out"] = data.left_out
     results["training"] = trained.metrics
@@ -145,7 +149,7 @@ def main() -> None:
         model.save_pretrained(training_args.output_dir, **backbone)
         processor.save_pretrained(training_args.output_dir)
         run.write("results.json", results)  # before anything else can go wrong
-        clip = data.tests[IN_DOMAIN][model_args.languages[0]][0]
+        clip = data.tests[data.first][model_args.languages[0]][0]
         results["example"] = try_out(training_args.output_dir, clip, model_args.method)
         run.write("results.json", results)
         report(results, run.folder)
@@ -175,40 +179,41 @@ class SpeechData:
     """All rows that can be used, and how many could not, by reason.
 
     Attributes:
-        train, validation: rows of the trained languages.
-        tests: rows by test set and language.
-        left_out: counts by reason, by folder and split.
+        train, validation: rows of the trained languages, of all corpora.
+        tests: rows by corpus and language.
+        first: the name of the first corpus.
+        left_out: counts by reason, by corpus, split and language.
+        chosen: the corpora as they were understood, and the ids of the rows that are used.
     """
 
     def __init__(self, data_args: DataArguments, languages: list[str], processor, max_tokens: int):
         self.left_out: dict[str, dict[str, int]] = {}
+        self._ids: dict[str, list[str]] = {}
         self._how = (data_args.max_rows, processor, max_tokens)
-        folders = {IN_DOMAIN: data_args.data_dir}
-        for given in data_args.test_dirs:
-            name, equals, folder = given.partition("=")
-            if not (name and equals and folder) or name in folders:
-                raise ValueError(f"--test_dirs takes name=folder, each name once and not {IN_DOMAIN}; got {given!r}.")
-            folders[name] = folder
+        scored = list(dict.fromkeys([*languages, *data_args.test_languages]))
+        sources = parse_sources([*data_args.data, *data_args.test_data], scored)
+        own = sources[: len(data_args.data)]
+        self.first = own[0].name
         self.train, self.validation = (
-            concatenate_datasets([self._read(IN_DOMAIN, data_args.data_dir, split, code) for code in languages])
+            concatenate_datasets([self._read(source, split, code) for source in own for code in languages])
             for split in ("train", "validation")
         )
-        scored = dict.fromkeys([*languages, *data_args.test_languages])
-        self.tests = {
-            name: {code: self._read(name, folder, "test", code) for code in scored} for name, folder in folders.items()
-        }
+        if not len(self.validation):
+            raise ValueError("No usable row for validation, by which the best checkpoint is chosen.")
+        self.tests = {source.name: {code: self._read(source, "test", code) for code in scored} for source in sources}
+        self.chosen = {"sources": [asdict(source) for source in sources], "rows": self._ids}
 
-    def _read(self, name: str, folder: str, split: str, language: str) -> Dataset:
+    def _read(self, source: Source, split: str, language: str) -> Dataset:
         max_rows, processor, max_tokens = self._how
-        rows = read_folder(folder.format(language=language), split, language)
+        rows = source.read(split, language)
         if max_rows is not None:
             rows = rows.select(range(min(max_rows, len(rows))))
         kept, reasons = keep_usable(rows, processor, max_tokens)
-        title = f"{language} {split}" if name == IN_DOMAIN else f"{language} {split}, {name}"
-        self.left_out[title] = dict(reasons)
+        title = f"{source.name} {split} {language}"
+        self.left_out[title], self._ids[title] = dict(reasons), list(kept["id"])
         told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none"
         print(f"{title}: {len(kept)} rows; left out: {told}")
-        if not len(kept):
+        if not len(kept) and split != "validation":
             raise ValueError(f"No usable row in {title}: nothing to train on or to score.")
         return kept
 
@@ -219,7 +224,7 @@ class SpeechData:
 def try_out(folder: str, clip: dict, method: str) -> dict[str, str]:
     """What the saved folder makes of a clip, loaded as users load it."""
     processor = WhisperProcessor.from_pretrained(folder)
-    heard = {"clip": clip["audio"], "said": clip["text"]}
+    heard = {"clip": clip["audio"]["path"] or clip["id"], "said": clip["text"]}
     own = [clip["language"]]
     choices = [{"languages": []}, {"languages": own}] if method == "experts" else [{}]
     for chosen in choices:
@@ -245,7 +250,7 @@ def report(results: dict, folder: Path) -> None:
     if openness:
         shares = [{"gates open": language, **own} for language, own in openness.items()]
         print(f"\n{tabulate(shares, headers='keys', floatfmt='.2f')}")
-        draw_openness(openness, results["settings"]["model"]["gate_budget"], folder / "openness.png")
+        draw_openness(openness, [results["settings"]["model"]["gate_budget"]], folder / "openness.png")
     print(f"\n{tabulate(results['example'].items(), tablefmt='plain')}")
     print(f"\nAll of it: {folder}/results.json, and as pictures: {folder}/*.png")
 

@@ -1,6 +1,7 @@
 """Reading audio files: any format of libsndfile, as mono float32 at 16 kHz."""
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import soxr
 SAMPLING_RATE = 16_000  # Hz, Whisper's
 
 
-def read_audio(source: str | Path | bytes) -> np.ndarray:
-    """Decodes wav, flac, mp3, ogg or opus from a path or from bytes.
+def read_audio(source: str | Path | bytes | Mapping) -> np.ndarray:
+    """Decodes wav, flac, mp3, ogg or opus from a path, from bytes, or from the `audio` of a row: a mapping with `bytes`
+    or, where they are None, `path`.
 
     Returns:
         Samples `(samples,)`, float32, mean over channels, resampled to 16 kHz.
@@ -19,6 +21,8 @@ def read_audio(source: str | Path | bytes) -> np.ndarray:
     Raises:
         ValueError: the source cannot be decoded or holds NaN; the message names it and the reason.
     """
+    if isinstance(source, Mapping):
+        source = source["path"] if source["bytes"] is None else source["bytes"]
     name = f"{len(source)} bytes" if isinstance(source, bytes) else source
     file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
     try:

@@ -22,7 +22,7 @@ class SpeechCollator:
     task: str = "transcribe"
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
-        """Rows with `audio` (path), `text` and `language` to a batch.
+        """Rows with `audio` (a path, or as a reader makes it), `text` and `language` to a batch.
 
         Returns:
             `input_features` `(batch, mel bins, frames)`, `attention_mask` `(batch, frames)`, 1 where there is audio,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +45,8 @@ class RunFolder:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
     def write(self, name: str, content: Any) -> Any:
-        """Writes a JSON file and returns `content`. Aside, then renamed: an interruption leaves the old file whole."""
-        path, aside = self.folder / name, self.folder / f".{name}.{os.getpid()}.partial"
-        aside.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        aside.replace(path)
+        """Writes a JSON file and returns `content`."""
+        write_whole(self.folder / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         return content
 
     def last_checkpoint(self) -> str | None:
@@ -58,3 +57,23 @@ class RunFolder:
         if newest is not None:
             logger.warning(f"Going on from {newest}")
         return str(newest) if newest else None
+
+
+def write_whole(path: str | Path, text: str) -> None:
+    """Writes a file aside, then renames it: an interruption leaves the old one whole."""
+    path = Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
+
+
+def file_name(name: str) -> str:
+    """The name with everything that could lead out of a folder, or upset a file system, as a hyphen.
+
+    Raises:
+        ValueError: nothing is left of it.
+    """
+    safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")
+    if not safe:
+        raise ValueError(f"{name!r} cannot name a file. Expected letters or digits in it.")
+    return safe

@@ -1,6 +1,7 @@
 """Settings of a script: flags, or a file of them with flags behind it."""
 
 import json
+import re
 from pathlib import Path
 
 import yaml
@@ -33,3 +34,9 @@ def parse_settings(parser: HfArgumentParser, argv: list[str]) -> tuple:
         if value is not None:
             flags += [f"--{name}", *written] if isinstance(written, list) else [f"--{name}={written}"]
     return parser.parse_args_into_dataclasses([*flags, *argv[1:]])
+
+
+def split_name(written: str) -> tuple[str | None, str]:
+    """Name and rest of `name=rest`; `None` and all of it where nothing that could be a name stands in front."""
+    named = re.fullmatch(r"([^=/:?]+)=(.*)", written, re.DOTALL)
+    return (named[1], named[2]) if named else (None, written)

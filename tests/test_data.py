@@ -19,7 +19,7 @@ def folder(tmp_path):
 def test_rows_are_those_of_the_folder(folder):
     rows = read_folder(folder, "train")
     assert len(rows) == 12 and set(rows["language"]) == {"gl"} and set(rows["gender"]) == {"female"}
-    assert rows[0]["audio"] == str(folder / "train/0.flac") and len(rows[0]["text"].split()) == 2
+    assert rows[0]["audio"]["path"] == str(folder / "train/0.flac") and len(rows[0]["text"].split()) == 2
     assert len(read_folder(folder, "test", "gl")) == 4 and len(read_folder(folder, "test", "ca")) == 0
 
 
@@ -107,7 +107,7 @@ def test_a_listing_that_would_be_misread_is_refused(folder, content):
 
 def test_a_folder_without_metadata_names_what_was_expected(folder, tmp_path):
     (folder / "validation/metadata.csv").unlink()
-    with pytest.raises(FileNotFoundError, match="Expected a folder with metadata.csv .* has test, train"):
+    with pytest.raises(FileNotFoundError, match="Expected a folder with one of them .* has test, train"):
         read_folder(folder, "validation")
     with pytest.raises(FileNotFoundError, match="has none of them"):
         read_folder(tmp_path / "nowhere", "train")
@@ -121,7 +121,7 @@ def test_an_empty_listing_is_named(folder):
 
 def test_rows_of_other_languages_are_told(folder, monkeypatch):
     told = []
-    monkeypatch.setattr("modeling_distilwhisper.data.logger.warning", told.append)
+    monkeypatch.setattr("modeling_distilwhisper.data.folder.logger.warning", told.append)
     speech.write_metadata(folder / "train", [["0.flac", "la", "Galician", ""], ["1.flac", "la", "gl", ""]])
     assert len(read_folder(folder, "train", "gl")) == 1
     assert "left out rows of other languages than 'gl': 1 of 'galician'" in told[0]

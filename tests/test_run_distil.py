@@ -50,8 +50,8 @@ def settings(whisper_dir, data, tmp_path_factory):
         "student": str(whisper_dir),
         "teacher": str(whisper_dir),
         "languages": ["gl", "ca"],
-        "data_dir": str(data) + "/{language}",
-        "test_dirs": [f"again={data}/{{language}}", f"other={data}/other/{{language}}"],
+        "data": [f"in-domain={data}/{{language}}"],
+        "test_data": [f"again={data}/{{language}}", f"other={data}/other/{{language}}"],
         "test_languages": ["en"],
         "score_teacher": True,
         "output_dir": str(folder / "out"),
@@ -70,7 +70,12 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     file, output = settings
     code, printed, errors = run(file)
     assert code == 0, errors[-3000:]
-    assert "gl train: 10 rows; left out: 1 unreadable audio, 1 missing audio file" in printed
+    assert "in-domain train gl: 10 rows; left out: 1 unreadable audio, 1 missing audio file" in printed
+    chosen = json.loads((output / "rows.json").read_text())
+    assert [source["name"] for source in chosen["sources"]] == ["in-domain", "again", "other"]
+    chosen = chosen["rows"]
+    assert chosen["in-domain train gl"] == [f"{number}.flac" for number in range(2, 12)]
+    assert chosen.keys() >= {"in-domain validation ca", "other test en"}
     results = json.loads((output / "results.json").read_text())
     scores = results["scores"]
     assert scores["before"]["in-domain"].keys() == {"gl", "ca", "en"}
@@ -80,19 +85,32 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     assert scores["before"]["in-domain"] == scores["teacher"]["in-domain"], "the teacher is the student here"
     assert scores["after"]["again"] == scores["after"]["in-domain"], "the same rows under another name"
     assert scores["after"]["other"] != scores["after"]["in-domain"], "other rows"
-    assert results["rows left out"]["gl train"] == {"unreadable audio": 1, "missing audio file": 1}
+    assert results["rows left out"]["in-domain train gl"] == {"unreadable audio": 1, "missing audio file": 1}
     assert scores["after"]["in-domain"]["gl"]["normalizer"] == "marks"
     assert scores["after"]["in-domain"]["gl"]["words"] == 8
     for shares in results["openness at inference"].values():
         assert shares.keys() == {"encoder", "decoder", "all", "encoder 0", "encoder 1", "decoder 0", "decoder 1"}
         assert all(0 <= share <= 1 for share in shares.values())
     table = [line.split() for line in printed.splitlines()]
-    assert ["test", "set", "language", "words", "before", "teacher", "after", "gates", "open", "gates", "shut"] in table
+    assert [
+        "test",
+        "set",
+        "language",
+        "words",
+        "normalizer",
+        "before",
+        "teacher",
+        "after",
+        "gates",
+        "open",
+        "gates",
+        "shut",
+    ] in table
     systems = ("before", "teacher", "after", "gates open", "gates shut")
     wer = [f"{scores[name]['in-domain']['gl']['wer']:.3f}" for name in systems]
-    assert ["in-domain", "gl", "8", *wer] in table
+    assert ["in-domain", "gl", "8", "marks", *wer] in table
     wer = [f"{scores[name]['in-domain']['en']['wer']:.3f}" for name in systems[:3]]
-    assert ["in-domain", "en", "8", *wer, "-", "-"] in table, "without an expert there are no gates"
+    assert ["in-domain", "en", "8", "marks", *wer, "-", "-"] in table, "without an expert there are no gates"
     for picture in ("wer.png", "openness.png"):
         assert (output / picture).read_bytes().startswith(b"\x89PNG")
     names = {path.name for path in output.iterdir()}
@@ -119,9 +137,9 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     code, _, errors = run(file, "--gate_budget", "0.25")
     assert code != 0
     assert "holds a run with other settings: gate_budget 0.5, now 0.25" in errors
-    code, _, errors = run(file, "--learning_rate", "0.5", "--normalizer", "whisper-basic")
+    code, _, errors = run(file, "--learning_rate", "0.5", "--normalizer", "paper")
     assert code != 0
-    assert "learning_rate 0.0001, now 0.5; normalizer 'marks', now 'whisper-basic'" in errors
+    assert "learning_rate 0.0001, now 0.5; normalizer 'marks', now 'paper'" in errors
 
 
 def test_full_fine_tuning_is_a_flag_and_saves_a_plain_whisper(settings, tmp_path):
@@ -160,13 +178,10 @@ def test_lora_is_a_flag_and_keeps_the_best_adapter_alone(settings, whisper_dir, 
     ("flags", "message"),
     [
         (["--languages", "xx"], "no language 'xx'. Expected one of"),
-        (["--data_dir", "nowhere"], "There is no nowhere/train/metadata.csv. Expected a folder"),
+        (["--data", "nowhere"], "There is no nowhere/train/metadata.csv or .jsonl. Expected a folder"),
         (["--method", "magic"], "--method must be one of experts, lora, finetune, got 'magic'"),
-        (
-            ["--test_dirs", "elsewhere"],
-            "--test_dirs takes name=folder, each name once and not in-domain; got 'elsewhere'",
-        ),
-        (["--test_dirs", "in-domain=x"], "each name once and not in-domain; got 'in-domain=x'"),
+        (["--test_data", "fleurs:"], "'fleurs:' names no data. Expected [name=][reader:]location"),
+        (["--test_data", "in-domain=x"], "Two corpora are called alike (in-domain, in-domain)"),
         (["--gate_budget", "7"], "`gate_budget` must be from 0 to 1, got 7"),
     ],
 )

@@ -57,7 +57,7 @@ def test_what_a_file_cannot_say_is_refused(tmp_path, capsys, text, message):
 
 
 def test_a_run_is_taken_up_with_the_settings_it_was_begun_with(tmp_path):
-    settings = {"model": {"student": "base", "languages": ["gl"]}, "data": {"data_dir": "d"}}
+    settings = {"model": {"student": "base", "languages": ["gl"]}, "data": {"data": ["d"]}}
     run = RunFolder(tmp_path / "run", settings)
     assert run.read("before.json") is None
     assert run.write("before.json", {"wer": 0.5}) == {"wer": 0.5}

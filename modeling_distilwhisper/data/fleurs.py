@@ -1,0 +1,75 @@
+"""FLEURS (Conneau et al., 2022), from its raw files or from the Hub's parquet revision."""
+
+import csv
+from pathlib import Path
+
+from datasets import Dataset
+
+from .archives import unpack
+from .hub import read_hub
+from .rows import check_split, inside, make_rows, one_line
+
+HUB_ID, REVISION = "google/fleurs", "refs/convert/parquet"
+FILES = {"train": "train", "validation": "dev", "test": "test"}
+COLUMNS = ("id", "file_name", "raw_transcription", "transcription", "characters", "samples", "gender")
+TEXTS = ("transcription", "raw_transcription")
+RENAMED = {"cmn": "zh", "fil": "tl", "jv": "jw", "nb": "no"}
+# The corpus's own codes, of the languages that Whisper knows.
+_CODES = """
+af_za am_et ar_eg as_in az_az be_by bg_bg bn_in bs_ba ca_es cmn_hans_cn cs_cz cy_gb da_dk de_de el_gr en_us es_419 et_ee
+fa_ir fi_fi fil_ph fr_fr gl_es gu_in ha_ng he_il hi_in hr_hr hu_hu hy_am id_id is_is it_it ja_jp jv_id ka_ge kk_kz km_kh
+kn_in ko_kr lb_lu ln_cd lo_la lt_lt lv_lv mi_nz mk_mk ml_in mn_mn mr_in ms_my mt_mt my_mm nb_no ne_np nl_nl oc_fr pa_in
+pl_pl ps_af pt_br ro_ro ru_ru sd_in sk_sk sl_si sn_zw so_so sr_rs sv_se sw_ke ta_in te_in tg_tj th_th tr_tr uk_ua ur_pk
+uz_uz vi_vn yo_ng yue_hant_hk
+"""
+CODES = {RENAMED.get(code.split("_")[0], code.split("_")[0]): code for code in _CODES.split()}
+
+
+def read_fleurs(location: str | Path, split: str, language: str, text: str = "transcription") -> Dataset:
+    """Reads a split.
+
+    Args:
+        location: a folder with `data/<code>/test.tsv` and `data/<code>/audio/test.tar.gz` (or audio/test/), the raw
+            files of the Hub; or the Hub's id, "google/fleurs", whose parquet revision is then fetched.
+        split: "train", "validation" (its "dev") or "test".
+        language: Whisper's code.
+        text: "transcription" (lower case, no punctuation) or "raw_transcription" (as it was read out).
+
+    Returns:
+        Rows (`FEATURES`); `sentence_id` joins the speakers and the languages of a sentence.
+
+    Raises:
+        ValueError: FLEURS does not have the language, or there is no such text.
+        FileNotFoundError: the folder has no such files.
+    """
+    check_split(split)
+    if language not in CODES:
+        raise ValueError(f"FLEURS has no language {language!r}. Expected one of {', '.join(sorted(CODES))}.")
+    if text not in TEXTS:
+        raise ValueError(f"FLEURS has no text {text!r}. Expected one of {', '.join(TEXTS)}.")
+    code = CODES[language]
+    always = {"language": language, "data_set": "fleurs", "split": split}
+    if str(location) == HUB_ID and not Path(location).exists():
+        columns = {"text": text, "id": "path", "sentence_id": "id"}
+        return read_hub(HUB_ID, split, language, data_dir=code, revision=REVISION, **columns)
+    folder = next(filter(Path.is_dir, (Path(location, "data", code), Path(location, code))), Path(location, code))
+    name = FILES[split]
+    listing, audio = folder / f"{name}.tsv", folder / "audio" / name
+    if not listing.is_file():
+        raise FileNotFoundError(f"There is no {listing}. Expected data/{code}/{name}.tsv in {location}, or {HUB_ID!r}.")
+    with open(listing, newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file, COLUMNS, delimiter="\t", quoting=csv.QUOTE_NONE))
+    archive = audio.with_suffix(".tar.gz")
+    if not audio.is_dir() and archive.is_file():
+        audio = unpack(archive, [f"{name}/{line['file_name']}" for line in lines if line["file_name"]]) / name
+    return make_rows(
+        {
+            "audio": inside(audio, line["file_name"] or ""),
+            "text": one_line(line[text]),
+            "id": line["file_name"] or "",
+            "sentence_id": line["id"],
+            "gender": (line["gender"] or "").lower(),
+            **always,
+        }
+        for line in lines
+    )
