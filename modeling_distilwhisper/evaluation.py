@@ -30,7 +30,7 @@ def wer_rows(scores: Mapping[str, Scores]) -> list[dict[str, float | str]]:
     rows = []
     for name, own in next(iter(scores.values())).items():
         for language, rates in own.items():
-            row = {"test set": name, "language": language, "words": rates["words"]}
+            row = {"test set": name, "language": language, "words": rates["words"], "normalizer": rates["normalizer"]}
             there = {system: found.get(name, {}).get(language) for system, found in scores.items()}
             rows.append(row | {system: None if rates is None else rates["wer"] for system, rates in there.items()})
     return rows

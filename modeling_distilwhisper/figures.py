@@ -1,6 +1,6 @@
 """Pictures of a run, as PNG files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 MARKERS = "os^Dv<>p"
+DASHES = ("-", "--", "-.")
 
 
 def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) -> None:
@@ -33,17 +34,17 @@ def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) 
         panel.set_xticks(range(len(own)), [f"{row['language']}\n{row['words']} words" for row in own])
         panel.set_title(name)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("WER, %")
+    panels[0].set_ylabel(f"WER, % (normaliser: {rows[0]['normalizer']})")
     _legend(figure, panels[0])
     _save(figure, path)
 
 
-def draw_openness(openness: Mapping[str, Mapping[str, float]], budget: float, path: str | Path) -> None:
+def draw_openness(openness: Mapping[str, Mapping[str, float]], budgets: Collection[float], path: str | Path) -> None:
     """The share of tokens that take the expert, a panel for each side, a line over the layers for each language.
 
     Args:
-        openness: by language, as `measure_openness` gives it.
-        budget: the share that training aimed at, drawn as a line across.
+        openness: by language (or model and language), as `measure_openness` gives it.
+        budgets: the shares that training aimed at, each drawn as a line across.
         path: of the PNG.
     """
     figure = Figure(figsize=(8, 3.5), layout="constrained")
@@ -52,12 +53,40 @@ def draw_openness(openness: Mapping[str, Mapping[str, float]], budget: float, pa
         for index, (language, shares) in enumerate(openness.items()):
             layers = [share for name, share in shares.items() if name.startswith(f"{side} ")]
             style = {"marker": MARKERS[index % len(MARKERS)], "color": PALETTE[index % len(PALETTE)]}
+            style["linestyle"] = DASHES[index // len(PALETTE) % len(DASHES)]
             panel.plot(np.arange(len(layers)), layers, label=language, **style)
-        panel.axhline(budget, color="grey", linestyle=":", label="budget")
+        for budget in budgets:
+            panel.axhline(budget, color="grey", linestyle=":", label="budget")
         panel.set(title=side, xlabel="layer", ylim=(0, 1), xticks=range(len(layers)))
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("share of tokens that take the expert")
     _legend(figure, panels[0])
+    _save(figure, path)
+
+
+def draw_gates(
+    gates: Mapping[str, np.ndarray], seconds: float, tokens: Sequence[str], path: str | Path, title: str = ""
+) -> None:
+    """What the gates did with one utterance: dark where a token took the expert, layer by layer.
+
+    Args:
+        gates: "encoder" `(layers, frames)` and "decoder" `(layers, tokens)`, from 0 (shut) to 1 (open).
+        seconds: how much time the frames span.
+        tokens: what the decoder was to say, a label for each.
+        path: of the PNG.
+        title: above it.
+    """
+    figure = Figure(figsize=(max(8, 0.35 * len(tokens)), 5), layout="constrained")
+    panels = dict(zip(("encoder", "decoder"), figure.subplots(2, 1), strict=True))
+    for side, panel in panels.items():
+        layers = len(gates[side])
+        extent = (0, seconds if side == "encoder" else len(tokens), layers - 0.5, -0.5)
+        panel.imshow(gates[side], vmin=0, vmax=1, cmap="Blues", aspect="auto", interpolation="none", extent=extent)
+        panel.set(ylabel=f"{side} layer", yticks=range(layers))
+    panels["encoder"].set(xlabel="time, s")
+    panels["encoder"].set_title(title, parse_math=False)  # a sentence may hold dollar signs
+    labels = {"rotation": 60, "ha": "right", "fontsize": 8, "parse_math": False}
+    panels["decoder"].set_xticks(np.arange(len(tokens)) + 0.5, tokens, **labels)
     _save(figure, path)
 
 

@@ -146,6 +146,31 @@ def measure_openness(
     return open_shares(layers, _over_processes(totals.to(model.device, torch.float32)))
 
 
+@torch.no_grad()
+def gates_of_utterance(
+    model: DistilWhisperForConditionalGeneration, batch: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """The gates of a batch of one at inference.
+
+    Returns:
+        "encoder" `(layers, frames)` and "decoder" `(layers, tokens)`, over real tokens only.
+
+    Raises:
+        ValueError: the batch has more rows than one, or the row's language has no expert.
+    """
+    if len(batch["labels"]) != 1:
+        raise ValueError(f"Expected a batch of one utterance, got {len(batch['labels'])}.")
+    was_training = model.training
+    report = GateReport.of(model.eval()(**batch, output_gates=True), batch.get("attention_mask"), batch["labels"])
+    model.train(was_training)
+    if not report.masks["decoder"].any():
+        raise ValueError(f"The utterance's language has no expert. The model has {model.config.languages}.")
+    sides = {}
+    for side, mask in report.masks.items():
+        sides[side] = torch.stack([gates[mask] for (own, _), gates in report.gates.items() if own == side])
+    return sides
+
+
 def _over_processes(sums: torch.Tensor) -> torch.Tensor:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.all_reduce(sums)

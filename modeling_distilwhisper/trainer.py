@@ -4,6 +4,7 @@ import math
 from collections import defaultdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from transformers import ProgressCallback, Seq2SeqTrainer, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
@@ -11,7 +12,7 @@ from transformers.utils import logging
 
 from .gates import GateReport, budget_quantiles, move_thresholds, open_shares
 from .losses import DIVERGENCES, IGNORED, cross_entropy, gate_budget_loss
-from .metrics import error_rates
+from .metrics import count_errors
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .progress import ProgressBars
 from .training_args import DistilWhisperTrainingArguments
@@ -209,12 +210,13 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
         hypotheses, references = (
             tokenizer.batch_decode(rows, skip_special_tokens=True) for rows in (transcripts, labels)
         )
-        languages = [row[0] for row in labels]
+        languages = [tokenizer.convert_ids_to_tokens(row[0]).strip("<|>") for row in labels]
+        counts = count_errors(references, hypotheses, self.args.normalizer, languages)
+        groups = {"": slice(None)}
+        groups |= {f"_{language}": np.array(languages) == language for language in dict.fromkeys(languages)}
         scores = {}
-        for language in [None, *dict.fromkeys(languages)]:
-            own = [i for i, other in enumerate(languages) if language in (None, other)]
-            rates = error_rates([references[i] for i in own], [hypotheses[i] for i in own], self.args.normalizer)
-            suffix = "" if language is None else "_" + tokenizer.convert_ids_to_tokens(language).strip("<|>")
+        for suffix, own in groups.items():
+            rates = counts[own].rates()
             scores |= {f"{name}{suffix}": rates[name] for name in ("wer", "cer", "words", "utterances")}
         return scores
 

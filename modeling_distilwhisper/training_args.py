@@ -20,7 +20,7 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
         default=0.2,
         metadata={"help": "How fast hard gates follow their budget: the share of the way to a batch's quantile."},
     )
-    normalizer: str = field(default="marks", metadata={"help": "Normaliser of the scores: 'marks' or 'whisper-basic'."})
+    normalizer: str = field(default="marks", metadata={"help": "Normaliser of the scores: 'marks' or 'paper'."})
 
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate."})
     num_train_epochs: float = field(default=10.0, metadata={"help": "Passes over the training data."})

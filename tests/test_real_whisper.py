@@ -6,7 +6,10 @@ The checkpoint is a folder or a Hub id; the prompts are what `examples/get_promp
 """
 
 import copy
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -178,3 +181,15 @@ def test_a_short_training_keeps_to_its_language_and_its_folder_is_enough(
     torch.save(torch.from_numpy(clip), tmp_path / "clip.pt")
     printed = run_without_the_package(REMOTE, tmp_path, tmp_path / "saved", tmp_path / "clip.pt")
     assert printed == [text, text]
+
+
+def test_the_scoring_script_finds_what_whisper_base_is_known_to_score(checkpoint, tmp_path):
+    """Greedy, Whisper's basic normaliser: measured once by other code than this package's."""
+    folder = os.environ["DISTILWHISPER_TEST_PROMPTS"]
+    script = Path(__file__).parent.parent / "examples/run_eval.py"
+    command = ["--models", f"plain={checkpoint}", "--data", f"{folder}/{{language}}", "--languages", "ru", "fr"]
+    command += ["--normalizer", "paper", "--output_dir", str(tmp_path / "scores")]
+    subprocess.run([sys.executable, script, *command], check=True)
+    scores = json.loads((tmp_path / "scores/summary.json").read_text())["scores"]
+    wers = {row["language"]: row["wer"] for row in scores}
+    assert wers == pytest.approx({"ru": 0.230, "fr": 0.163}, abs=0.005)

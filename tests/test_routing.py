@@ -5,7 +5,14 @@ import tiny
 import torch
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.gates import GateReport, budget_quantiles, forced_gates, measure_openness, move_thresholds
+from modeling_distilwhisper.gates import (
+    GateReport,
+    budget_quantiles,
+    forced_gates,
+    gates_of_utterance,
+    measure_openness,
+    move_thresholds,
+)
 from modeling_distilwhisper.routing_distilwhisper import Routing
 
 
@@ -214,6 +221,24 @@ def test_forced_gates_open_shut_and_come_back(model, whisper):
         with forced_gates(model, is_open=True):
             assert measure_openness(model, [{**batch, "labels": labels}])["all"] == 1
         assert torch.equal(model(**batch, labels=labels).logits, before)
+
+
+def test_the_gates_of_one_utterance_are_its_own_without_padding(model):
+    batch, labels = example(model, ["gl"])
+    labels = torch.cat([labels, torch.full((1, 3), -100)], dim=1)
+    gates = gates_of_utterance(model, {**batch, "labels": labels})
+    frames = int(batch["attention_mask"].sum()) // 2
+    assert gates["encoder"].shape == (2, frames) and gates["decoder"].shape == (2, 8)
+    openness = measure_openness(model, [{**batch, "labels": labels}])
+    for side, own in gates.items():
+        assert set(own.unique().tolist()) <= {0.0, 1.0}
+        assert own.mean().item() == pytest.approx(openness[side])
+    batch, labels = example(model, ["en"])
+    with pytest.raises(ValueError, match="The utterance's language has no expert"):
+        gates_of_utterance(model, {**batch, "labels": labels})
+    batch, labels = example(model, ["gl", "gl"])
+    with pytest.raises(ValueError, match="Expected a batch of one utterance, got 2"):
+        gates_of_utterance(model, {**batch, "labels": labels})
 
 
 def labels_in(model, languages, length=8):

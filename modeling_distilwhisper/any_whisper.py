@@ -1,0 +1,50 @@
+"""Any Whisper from a folder or the Hub: plain, with a LoRA adapter, or with language experts."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+from peft import PeftConfig
+from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor
+
+from . import modeling_distilwhisper as _registered  # noqa: F401 (the Auto classes know our model by it)
+from .settings import split_name
+
+
+def name_models(written: list[str]) -> dict[str, str]:
+    """Locations by name, of words such as `name=location`; a location alone is called by its last part.
+
+    Raises:
+        ValueError: two of one name.
+    """
+    models: dict[str, str] = {}
+    for one in written:
+        name, location = split_name(one)
+        name = name or Path(location).name
+        if name in models:
+            raise ValueError(f"Two models are called {name!r}. Name them: name=location.")
+        models[name] = location
+    return models
+
+
+def load_model(location: str, dtype: torch.dtype, device: str):
+    """The model, ready to transcribe."""
+    return AutoModelForSpeechSeq2Seq.from_pretrained(location, dtype=dtype).to(device).eval()
+
+
+def load_processor(location: str) -> WhisperProcessor:
+    """The model's processor; that of its base where an adapter came without."""
+    files = {path.name for path in Path(location).glob("*.json")}
+    if "adapter_config.json" in files and not files & {"processor_config.json", "preprocessor_config.json"}:
+        location = PeftConfig.from_pretrained(location).base_model_name_or_path
+    return WhisperProcessor.from_pretrained(location)
+
+
+def weights_mark(location: str) -> str | None:
+    """A mark of the weights in a folder, another one once they are trained on; `None` for a model of the Hub."""
+    mark = hashlib.sha256()
+    files = sorted(path for path in Path(location).glob("*") if path.suffix in (".safetensors", ".bin"))
+    for path in files:
+        with open(path, "rb") as file:
+            mark.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return mark.hexdigest() if files else None

@@ -1,0 +1,135 @@
+"""Transcripts of a data set's rows, in batches of like length, as records that can be scored again and again."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from tqdm.auto import tqdm
+from transformers import WhisperProcessor
+
+from .audio import SAMPLING_RATE, read_audio
+from .run_folder import write_whole
+
+ABOUT = ("id", "data_set", "split", "language", "sentence_id", "gender", "age", "seconds")
+
+
+class RecordFile:
+    """Records as JSON lines, added as they come; one that was cut off in writing is dropped.
+
+    Args:
+        path: of the file; its folder is made.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        whole = self.path.read_bytes() if self.path.is_file() else b""
+        if whole and not whole.endswith(b"\n"):
+            with open(self.path, "r+b") as file:
+                file.truncate(whole.rfind(b"\n") + 1)
+
+    def read(self) -> list[dict]:
+        if not self.path.is_file():
+            return []
+        return [json.loads(line) for line in self.path.read_bytes().splitlines()]
+
+    def keep(self, records: list[dict]) -> None:
+        """These records in place of all."""
+        write_whole(self.path, "".join(_line(record) for record in records))
+
+    def add(self, records: list[dict]) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.writelines(map(_line, records))
+
+
+def _line(record: dict) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def transcribe_into(
+    file: RecordFile,
+    model,
+    processor: WhisperProcessor,
+    rows: Dataset,
+    *,
+    task: str = "transcribe",
+    batch_size: int = 16,
+    **settings,
+) -> list[dict]:
+    """Transcribes the rows that the file does not have yet, the longest first. Records of rows that are gone, or that
+    now say something else, are dropped.
+
+    Args:
+        model: a Whisper of any kind, in evaluation mode.
+        rows: as a reader makes them, with `seconds` (`keep_scorable`).
+        task: "transcribe" or "translate".
+        settings: for `generate`, as `num_beams=5`.
+
+    Returns:
+        All records of the file: what the row says of itself (`ABOUT`), `reference`, `hypothesis` and
+        `compute_seconds`, its share of the time that its batch took.
+    """
+    seconds = rows["seconds"][:]
+    current = dict(zip(rows["id"], zip(rows["text"], seconds, strict=True), strict=True))
+    records = file.read()
+    kept = [record for record in records if current.get(record["id"]) == (record["reference"], record["seconds"])]
+    if len(kept) < len(records):
+        file.keep(kept)
+    done = {record["id"] for record in kept}
+    order = sorted((i for i, name in enumerate(rows["id"]) if name not in done), key=lambda i: -seconds[i])
+    bar = tqdm(total=len(rows), initial=len(rows) - len(order), desc=file.path.stem, unit="clip")
+    for batch in _batches(order, seconds, batch_size, processor.feature_extractor.chunk_length):
+        chosen = rows.select(batch)
+        started = time.perf_counter()
+        hypotheses = _transcribe(model, processor, chosen, task, settings)
+        share = (time.perf_counter() - started) / len(batch)
+        file.add(
+            [
+                {name: row[name] for name in ABOUT}
+                | {"reference": row["text"], "hypothesis": hypothesis, "compute_seconds": share}
+                for row, hypothesis in zip(chosen, hypotheses, strict=True)
+            ]
+        )
+        bar.update(len(batch))
+    bar.close()
+    return file.read()
+
+
+def _batches(order: list[int], seconds: list[float], size: int, window: float) -> Iterator[list[int]]:
+    """Batches of the rows in order; those that do not fit Whisper's window are alone."""
+    batch: list[int] = []
+    for index in order:
+        if seconds[index] > window:
+            yield [index]
+            continue
+        batch.append(index)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def _transcribe(model, processor: WhisperProcessor, rows: Dataset, task: str, settings: dict) -> list[str]:
+    clips = [read_audio(audio) for audio in rows["audio"]]
+    is_long = max(map(len, clips)) > processor.feature_extractor.n_samples
+    # Long-form transcription goes from window to window by the timestamps (Radford et al., 2023, section 4.5).
+    whole = {"truncation": False, "padding": "longest"} if is_long else {}
+    features = processor.feature_extractor(
+        clips, sampling_rate=SAMPLING_RATE, return_attention_mask=True, return_tensors="pt", **whole
+    )
+    told = {"language": rows["language"][:], "task": task}
+    if not getattr(model.generation_config, "is_multilingual", True):
+        told = {}  # an English Whisper knows neither
+    tokens = model.generate(
+        input_features=features.input_features.to(model.device, model.dtype),
+        attention_mask=features.attention_mask.to(model.device),
+        **told,
+        return_timestamps=is_long,
+        **settings,
+    )
+    return [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]

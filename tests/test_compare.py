@@ -1,0 +1,68 @@
+"""The comparison, run as people run it: every system on the same rows, each scored as its own folder loads."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import speech
+import yaml
+
+SCRIPT = Path(__file__).parent.parent / "examples/compare.py"
+
+
+def compare(file, *flags):
+    done = subprocess.run(
+        [sys.executable, SCRIPT, file, *map(str, flags)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout, done.stderr
+
+
+def test_systems_are_trained_once_and_scored_side_by_side(whisper_dir, tmp_path):
+    for seed, language in enumerate(("gl", "en")):
+        speech.write_folder(tmp_path / "data" / language, language, rows=4, seed=seed)
+    settings = {
+        **{"student": str(whisper_dir), "teacher": str(whisper_dir), "languages": ["gl"], "test_languages": ["en"]},
+        **{"data": [f"{tmp_path}/data/{{language}}"], "output_dir": "nowhere", "num_train_epochs": 1},
+        **{"report_to": "none", "use_cpu": True, "learning_rate": 0.01},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings))
+    systems = {"full fine-tuning": {"method": "finetune", "teacher": ""}, "ours": {}}
+    comparison = {"settings": str(tmp_path / "run.yaml"), "shared": {"eval_strategy": "no", "save_strategy": "no"}}
+    comparison["shared"]["load_best_model_at_end"] = False
+    comparison |= {"output_dir": str(tmp_path / "out"), "systems": systems}
+    (tmp_path / "compare.yaml").write_text(yaml.safe_dump(comparison))
+    printed, _ = compare(tmp_path / "compare.yaml")
+
+    out = tmp_path / "out"
+    summary = json.loads((out / "scores/summary.json").read_text())
+    scores = {(row["system"], row["language"]): row for row in summary["scores"]}
+    assert {system for system, _ in scores} == {"student", "full fine-tuning", "ours"}, "the teacher is the student"
+    for system, name in {"full fine-tuning": "full-fine-tuning", "ours": "ours"}.items():
+        results = json.loads((out / name / "results.json").read_text())["scores"]
+        for language in ("gl", "en"):
+            assert scores[system, language]["wer"] == pytest.approx(results["after"]["data"][language]["wer"])
+            assert scores["student", language]["wer"] == pytest.approx(results["before"]["data"][language]["wer"])
+    assert scores["ours", "en"]["wer"] == scores["student", "en"]["wer"], "no expert for it"
+    assert {row["less that of"] for row in summary["differences"]} == {"student", "full fine-tuning"}
+    lines = [line.split("|") for line in (out / "means.md").read_text().splitlines()]
+    assert [cell.strip() for cell in lines[0][1:5]] == [
+        *("WER (marks), mean over languages", "trained, data", "other languages, data", "training, minutes")
+    ]
+    ours = next(line for line in lines if line[1].strip() == "ours")
+    assert float(ours[2]) == pytest.approx(scores["ours", "gl"]["wer"], abs=5e-4)
+    assert (out / "wer.png").is_file() and "full fine-tuning" in printed
+
+    comparison["systems"] = {"r=32": {}}
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(comparison))
+    wrong = subprocess.run([sys.executable, SCRIPT, tmp_path / "wrong.yaml"], capture_output=True, text=True)
+    assert "Systems must have names of their own" in wrong.stderr
+
+    _, errors = compare(tmp_path / "compare.yaml")
+    assert "Training" not in errors, "what is finished is not made again"
