@@ -1,0 +1,48 @@
+"""The gate script, run as people run it: what it writes is what the model does."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import speech
+import tiny
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.collate import SpeechCollator
+from modeling_distilwhisper.data import read_folder
+from modeling_distilwhisper.gates import measure_openness
+
+SCRIPT = Path(__file__).parent.parent / "examples/run_gates.py"
+
+
+def test_shares_of_each_model_corpus_and_language_as_json_and_pictures(whisper_dir, processor, model, tmp_path):
+    for name in ("a", "b"):
+        for seed, language in enumerate(("gl", "ca")):
+            speech.write_folder(tmp_path / name / language, language, seed=seed)
+        model.save_pretrained(tmp_path / f"model-{name}")
+        processor.save_pretrained(tmp_path / f"model-{name}")
+        tiny.unsettle(model)
+    models, data = ([tmp_path / f"model-{name}" for name in "ab"], [f"{tmp_path}/{name}/{{language}}" for name in "ab"])
+    command = ["--models", *models, "--data", *data, "--languages", "gl", "ca", "--output_dir", tmp_path / "out"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, SCRIPT, *map(str, command), "--device", "cpu", "--batch_size", "3"],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads((tmp_path / "out/gates.json").read_text())
+    assert len(found) == 2 * 2 * 2 and {row["utterances"] for row in found} == {4}
+    loaded = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "model-b").eval()
+    rows = [{**row} for row in read_folder(tmp_path / "b/ca", "test")]
+    expected = measure_openness(loaded, [SpeechCollator(processor)(rows)])
+    own = found[-1]
+    assert (own["model"], own["data_set"], own["language"]) == ("model-b", "b", "ca")
+    for name, share in expected.items():
+        assert own[name] == pytest.approx(share), name
+    pictures = {path.stem for path in (tmp_path / "out").glob("*.png")}
+    assert pictures == {"openness", *(f"model-{m}-{d}-{code}" for m in "ab" for d in "ab" for code in ("gl", "ca"))}
