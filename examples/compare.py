@@ -5,7 +5,8 @@
 
 The file names the settings of `run_distil.py` that all systems share, and what each has of its own. Every system is a
 run of that script, and `run_eval.py` scores them all: what is finished is not made again, what was killed goes on.
-After a change of the data behind the same names, name another folder.
+After a change of the data behind the same names, name another folder. The minutes are those of a system's last start,
+scoring between its steps included.
 """
 
 import argparse
@@ -25,6 +26,7 @@ from modeling_distilwhisper.run_folder import file_name, write_whole
 from modeling_distilwhisper.settings import split_name
 
 SCRIPTS = Path(__file__).parent
+LISTS = ("data", "test_data", "languages", "test_languages")  # one alone may stand without brackets
 TAKEN = ("student", "teacher", "scores")  # by the untrained models, and by a folder beside the systems'
 
 
@@ -36,7 +38,7 @@ def main() -> None:
     arguments = parser.parse_args()
     comparison = read(arguments.comparison)
     given = {name: value for name in ("student", "teacher") if (value := getattr(arguments, name))}
-    shared = read(Path(comparison["settings"])) | comparison.get("shared", {}) | given
+    shared = read(Path(comparison["settings"])) | as_lists(comparison.get("shared", {})) | given
     check(comparison["systems"])
     folder = Path(arguments.output_dir or comparison["output_dir"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -59,8 +61,8 @@ def main() -> None:
         "compare": [ours, *(system for system in systems if system != ours)],
         "output_dir": str(folder / "scores"),
     }
-    if shared.get("use_cpu") == "true":
-        evaluation["device"] = "cpu"
+    evaluation |= {"max_rows": shared["max_rows"]} if "max_rows" in shared else {}
+    evaluation |= {"device": "cpu"} if yaml.safe_load(shared.get("use_cpu", "false")) else {}
     run("run_eval.py", folder / "scores.yaml", evaluation)
 
     scores = json.loads((folder / "scores/summary.json").read_text(encoding="utf-8"))["scores"]
@@ -90,7 +92,12 @@ def read(file: Path) -> dict[str, Any]:
     """The file's settings as they are written, since `no` is a language."""
     text = file.read_text(encoding="utf-8")
     typed, written = yaml.safe_load(text), yaml.load(text, Loader=yaml.BaseLoader)
-    return {name: typed[name] if name.endswith("_kwargs") else value for name, value in written.items()}
+    settings = {name: typed[name] if name.endswith("_kwargs") else value for name, value in written.items()}
+    return as_lists(settings)
+
+
+def as_lists(settings: dict[str, Any]) -> dict[str, Any]:
+    return settings | {name: [own] for name in LISTS if isinstance(own := settings.get(name), str)}
 
 
 def run(script: str, file: Path, settings: Mapping[str, Any]) -> None:

@@ -65,7 +65,8 @@ def main() -> None:
     models = name_models(arguments.models)
     check(arguments, models)
     languages, splits = list(dict.fromkeys(arguments.languages)), list(dict.fromkeys(arguments.splits))
-    corpora = Corpora(parse_sources(arguments.data, languages), splits, languages, arguments)
+    needed = [*languages, "en"] if arguments.task == "translate" else languages
+    corpora = Corpora(parse_sources(arguments.data, needed), splits, languages, arguments)
     processors = {name: load_processor(location) for name, location in models.items()}
     systems = {
         name: transcribe(name, location, processors[name], corpora, arguments) for name, location in models.items()
@@ -145,7 +146,9 @@ def transcribe(name: str, location: str, processor: WhisperProcessor, corpora: C
     decides |= {setting: getattr(arguments, setting) for setting in ("task", "num_beams", "dtype")}
     for source, split, language, rows in corpora.cells:
         own = decides | {"data": source.written}
-        folder = RunFolder(Path(arguments.output_dir, file_name(name), file_name(source.name)), {"run": own})
+        place = Path(arguments.output_dir, file_name(name), file_name(source.name))
+        put_aside_if_trained_on(place, own)
+        folder = RunFolder(place, {"run": own})
         records += transcribe_into(
             RecordFile(folder.folder / f"{file_name(language)}.{split}.jsonl"),
             model,
@@ -156,6 +159,15 @@ def transcribe(name: str, location: str, processor: WhisperProcessor, corpora: C
             num_beams=arguments.num_beams,
         )
     return records
+
+
+def put_aside_if_trained_on(place: Path, decides: dict) -> None:
+    """Transcripts of the same model with other weights make room, and are kept."""
+    settings = place / "settings.json"
+    begun = json.loads(settings.read_text(encoding="utf-8"))["run"] if settings.is_file() else decides
+    if begun != decides and begun | {"weights": decides["weights"]} == decides:
+        old = place.rename(place.with_name(f"{place.name}.{(begun['weights'] or 'hub')[:8]}"))
+        print(f"The model's weights are others now. Its earlier transcripts are in {old}.")
 
 
 if __name__ == "__main__":

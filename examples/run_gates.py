@@ -17,7 +17,7 @@ import torch
 from tabulate import tabulate
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import HfArgumentParser, WhisperProcessor
+from transformers import AutoConfig, HfArgumentParser, WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.any_whisper import name_models
@@ -50,8 +50,13 @@ def main() -> None:
     models, sources = name_models(arguments.models), parse_sources(arguments.data, arguments.languages)
     found, lines, budgets = [], {}, set()
     for name, location in models.items():
-        known = DistilWhisperConfig.from_pretrained(location).languages
+        config = AutoConfig.from_pretrained(location)
+        known = config.languages if isinstance(config, DistilWhisperConfig) else []
         languages = [language for language in dict.fromkeys(arguments.languages) if language in known]
+        if len(languages) < len(set(arguments.languages)):
+            print(f"{name} has experts for {known}: of {arguments.languages} only {languages} are measured.")
+        if not languages:
+            continue
         model = DistilWhisperForConditionalGeneration.from_pretrained(location, languages=languages)
         model = model.to(arguments.device).eval()
         collate = SpeechCollator(WhisperProcessor.from_pretrained(location))
@@ -70,6 +75,8 @@ def main() -> None:
             found.append({**about, "utterances": len(rows), **lines[title]})
             write_whole(folder / "gates.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
             draw_utterance(model, collate, rows[0], folder / f"{file_name(title)}.png")
+    if not lines:
+        raise ValueError(f"None of {list(models)} has an expert for any of {arguments.languages}: no gates to measure.")
     draw_openness(lines, sorted(budgets), folder / "openness.png")
     print(tabulate(found, headers="keys", floatfmt=".2f"))
     print(f"\nAlso: {folder}/gates.json, and as pictures: {folder}/*.png")

@@ -4,8 +4,8 @@ import hashlib
 from pathlib import Path
 
 import torch
-from peft import PeftConfig
 from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor
+from transformers.utils import find_adapter_config_file
 
 from . import modeling_distilwhisper as _registered  # noqa: F401 (the Auto classes know our model by it)
 from .settings import split_name
@@ -34,10 +34,14 @@ def load_model(location: str, dtype: torch.dtype, device: str):
 
 def load_processor(location: str) -> WhisperProcessor:
     """The model's processor; that of its base where an adapter came without."""
-    files = {path.name for path in Path(location).glob("*.json")}
-    if "adapter_config.json" in files and not files & {"processor_config.json", "preprocessor_config.json"}:
-        location = PeftConfig.from_pretrained(location).base_model_name_or_path
-    return WhisperProcessor.from_pretrained(location)
+    try:
+        return WhisperProcessor.from_pretrained(location)
+    except (OSError, ValueError):
+        if find_adapter_config_file(location) is None:
+            raise
+        from peft import PeftConfig  # here alone: only adapters need it
+
+        return WhisperProcessor.from_pretrained(PeftConfig.from_pretrained(location).base_model_name_or_path)
 
 
 def weights_mark(location: str) -> str | None:

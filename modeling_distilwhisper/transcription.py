@@ -59,8 +59,7 @@ def transcribe_into(
     batch_size: int = 16,
     **settings,
 ) -> list[dict]:
-    """Transcribes the rows that the file does not have yet, the longest first. Records of rows that are gone, or that
-    now say something else, are dropped.
+    """Transcribes the rows that the file does not have yet, or that now say something else, the longest first.
 
     Args:
         model: a Whisper of any kind, in evaluation mode.
@@ -69,16 +68,16 @@ def transcribe_into(
         settings: for `generate`, as `num_beams=5`.
 
     Returns:
-        All records of the file: what the row says of itself (`ABOUT`), `reference`, `hypothesis` and
+        The rows' records: what the row says of itself (`ABOUT`), `reference`, `hypothesis` and
         `compute_seconds`, its share of the time that its batch took.
     """
     seconds = rows["seconds"][:]
     current = dict(zip(rows["id"], zip(rows["text"], seconds, strict=True), strict=True))
     records = file.read()
-    kept = [record for record in records if current.get(record["id"]) == (record["reference"], record["seconds"])]
-    if len(kept) < len(records):
-        file.keep(kept)
-    done = {record["id"] for record in kept}
+    said = {record["id"]: (record["reference"], record["seconds"]) for record in records}
+    done = {name for name, now in current.items() if said.get(name) == now}
+    if stale := (current.keys() & said.keys()) - done:
+        file.keep([record for record in records if record["id"] not in stale])
     order = sorted((i for i, name in enumerate(rows["id"]) if name not in done), key=lambda i: -seconds[i])
     bar = tqdm(total=len(rows), initial=len(rows) - len(order), desc=file.path.stem, unit="clip")
     for batch in _batches(order, seconds, batch_size, processor.feature_extractor.chunk_length):
@@ -95,7 +94,7 @@ def transcribe_into(
         )
         bar.update(len(batch))
     bar.close()
-    return file.read()
+    return [record for record in file.read() if record["id"] in current]
 
 
 def _batches(order: list[int], seconds: list[float], size: int, window: float) -> Iterator[list[int]]:

@@ -19,8 +19,10 @@ def with_english(rows: Dataset, english: Dataset) -> tuple[Dataset, int]:
         These rows, and how many have none.
 
     Raises:
-        ValueError: no sentence is in both.
+        ValueError: no sentence is in both, or both are the same rows.
     """
+    if rows["id"][:] == english["id"][:] and rows["text"][:] == english["text"][:]:
+        raise ValueError("The corpus was read as English too. Say where a language is: put {language} into its name.")
     texts = {number: text for number, text in zip(english["sentence_id"], english["text"], strict=True) if number}
     kept = [index for index, number in enumerate(rows["sentence_id"]) if number in texts]
     if not kept:

@@ -28,7 +28,7 @@ def test_systems_are_trained_once_and_scored_side_by_side(whisper_dir, tmp_path)
     for seed, language in enumerate(("gl", "en")):
         speech.write_folder(tmp_path / "data" / language, language, rows=4, seed=seed)
     settings = {
-        **{"student": str(whisper_dir), "teacher": str(whisper_dir), "languages": ["gl"], "test_languages": ["en"]},
+        **{"student": str(whisper_dir), "teacher": str(whisper_dir), "languages": "gl", "test_languages": ["en"]},
         **{"data": [f"{tmp_path}/data/{{language}}"], "output_dir": "nowhere", "num_train_epochs": 1},
         **{"report_to": "none", "use_cpu": True, "learning_rate": 0.01},
     }
@@ -38,7 +38,8 @@ def test_systems_are_trained_once_and_scored_side_by_side(whisper_dir, tmp_path)
     comparison["shared"]["load_best_model_at_end"] = False
     comparison |= {"output_dir": str(tmp_path / "out"), "systems": systems}
     (tmp_path / "compare.yaml").write_text(yaml.safe_dump(comparison))
-    printed, _ = compare(tmp_path / "compare.yaml")
+    printed, errors = compare(tmp_path / "compare.yaml")
+    assert "Training" in errors
 
     out = tmp_path / "out"
     summary = json.loads((out / "scores/summary.json").read_text())

@@ -158,6 +158,8 @@ def test_translation_pairs_are_joined_by_the_sentence(tmp_path):
     pairs, without = with_english(galician, english)
     assert without == 2 and pairs.features == galician.features
     assert list(pairs["text"]) == ["one", "one", "two", "two"] and set(pairs["language"]) == {"gl"}
+    with pytest.raises(ValueError, match="The corpus was read as English too"):
+        with_english(galician, galician)
     with pytest.raises(ValueError, match="None of 6 rows has a sentence_id"):
         with_english(galician, english.select([]))
 
@@ -179,9 +181,17 @@ def test_audio_of_the_hub_is_not_copied(parquet, cache):
     """A corpus of 100 GB must not become one of 300."""
     corpus = load_dataset(str(parquet), split="test")
     before = {path: path.stat().st_size for path in cache.rglob("*.arrow")}
+    assert before
     rows, _ = keep_scorable(Source.parse(f"hub:{parquet}").read("test", "gl"))
     assert {path: path.stat().st_size for path in cache.rglob("*.arrow")} == before
     assert rows[0]["audio"]["bytes"] == corpus.data.column("audio")[0].as_py()["bytes"]
+
+
+def test_a_data_set_that_is_not_parquet_says_what_to_name(tmp_path):
+    """datasets itself would ask for a package that does not import here."""
+    speech.write_folder(tmp_path / "data", "gl")
+    with pytest.raises(ValueError, match="Expected parquet files. .* revision=refs/convert/parquet"):
+        read_hub(str(tmp_path / "data"), "test", "gl")
 
 
 def test_fleurs_of_the_hub_is_asked_for_by_its_folder_and_revision(parquet, monkeypatch):

@@ -166,6 +166,18 @@ def test_a_row_that_says_something_else_now_is_made_again(place, whisper_dir):
     assert summary["scores"][0]["utterances"] == 2 and summary["scores"][0]["words"] == 3
 
 
+def test_a_try_on_few_rows_leaves_the_transcripts_of_the_others(scored, place):
+    command, output, _ = scored
+    file = output / "plain/own/gl.test.jsonl"
+    before = records(file)
+    few = [*command, "--max_rows", "1"]
+    code, _, errors = run(*few, cache=place / "cache")
+    assert code == 0, errors[-3000:]
+    summary = json.loads((output / "summary.json").read_text())
+    assert {row["utterances"] for row in summary["scores"]} == {1} and records(file) == before
+    assert run(*command, cache=place / "cache")[0] == 0
+
+
 def test_transcripts_of_a_model_that_was_trained_on_are_not_taken_for_its_own(place, tmp_path):
     shutil.copytree(place / "routed", tmp_path / "routed")
     command = ["--models", tmp_path / "routed", "--data", f"{place}/own/{{language}}", "--languages", "gl"]
@@ -174,19 +186,29 @@ def test_transcripts_of_a_model_that_was_trained_on_are_not_taken_for_its_own(pl
     model = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "routed")
     tiny.unsettle(model)
     model.save_pretrained(tmp_path / "routed")
-    code, _, errors = run(*command, cache=place / "cache")
-    assert code != 0 and "holds a run with other settings: weights" in errors
+    old = (tmp_path / "out/routed/own/gl.test.jsonl").read_bytes()
+    code, printed, errors = run(*command, cache=place / "cache")
+    assert code == 0 and "The model's weights are others now" in printed, errors[-3000:]
+    assert (tmp_path / "out/routed/own/gl.test.jsonl").read_bytes() != old
+    (aside,) = (tmp_path / "out/routed").glob("own.*")
+    assert (aside / "gl.test.jsonl").read_bytes() == old, "and none are lost"
 
 
-def test_translation_is_scored_against_the_same_sentences_in_english(place, whisper_dir):
+def test_translation_is_scored_against_the_same_sentences_in_english(place, whisper_dir, processor):
     """As Whisper writes them, in case and punctuation, and all of them, however few of the others are asked for."""
     corpora.write_fleurs(place, "gl_es", ["la ri", "mo", "tu"])
     english = corpora.write_fleurs(place, "en_us", ["One two", "Three"])
     data = ["--data", f"fleurs:{english}?test=4", "--languages", "gl", "--task", "translate"]
+    data += ["--num_beams", "2", "--batch_size", "1"]
     models = ["--models", f"a={whisper_dir}", f"b={place}/routed", "--compare", "b", "a", "--device", "cpu"]
     code, _, errors = run(*models, *data, "--output_dir", place / "translated", cache=place / "cache")
     assert code == 0, errors[-3000:]
     found = records(place / "translated/a/fleurs/gl.test.jsonl")
+    whisper, row = WhisperForConditionalGeneration.from_pretrained(whisper_dir), next(iter(found.values()))
+    clip = corpora.wav(speech.tone(400 + 100 * int(row["id"][0])))
+    features = processor.feature_extractor(read_audio(clip), sampling_rate=speech.RATE, return_tensors="pt")
+    tokens = whisper.generate(**features, language="gl", task="translate", num_beams=2)
+    assert row["hypothesis"] == processor.batch_decode(tokens, skip_special_tokens=True)[0].strip()
     assert {record["reference"] for record in found.values()} <= {"One two.", "Three."}
     summary = json.loads((place / "translated/summary.json").read_text())
     left_out = {row["for"]: row["left out"] for row in summary["rows left out"]}

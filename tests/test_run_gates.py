@@ -28,12 +28,8 @@ def test_shares_of_each_model_corpus_and_language_as_json_and_pictures(whisper_d
     models, data = ([tmp_path / f"model-{name}" for name in "ab"], [f"{tmp_path}/{name}/{{language}}" for name in "ab"])
     command = ["--models", *models, "--data", *data, "--languages", "gl", "ca", "--output_dir", tmp_path / "out"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [sys.executable, SCRIPT, *map(str, command), "--device", "cpu", "--batch_size", "3"],
-        env=environment,
-        capture_output=True,
-        text=True,
-    )
+    script = [sys.executable, SCRIPT, *map(str, command), "--device", "cpu", "--batch_size", "3"]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads((tmp_path / "out/gates.json").read_text())
     assert len(found) == 2 * 2 * 2 and {row["utterances"] for row in found} == {4}
@@ -46,3 +42,6 @@ def test_shares_of_each_model_corpus_and_language_as_json_and_pictures(whisper_d
         assert own[name] == pytest.approx(share), name
     pictures = {path.stem for path in (tmp_path / "out").glob("*.png")}
     assert pictures == {"openness", *(f"model-{m}-{d}-{code}" for m in "ab" for d in "ab" for code in ("gl", "ca"))}
+
+    none = subprocess.run([*script, "--languages", "fr"], env=environment, capture_output=True, text=True)
+    assert none.returncode != 0 and "has an expert for any of ['fr']" in none.stderr

@@ -39,7 +39,7 @@ def read_common_voice(release: str | Path, split: str, language: str, count: int
     code = CODES.get(language, language)
     name = FILES[split]
     if release.is_file():
-        folder = unpack(release, [f"{code}/{name}"]) / code
+        folder = unpack(release, [f"{code}/{file}" for file in FILES.values()]) / code  # all in one pass
     else:
         places = [place for place in (release / code, *sorted(release.glob(f"*/{code}"))) if (place / name).is_file()]
         if len(places) > 1:

@@ -2,6 +2,8 @@
 
 import pyarrow as pa
 from datasets import Audio, ClassLabel, Dataset, DatasetInfo, load_dataset
+from datasets.exceptions import DatasetGenerationError
+from datasets.fingerprint import Hasher
 
 from .rows import FEATURES, SPLITS, TEXT_COLUMNS, one_line
 
@@ -23,7 +25,7 @@ def read_hub(
     """Reads a split without decoding its audio.
 
     Args:
-        data_set: id on the Hub, or a folder of parquet files.
+        data_set: id on the Hub, or a folder, of parquet files. All its splits are fetched.
         split: "train", "validation" or "test"; "validation" may be called "dev" there.
         language: Whisper's code of the language of every row.
         config, revision, data_dir: as `load_dataset` takes them.
@@ -34,14 +36,20 @@ def read_hub(
         Rows (`FEATURES`).
 
     Raises:
-        ValueError: there is no such split or column.
+        ValueError: there is no such split or column, or it is not stored as parquet.
     """
     if unknown := attributes.keys() - set(ATTRIBUTES):
         raise ValueError(
             f"Unknown settings {sorted(unknown)} for {data_set}. Expected some of {', '.join(ATTRIBUTES)}."
         )
     given = {"revision": revision, "data_dir": data_dir}
-    corpora = load_dataset(data_set, config, **{name: value for name, value in given.items() if value})
+    try:
+        corpora = load_dataset(data_set, config, **{name: value for name, value in given.items() if value})
+    except (DatasetGenerationError, ImportError) as error:
+        raise ValueError(
+            f"{data_set} cannot be read ({error.__cause__ or error}). Expected parquet files. A data set that is stored "
+            "otherwise has them on a branch of its own: revision=refs/convert/parquet, data_dir=<its configuration>."
+        ) from error
     names = (split, "dev", "valid") if split == SPLITS[1] else (split,)
     if not (name := next((name for name in names if name in corpora), None)):
         raise ValueError(f"{data_set} has no split {split}. It has {', '.join(corpora)}.")
@@ -62,7 +70,10 @@ def read_hub(
     arrays = [sound.cast(FEATURES.arrow_schema.field("audio").type)]
     for name in list(FEATURES)[1:]:
         arrays.append(pa.array(columns.get(name, [always.get(name, "")] * len(corpus)), pa.string()))
-    return Dataset(pa.table(arrays, names=list(FEATURES)), info=DatasetInfo(features=FEATURES))
+    # Without a fingerprint of ours, datasets would make one of all the audio.
+    fingerprint = Hasher.hash([corpus._fingerprint, heard, columns, always])
+    table = pa.table(arrays, names=list(FEATURES))
+    return Dataset(table, info=DatasetInfo(features=FEATURES), fingerprint=fingerprint)
 
 
 def _said(value, kind) -> str:
