@@ -161,7 +161,8 @@ def test_a_row_that_says_something_else_now_is_made_again(place, whisper_dir):
     speech.write_metadata(folder / "gl/test", lines)
     assert run(*command, cache=place / "cache")[0] == 0
     found = records(place / "mended-out/plain/mended/gl.test.jsonl")
-    assert {name: record["reference"] for name, record in found.items()} == {"0.flac": "tu tu", "1.flac": "la"}
+    said = {name: record["reference"] for name, record in found.items()}
+    assert len(said) == 4 and said["0.flac"] == "tu tu" and said["1.flac"] == "la", "what is gone from the list is kept"
     summary = json.loads((place / "mended-out/summary.json").read_text())
     assert summary["scores"][0]["utterances"] == 2 and summary["scores"][0]["words"] == 3
 

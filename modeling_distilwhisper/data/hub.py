@@ -47,8 +47,8 @@ def read_hub(
         corpora = load_dataset(data_set, config, **{name: value for name, value in given.items() if value})
     except (DatasetGenerationError, ImportError) as error:
         raise ValueError(
-            f"{data_set} cannot be read ({error.__cause__ or error}). Expected parquet files. A data set that is stored "
-            "otherwise has them on a branch of its own: revision=refs/convert/parquet, data_dir=<its configuration>."
+            f"{data_set} cannot be read ({error.__cause__ or error}). Expected parquet files. A data set stored "
+            "otherwise has them on a branch: revision=refs/convert/parquet, data_dir=<its configuration>."
         ) from error
     names = (split, "dev", "valid") if split == SPLITS[1] else (split,)
     if not (name := next((name for name in names if name in corpora), None)):
