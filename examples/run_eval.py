@@ -10,6 +10,7 @@ summary.md. Started again, it goes on where it was; with more models, corpora or
 """
 
 import json
+import shutil
 import sys
 from dataclasses import dataclass, field
 from functools import partial
@@ -166,7 +167,9 @@ def put_aside_if_trained_on(place: Path, decides: dict) -> None:
     settings = place / "settings.json"
     begun = json.loads(settings.read_text(encoding="utf-8"))["run"] if settings.is_file() else decides
     if begun != decides and begun | {"weights": decides["weights"]} == decides:
-        old = place.rename(place.with_name(f"{place.name}.{(begun['weights'] or 'hub')[:8]}"))
+        old = place.with_name(f"{place.name}.{(begun['weights'] or 'hub')[:8]}")
+        shutil.rmtree(old, ignore_errors=True)  # of the same weights: the model was trained back and forth
+        place.rename(old)
         print(f"The model's weights are others now. Its earlier transcripts are in {old}.")
 
 

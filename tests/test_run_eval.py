@@ -193,6 +193,13 @@ def test_transcripts_of_a_model_that_was_trained_on_are_not_taken_for_its_own(pl
     assert (tmp_path / "out/routed/own/gl.test.jsonl").read_bytes() != old
     (aside,) = (tmp_path / "out/routed").glob("own.*")
     assert (aside / "gl.test.jsonl").read_bytes() == old, "and none are lost"
+    before, after = place / "routed", tmp_path / "after"
+    shutil.copytree(tmp_path / "routed", after)
+    for weights in (before, after, before):
+        shutil.rmtree(tmp_path / "routed")
+        shutil.copytree(weights, tmp_path / "routed")
+        code, _, errors = run(*command, cache=place / "cache")
+        assert code == 0, errors[-3000:]
 
 
 def test_translation_is_scored_against_the_same_sentences_in_english(place, whisper_dir, processor):
