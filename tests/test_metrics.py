@@ -117,6 +117,16 @@ def test_the_interval_narrows_with_more_utterances_and_covers_the_truth():
     assert count_errors(["a"], ["b"]).wer_interval() is None
 
 
+def test_an_utterance_is_drawn_whole_with_its_words_and_its_errors():
+    """Where half of every utterance is wrong, so is half of every sample, however long its utterances are."""
+    sizes = range(2, 22, 2)
+    counts = count_errors(["a " * size for size in sizes], ["a x " * (size // 2) for size in sizes])
+    assert counts.wer_interval() == pytest.approx((0.5, 0.5))
+    right = count_errors(["a " * size for size in sizes], ["a " * size for size in sizes])
+    found = compare(counts, right)
+    assert (found.low, found.high) == pytest.approx((0.5, 0.5))
+
+
 def test_pairing_finds_a_small_difference_that_two_intervals_would_hide():
     generator = np.random.default_rng(0)
     wrong = generator.random(300) < 0.5

@@ -8,10 +8,10 @@ import speech
 import tiny
 import torch
 from datasets import concatenate_datasets
-from transformers import WhisperForConditionalGeneration
+from transformers import EvalPrediction, WhisperForConditionalGeneration
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.collate import SpeechCollator
+from modeling_distilwhisper.collate import SpeechCollator, label_ids
 from modeling_distilwhisper.data import read_folder
 from modeling_distilwhisper.gates import GateReport, measure_openness
 from modeling_distilwhisper.losses import cross_entropy, gate_budget_loss, kl_divergence
@@ -417,3 +417,15 @@ def test_a_teacher_in_half_precision_is_scored_in_it(whisper_dir, processor, rec
     trainer = make_trainer(half, processor, recordings, tmp_path)
     metrics = trainer.predict(rows_of(recordings, ["gl"], "test")).metrics
     assert metrics["test_words"] == 8 and next(half.parameters()).dtype == torch.bfloat16
+
+
+def test_each_row_is_scored_by_the_rules_of_its_own_language(model, processor, recordings, tmp_path, monkeypatch):
+    """Or the checkpoint of an unspaced language would be chosen by an error rate that means nothing."""
+    monkeypatch.setattr("modeling_distilwhisper.normalization.UNSPACED", ("gl",))
+    trainer = make_trainer(model, processor, recordings, tmp_path, normalizer="paper")
+    said, heard = (
+        torch.tensor([label_ids(processor.tokenizer, text, language) for language in ("gl", "ca")])
+        for text in ("ก ขค", "กข ค")
+    )
+    scores = trainer._score(EvalPrediction(predictions=heard.numpy(), label_ids=said.numpy()))
+    assert scores["wer_gl"] == 0 and scores["wer_ca"] == 1 and scores["wer"] == 2 / 5
