@@ -1,27 +1,11 @@
 """The comparison, run as people run it: every system on the same rows, each scored as its own folder loads."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import speech
 import yaml
-
-SCRIPT = Path(__file__).parent.parent / "examples/compare.py"
-
-
-def compare(file, *flags):
-    done = subprocess.run(
-        [sys.executable, SCRIPT, file, *map(str, flags)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+from scripts import run_script
 
 
 def test_systems_are_trained_and_scored_side_by_side(whisper_dir, tmp_path):
@@ -38,7 +22,8 @@ def test_systems_are_trained_and_scored_side_by_side(whisper_dir, tmp_path):
     comparison["shared"]["load_best_model_at_end"] = False
     comparison |= {"output_dir": str(tmp_path / "out"), "systems": systems}
     (tmp_path / "compare.yaml").write_text(yaml.safe_dump(comparison))
-    printed = compare(tmp_path / "compare.yaml")
+    code, printed, errors = run_script("compare.py", tmp_path / "compare.yaml")
+    assert code == 0, errors[-3000:]
 
     out = tmp_path / "out"
     summary = json.loads((out / "scores/summary.json").read_text())
@@ -61,5 +46,5 @@ def test_systems_are_trained_and_scored_side_by_side(whisper_dir, tmp_path):
 
     comparison["systems"] = {"r=32": {}}
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(comparison))
-    wrong = subprocess.run([sys.executable, SCRIPT, tmp_path / "wrong.yaml"], capture_output=True, text=True)
-    assert "Systems must have names of their own" in wrong.stderr
+    _, _, errors = run_script("compare.py", tmp_path / "wrong.yaml")
+    assert "Systems must have names of their own" in errors

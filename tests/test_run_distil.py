@@ -1,9 +1,6 @@
 """The training script, run as people run it: a process, a folder of recordings, a folder of results."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,12 +9,12 @@ import tiny
 import torch
 import yaml
 from safetensors.torch import load_file
+from scripts import run_script
 from transformers import WhisperForConditionalGeneration
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
 SHORT = ("--teacher", "", "--score_teacher", "false", "--max_rows", 4)
-SCRIPT = Path(__file__).parent.parent / "examples/run_distil.py"
 
 
 @pytest.fixture(scope="module")
@@ -32,14 +29,8 @@ def data(tmp_path_factory):
     return folder
 
 
-def run(*arguments, **environment):
-    done = subprocess.run(
-        [sys.executable, SCRIPT, *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode, done.stdout, done.stderr
+def run(*arguments):
+    return run_script("run_distil.py", *arguments)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,7 @@
 """The scoring script, run as people run it: any Whisper, several corpora, taken up again where it was."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import corpora
 import numpy as np
@@ -15,6 +11,7 @@ import speech
 import tiny
 import torch
 from peft import LoraConfig, get_peft_model
+from scripts import run_script
 from speech import make_pipeline
 from transformers import WhisperForConditionalGeneration
 
@@ -22,17 +19,9 @@ from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.audio import read_audio
 from modeling_distilwhisper.data.folder import read_folder
 
-SCRIPT = Path(__file__).parent.parent / "examples/run_eval.py"
-
 
 def run(*arguments, cache):
-    done = subprocess.run(
-        [sys.executable, SCRIPT, *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "HF_DATASETS_CACHE": str(cache)},
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode, done.stdout, done.stderr
+    return run_script("run_eval.py", *arguments, HF_DATASETS_CACHE=str(cache))
 
 
 @pytest.fixture(scope="module")

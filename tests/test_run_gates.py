@@ -1,21 +1,16 @@
 """The gate script, run as people run it: what it writes is what the model does."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import speech
 import tiny
+from scripts import run_script
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.data import read_folder
 from modeling_distilwhisper.gates import measure_openness
-
-SCRIPT = Path(__file__).parent.parent / "examples/run_gates.py"
 
 
 def test_shares_of_each_model_corpus_and_language_as_json_and_pictures(whisper_dir, processor, model, tmp_path):
@@ -27,10 +22,9 @@ def test_shares_of_each_model_corpus_and_language_as_json_and_pictures(whisper_d
         tiny.unsettle(model)
     models, data = ([tmp_path / f"model-{name}" for name in "ab"], [f"{tmp_path}/{name}/{{language}}" for name in "ab"])
     command = ["--models", *models, "--data", *data, "--languages", "gl", "ca", "--output_dir", tmp_path / "out"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    script = [sys.executable, SCRIPT, *map(str, command), "--device", "cpu", "--batch_size", "3"]
-    done = subprocess.run(script, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
+    command += ["--device", "cpu", "--batch_size", "3"]
+    code, _, errors = run_script("run_gates.py", *command)
+    assert code == 0, errors[-3000:]
     found = json.loads((tmp_path / "out/gates.json").read_text())
     assert len(found) == 2 * 2 * 2 and {row["utterances"] for row in found} == {4}
     loaded = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "model-b").eval()
@@ -43,5 +37,5 @@ def test_shares_of_each_model_corpus_and_language_as_json_and_pictures(whisper_d
     pictures = {path.stem for path in (tmp_path / "out").glob("*.png")}
     assert pictures == {"openness", *(f"model-{m}-{d}-{code}" for m in "ab" for d in "ab" for code in ("gl", "ca"))}
 
-    none = subprocess.run([*script, "--languages", "fr"], env=environment, capture_output=True, text=True)
-    assert none.returncode != 0 and "has an expert for any of ['fr']" in none.stderr
+    code, _, errors = run_script("run_gates.py", *command, "--languages", "fr")
+    assert code != 0 and "has an expert for any of ['fr']" in errors

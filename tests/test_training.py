@@ -7,12 +7,11 @@ import pytest
 import speech
 import tiny
 import torch
-from datasets import concatenate_datasets
+from training import load, make_trainer, rows_of
 from transformers import EvalPrediction, WhisperForConditionalGeneration
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.collate import SpeechCollator, label_ids
-from modeling_distilwhisper.data import read_folder
 from modeling_distilwhisper.gates import GateReport, measure_openness
 from modeling_distilwhisper.losses import cross_entropy, gate_budget_loss, kl_divergence
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
@@ -25,40 +24,6 @@ def recordings(tmp_path_factory):
     return {
         language: speech.write_folder(folder / language, language, seed=i) for i, language in enumerate(("gl", "ca"))
     }
-
-
-def rows_of(recordings, languages, split="train"):
-    return concatenate_datasets([read_folder(recordings[language], split) for language in languages])
-
-
-def make_trainer(model, processor, recordings, output_dir, languages=("gl",), teacher=None, **settings):
-    settings = {
-        "per_device_train_batch_size": 4,
-        "num_train_epochs": 2,
-        "learning_rate": 3e-3,
-        "logging_steps": 1,
-        "report_to": "none",
-        "generation_max_length": 16,
-        "use_cpu": True,
-        "disable_tqdm": True,
-        "seed": 0,
-        **settings,
-    }
-    torch.manual_seed(0)
-    return DistilWhisperTrainer(
-        model,
-        DistilWhisperTrainingArguments(output_dir=str(output_dir), **settings),
-        teacher=teacher,
-        train_dataset=rows_of(recordings, languages),
-        eval_dataset=rows_of(recordings, languages, "validation"),
-        data_collator=SpeechCollator(processor),
-        processing_class=processor,
-    )
-
-
-def load(folder, languages=("gl", "ca"), **settings):
-    torch.manual_seed(0)
-    return DistilWhisperForConditionalGeneration.from_whisper(folder, languages=list(languages), **settings)
 
 
 @pytest.mark.parametrize("settings", [{}, {"gate_training": "soft"}, {"expert_rank": 4}])
