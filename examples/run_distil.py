@@ -38,6 +38,8 @@ from modeling_distilwhisper.figures import draw_openness, draw_wer
 from modeling_distilwhisper.gates import forced_gates, measure_openness
 from modeling_distilwhisper.run_folder import RunFolder
 from modeling_distilwhisper.settings import parse_settings
+from modeling_distilwhisper.teacher import load_teacher
+from modeling_distilwhisper.teacher_cache import TeacherCache
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
 
@@ -48,12 +50,23 @@ METHODS = ("experts", "lora", "finetune")
 class ModelArguments:
     student: str = field(metadata={"help": "Folder or Hub id of the Whisper that learns."})
     languages: list[str] = field(metadata={"help": "Codes of the languages to train, such as gl ca."})
-    teacher: str | None = field(default=None, metadata={"help": "Folder or Hub id of the Whisper to learn from."})
+    teacher: str | None = field(
+        default=None, metadata={"help": "Folder or Hub id of the Whisper to learn from, of any size and kind."}
+    )
+    teacher_precision: str = field(
+        default="auto", metadata={"help": "'auto', 'float32', 'bfloat16', 'float16', 'int8' (LLM.int8()) or 'nf4'."}
+    )
+    teacher_cache: str | None = field(
+        default=None, metadata={"help": "Folder that run_cache_teacher.py wrote, in place of --teacher."}
+    )
     method: str = field(
         default="experts",
         metadata={"help": "'experts', or to compare: 'lora' (on fc1 and fc2), 'finetune' (all weights)."},
     )
     gate_budget: float = field(default=0.5, metadata={"help": "Share of tokens that should take the expert."})
+    language_budgets: list[str] = field(
+        default_factory=list, metadata={"help": "Budgets of single languages that have others: gl=0.7 ca=0.4."}
+    )
     skip_gate_prob: float = field(default=0.2, metadata={"help": "Share of gates that training closes at random."})
     gate_training: str = field(default="hard", metadata={"help": "'hard', or 'soft' as in the report."})
     gate_noise_max: float = field(default=5.0, metadata={"help": "What the noise of soft gates rises to."})
@@ -87,7 +100,8 @@ DEFINING = (
         "adam_beta2",
     ),
     *("per_device_train_batch_size", "gradient_accumulation_steps", "label_smoothing_factor", "bf16", "fp16", "seed"),
-    *("kd_beta", "kd_divergence", "kd_temperature", "gate_momentum", "normalizer"),
+    *("kd_beta", "kd_beta_schedule", "kd_beta_end", "kd_beta_max", "kd_divergence", "kd_temperature"),
+    *("gate_momentum", "language_temperature", "normalizer"),
 )
 
 
@@ -100,16 +114,17 @@ def main() -> None:
     model = load_student(model_args)
     teacher = None
     if model_args.teacher:
-        # Half precision, as it may be stored, is slow without a GPU.
-        dtype = torch.float32 if training_args.device.type == "cpu" else "auto"
-        teacher = WhisperForConditionalGeneration.from_pretrained(model_args.teacher, dtype=dtype)
+        teacher = load_teacher(model_args.teacher, model_args.teacher_precision, training_args.device)
+    if teacher is not None and model_args.teacher_cache and not data_args.score_teacher:
+        raise ValueError("--teacher has no use beside --teacher_cache but to be scored. Give one of them.")
+    taught_by = TeacherCache(model_args.teacher_cache) if model_args.teacher_cache else teacher
     data = SpeechData(data_args, model_args.languages, processor, model.config.max_target_positions)
     shared = {
         "eval_dataset": data.validation,
         "data_collator": SpeechCollator(processor),
         "processing_class": processor,
     }
-    trainer = DistilWhisperTrainer(model, training_args, teacher=teacher, train_dataset=data.train, **shared)
+    trainer = DistilWhisperTrainer(model, training_args, teacher=taught_by, train_dataset=data.train, **shared)
     training = {name: getattr(training_args, name) for name in DEFINING}
     settings = {"model": asdict(model_args), "data": asdict(data_args), "training": training}
     run = RunFolder(training_args.output_dir, settings)
@@ -125,7 +140,8 @@ def main() -> None:
     if scores is None:
         scores = {"before": score(trainer, data.tests)}
         if teacher is not None and data_args.score_teacher:
-            scores["teacher"] = score(DistilWhisperTrainer(teacher, training_args, **shared), data.tests)
+            own = {"data_collator": SpeechCollator(teacher.processor), "processing_class": teacher.processor}
+            scores["teacher"] = score(DistilWhisperTrainer(teacher.model, training_args, **own), data.tests)
         run.write("before.json", scores)
 
     trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint or run.last_checkpoint())
@@ -142,7 +158,8 @@ def main() -> None:
             for language, rows in own[data.first].items()
         }
     results["rows left out"] = data.left_out
-    results["training"] = trained.metrics
+    results["training"] = trained.metrics | {"steps by language": trainer.figures.steps}
+    results["best by language"] = trainer.best_experts.scores()
     results["settings"] = settings | {"training": training_args.to_dict()}
     if trainer.is_world_process_zero():
         backbone = {"save_backbone": model_args.save_backbone} if trainer.is_routed else {}
@@ -165,6 +182,7 @@ def load_student(model_args: ModelArguments):
     if model_args.method == "experts":
         names = ("gate_budget", "skip_gate_prob", "gate_training", "gate_noise_max", "expert_rank")
         settings = {name: getattr(model_args, name) for name in names}
+        settings["gate_budgets"] = budgets(model_args.language_budgets, model_args.languages)
         return DistilWhisperForConditionalGeneration.from_whisper(
             model_args.student, languages=model_args.languages, dtype=torch.float32, **settings
         )
@@ -173,6 +191,16 @@ def load_student(model_args: ModelArguments):
         return plain
     rank = model_args.lora_rank
     return get_peft_model(plain, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["fc1", "fc2"]))
+
+
+def budgets(written: list[str], languages: list[str]) -> dict[str, float]:
+    found = {}
+    for word in written:
+        language, _, budget = word.partition("=")
+        if language not in languages:
+            raise ValueError(f"--language_budgets: {word!r} is of none of the languages {languages}. Expected gl=0.7.")
+        found[language] = float(budget)
+    return found
 
 
 class SpeechData:

@@ -1,7 +1,9 @@
 """Rows to a batch: log-mel features and labels with the prompt that names each row's language."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from transformers import WhisperProcessor, WhisperTokenizer
 
@@ -16,10 +18,12 @@ class SpeechCollator:
     Args:
         processor: the model's.
         task: "transcribe" or "translate", the task token of every row.
+        extra: given the rows, their samples and the padded labels, adds what else the batch is to hold.
     """
 
     processor: WhisperProcessor
     task: str = "transcribe"
+    extra: Callable[[list[dict], list[np.ndarray], torch.Tensor], dict[str, torch.Tensor]] | None = None
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         """Rows with `audio` (a path, or as a reader makes it), `text` and `language` to a batch.
@@ -31,8 +35,9 @@ class SpeechCollator:
         Raises:
             ValueError: a language or task that the vocabulary has no token for.
         """
+        samples = [read_audio(row["audio"]) for row in rows]
         features = self.processor.feature_extractor(
-            [read_audio(row["audio"]) for row in rows],
+            samples,
             sampling_rate=SAMPLING_RATE,
             return_attention_mask=True,
             return_tensors="pt",
@@ -41,7 +46,8 @@ class SpeechCollator:
             torch.tensor(label_ids(self.processor.tokenizer, row["text"], row["language"], self.task)) for row in rows
         ]
         padded = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED)
-        return {**features, "labels": padded}
+        added = {} if self.extra is None else self.extra(rows, samples, padded)
+        return {**features, "labels": padded, **added}
 
 
 def label_ids(tokenizer: WhisperTokenizer, text: str, language: str, task: str = "transcribe") -> list[int]:

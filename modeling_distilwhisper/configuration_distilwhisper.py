@@ -17,6 +17,8 @@ class DistilWhisperConfig(WhisperConfig):
             experts to load; the others' files are neither fetched nor opened.
         gate_budget (`float`, *optional*, defaults to 0.5):
             Budget *b*: the share of tokens, in [0, 1], that should take the expert (eq. 4.6).
+        gate_budgets (`dict[str, float]`, *optional*, defaults to `{}`):
+            Budgets of single languages, where they are others than `gate_budget`.
         skip_gate_prob (`float`, *optional*, defaults to 0.2):
             Probability *s*, in [0, 1), that training closes one layer's gate for one utterance (section 4.3.1).
         gate_dim (`int`, *optional*, defaults to 64):
@@ -50,6 +52,7 @@ class DistilWhisperConfig(WhisperConfig):
     language_token_ids: dict[str, int] | None = None
     translate_token_id: int | None = None
     gate_budget: float | int = 0.5
+    gate_budgets: dict[str, float] | None = None
     skip_gate_prob: float | int = 0.2
     gate_dim: int = 64
     gate_training: str = "hard"
@@ -64,6 +67,7 @@ class DistilWhisperConfig(WhisperConfig):
         if isinstance(self.languages, tuple):
             self.languages = list(self.languages)
         self.language_token_ids = dict(self.language_token_ids or {})
+        self.gate_budgets = dict(self.gate_budgets or {})
         self._check()
 
     @classmethod
@@ -79,6 +83,9 @@ class DistilWhisperConfig(WhisperConfig):
         if len(set(languages)) != len(languages):
             raise ValueError(f"`languages` names a language twice: {languages}. List each code once.")
         _check_range("gate_budget", self.gate_budget, 0 <= self.gate_budget <= 1, "from 0 to 1")
+        for language, budget in (self.gate_budgets or {}).items():
+            check_language_code(language)
+            _check_range(f"gate_budgets[{language!r}]", budget, 0 <= budget <= 1, "from 0 to 1")
         for name in ("skip_gate_prob", "gate_dropout", "expert_dropout"):
             value = getattr(self, name)
             _check_range(name, value, 0 <= value < 1, "from 0 to below 1")
@@ -91,6 +98,10 @@ class DistilWhisperConfig(WhisperConfig):
         for name in ("encoder_layerdrop", "decoder_layerdrop"):
             _check_range(name, getattr(self, name), getattr(self, name) == 0, "0: every layer's gates are counted")
         _check_range("gate_training", self.gate_training, self.gate_training in ("hard", "soft"), "'hard' or 'soft'")
+
+    def budget_of(self, language: str) -> float:
+        """The share of a language's tokens that should take the expert."""
+        return self.gate_budgets.get(language, self.gate_budget)
 
     @property
     def experts_by_token(self) -> dict[int, str]:

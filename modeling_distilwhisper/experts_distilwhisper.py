@@ -146,13 +146,19 @@ class LanguageExpertsMixin:
         """
         self._install(language, self._read_experts(repo_or_dir, language, **hub_arguments))
 
-    def reload_experts(self, repo_or_dir: str | os.PathLike, **hub_arguments) -> None:
-        """Puts the weights of the files in `repo_or_dir` into the experts that are loaded, as a resumed training needs.
+    def reload_experts(
+        self, repo_or_dir: str | os.PathLike, languages: list[str] | None = None, **hub_arguments
+    ) -> None:
+        """Puts the weights of the files in `repo_or_dir` into experts that are loaded, as a resumed training needs.
+
+        Args:
+            languages: whose; by default all that are loaded.
 
         Raises:
             OSError, ValueError: as `load_experts`.
         """
-        for language in self.config.languages:
+        for language in self.config.languages if languages is None else languages:
+            self._require_loaded(language)
             experts = self._read_experts(repo_or_dir, language, **hub_arguments)
             for place, layer in self.routed_layers().items():
                 layer.experts[language].load_state_dict(experts[place].state_dict())
@@ -249,7 +255,7 @@ class LanguageExpertsMixin:
                 f"{repo_or_dir} is neither a folder nor a reachable Hub repository with experts ({error})."
             ) from error
         if path is None:
-            has = ", ".join(_languages_in(repo_or_dir, hub_arguments)) or "none"
+            has = ", ".join(languages_in(repo_or_dir, **hub_arguments)) or "none"
             raise OSError(f"{repo_or_dir} has no {file_name}. Languages it has experts for: {has}.")
         tensors, rank, gate_dim = read_expert_file(path, language, self)
         config = copy.deepcopy(self.config)
@@ -317,7 +323,8 @@ def _tensors(language: str, experts: dict[tuple[str, int], LanguageExpert]) -> d
     }
 
 
-def _languages_in(repo_or_dir: str | os.PathLike, hub_arguments: dict) -> list[str]:
+def languages_in(repo_or_dir: str | os.PathLike, **hub_arguments) -> list[str]:
+    """The languages that a folder or Hub repository has experts for."""
     folder = Path(repo_or_dir, hub_arguments.get("subfolder") or "")
     if Path(repo_or_dir).is_dir():
         return sorted(path.name.split(".")[1] for path in folder.glob("expert.*.safetensors"))

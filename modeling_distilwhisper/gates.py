@@ -56,9 +56,22 @@ class GateReport:
 
     def counts(self) -> torch.Tensor:
         """Open gates, and gates in all, over real tokens: `(layers, 2)`, layers in the order of `gates`."""
+        return self._counts_by_row().sum(dim=0)
+
+    def counts_by_language(self, tokens: Iterable[int]) -> torch.Tensor:
+        """Open gates, and gates in all, over real tokens and all layers, of the rows of each of these languages'
+        tokens: `(languages, 2)`.
+        """
+        by_row = self._counts_by_row().sum(dim=1)
+        ids = self.language_ids["encoder"]
+        return torch.stack([by_row[ids == token].sum(dim=0) for token in tokens])
+
+    def _counts_by_row(self) -> torch.Tensor:
+        """Open gates, and gates in all, over real tokens: `(batch, layers, 2)`."""
         masks = [self.masks[side] for side, _ in self.gates]
-        opened = [(gate.detach() * mask).sum() for gate, mask in zip(self.gates.values(), masks, strict=True)]
-        return torch.stack([torch.stack(opened), torch.stack([mask.sum() for mask in masks])], dim=1).float()
+        opened = [(gate.detach() * mask).sum(dim=1) for gate, mask in zip(self.gates.values(), masks, strict=True)]
+        counted = [mask.sum(dim=1) for mask in masks]
+        return torch.stack([torch.stack(opened, dim=1), torch.stack(counted, dim=1)], dim=2).float()
 
 
 @torch.no_grad()
@@ -69,15 +82,15 @@ def budget_quantiles(model: DistilWhisperForConditionalGeneration, report: GateR
         `(layers, languages)`: the (1 - budget) quantile of the logits over real tokens, NaN for absent languages.
         Layers are in the order of `model.routed_layers()`, languages in that of `model.config.languages`.
     """
-    tokens = list(model.config.experts_by_token)
+    experts = model.config.experts_by_token
     layers = list(model.routed_layers())
-    quantiles = torch.full((len(layers), len(tokens)), torch.nan, device=report.masks["decoder"].device)
+    quantiles = torch.full((len(layers), len(experts)), torch.nan, device=report.masks["decoder"].device)
     for row, (side, index) in enumerate(layers):
-        for column, token in enumerate(tokens):
+        for column, (token, language) in enumerate(experts.items()):
             mask = report.masks[side] & (report.language_ids[side] == token).unsqueeze(1)
             if mask.any():
                 logits = report.logits[side, index][mask].float()
-                quantiles[row, column] = torch.quantile(logits, 1 - model.config.gate_budget)
+                quantiles[row, column] = torch.quantile(logits, 1 - model.config.budget_of(language))
     return quantiles
 
 

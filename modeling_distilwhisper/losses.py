@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 import torch
 import torch.nn.functional as F
 
+from .top_logits import TopLogits
+
 IGNORED = -100
 LOWEST_LOG_PROB = -1e4  # exp() of it is 0 in every dtype, and 0 times it is still 0, not NaN
 
@@ -37,7 +39,7 @@ def cross_entropy(
 
 def js_divergence(
     student_logits: torch.Tensor,
-    teacher_logits: torch.Tensor,
+    teacher_logits: torch.Tensor | TopLogits,
     labels: torch.Tensor,
     *,
     temperature: float = 1.0,
@@ -47,8 +49,12 @@ def js_divergence(
 
     Symmetric, zero at equality, at most ln 2 before that factor.
 
+    From a teacher's likeliest tokens alone it is the divergence of distributions in which all other tokens are one.
+    That is never more than the whole's, and less by at most ln 2 times the mean of the two masses of these tokens.
+
     Args:
-        student_logits, teacher_logits: `(batch, tokens, vocabulary)`, for the same reference transcript.
+        student_logits: `(batch, tokens, vocabulary)`.
+        teacher_logits: likewise, for the same reference transcript, or its likeliest tokens, made for this temperature.
         labels: `(batch, tokens)`; its padding is left out.
         temperature: both logits are divided by it. Above 1, unlikely tokens count for more.
         num_items: as for `cross_entropy`.
@@ -63,13 +69,16 @@ def js_divergence(
 
 def kl_divergence(
     student_logits: torch.Tensor,
-    teacher_logits: torch.Tensor,
+    teacher_logits: torch.Tensor | TopLogits,
     labels: torch.Tensor,
     *,
     temperature: float = 1.0,
     num_items: float | None = None,
 ) -> torch.Tensor:
-    """Kullback-Leibler divergence of the student from the teacher (eq. 2.2). Arguments as for `js_divergence`."""
+    """Kullback-Leibler divergence of the student from the teacher (eq. 2.2). Arguments as for `js_divergence`.
+
+    From a teacher's likeliest tokens alone it is never more than the whole's.
+    """
 
     def divergence(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
         return _kl(teacher, student)
@@ -80,15 +89,20 @@ def kl_divergence(
 DIVERGENCES: dict[str, Callable[..., torch.Tensor]] = {"js": js_divergence, "kl": kl_divergence}
 
 
-def gate_budget_loss(gates: Sequence[torch.Tensor], masks: Sequence[torch.Tensor], budget: float) -> torch.Tensor:
+def gate_budget_loss(
+    gates: Sequence[torch.Tensor], masks: Sequence[torch.Tensor], budget: float | torch.Tensor
+) -> torch.Tensor:
     """`| mean of all gates - budget |`, one mean over both stacks, all layers and all real tokens (eq. 4.6).
 
     Args:
         gates: a tensor `(batch, tokens)` a layer, encoder and decoder together.
         masks: as many boolean tensors of the same shapes: the real tokens of rows that have an expert.
+        budget: one for all, or `(batch,)`, one for each row: the mean over real tokens is then what gates should meet.
     """
     opened = sum((gate.float() * mask).sum() for gate, mask in zip(gates, masks, strict=True))
     counted = sum(mask.sum() for mask in masks)
+    if isinstance(budget, torch.Tensor):
+        budget = sum((budget.unsqueeze(1) * mask).sum() for mask in masks) / counted.clamp(min=1)
     return (opened / counted.clamp(min=1) - budget).abs()
 
 
@@ -97,18 +111,24 @@ def _kl(target: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return (target.exp() * (target - other)).sum()
 
 
-def _distillation(divergence, student_logits, teacher_logits, labels, temperature, num_items) -> torch.Tensor:
-    if student_logits.shape != teacher_logits.shape or student_logits.shape[:2] != labels.shape:
+def _distillation(divergence, student_logits, teacher, labels, temperature, num_items) -> torch.Tensor:
+    short = isinstance(teacher, TopLogits)
+    theirs = (*teacher.ids.shape[:2], student_logits.shape[-1]) if short else tuple(teacher.shape)
+    if tuple(student_logits.shape) != theirs or student_logits.shape[:2] != labels.shape:
         raise ValueError(
             "Student and teacher logits must have the same shape (batch, tokens, vocabulary) over the labels' (batch, "
-            f"tokens); got {tuple(student_logits.shape)}, {tuple(teacher_logits.shape)} and {tuple(labels.shape)}."
+            f"tokens); got {tuple(student_logits.shape)}, {theirs} and {tuple(labels.shape)}."
         )
     real = labels != IGNORED
-    student, teacher = (
-        F.log_softmax(logits[real].float() / temperature, dim=-1).clamp(min=LOWEST_LOG_PROB)
-        for logits in (student_logits, teacher_logits)
-    )
-    return temperature**2 * divergence(student, teacher) / _num_items(labels, num_items)
+    student = F.log_softmax(student_logits[real].float() / temperature, dim=-1)
+    if short:
+        ids, expected = teacher.ids[real], teacher.log_probs(temperature)[real]
+        rest = student.scatter(-1, ids, -torch.inf).logsumexp(dim=-1, keepdim=True)
+        student = torch.cat([student.gather(-1, ids), rest], dim=-1)
+    else:
+        expected = F.log_softmax(teacher[real].float() / temperature, dim=-1)
+    student, expected = (log_probs.clamp(min=LOWEST_LOG_PROB) for log_probs in (student, expected))
+    return temperature**2 * divergence(student, expected) / _num_items(labels, num_items)
 
 
 def _num_items(labels: torch.Tensor, num_items: float | None) -> float | torch.Tensor:

@@ -1,40 +1,56 @@
 """A `Seq2SeqTrainer` for the loss of eq. 4.8. With a plain Whisper in place of a routed one it fine-tunes that."""
 
+import dataclasses
+import json
 import math
-from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import ProgressCallback, Seq2SeqTrainer, WhisperForConditionalGeneration
+from transformers import ProgressCallback, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
-from transformers.utils import logging
 
+from .checkpoints import BestExperts, WholeCheckpoints
+from .collate import SpeechCollator
 from .gates import GateReport, budget_quantiles, move_thresholds, open_shares
+from .kd_weight import DistillationWeight
 from .losses import DIVERGENCES, IGNORED, cross_entropy, gate_budget_loss
 from .metrics import count_errors
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .progress import ProgressBars
+from .run_folder import write_whole
+from .sampling import LanguageSampler
+from .teacher import Teacher
+from .teacher_cache import TeacherCache
 from .training_args import DistilWhisperTrainingArguments
+from .training_log import TrainingLog
 
-logger = logging.get_logger(__name__)
+PROGRESS = "distilwhisper_state.json"  # in a checkpoint: what Transformers' own state has no place for
 
 
-class DistilWhisperTrainer(Seq2SeqTrainer):
+class DistilWhisperTrainer(WholeCheckpoints):
     """Trains the experts of the languages in the data, and nothing else.
 
     Args:
         model: a `DistilWhisperForConditionalGeneration`, or a plain Whisper, which is then fine-tuned in full.
-        teacher: the larger Whisper to learn from, or `None` for cross-entropy alone (CLSR fine-tuning).
+        teacher: the larger Whisper to learn from, as `load_teacher` gives it; a cache of what it expects; a plain model
+            with the student's vocabulary and features; or `None` for cross-entropy alone (CLSR fine-tuning).
         kwargs: as for `Seq2SeqTrainer`; `processing_class` is the model's `WhisperProcessor`.
 
     Raises:
-        ValueError: a language in the data has no expert, or the teacher has another vocabulary or other features.
+        ValueError: a language in the data has no expert, or the teacher or its cache does not fit.
     """
 
     args: DistilWhisperTrainingArguments
 
-    def __init__(self, model, args, *, teacher: WhisperForConditionalGeneration | None = None, **kwargs):
+    def __init__(
+        self,
+        model,
+        args,
+        *,
+        teacher: Teacher | TeacherCache | WhisperForConditionalGeneration | None = None,
+        **kwargs,
+    ):
         if kwargs.get("processing_class") is None:
             raise ValueError("`processing_class` is missing: give the model's WhisperProcessor, to read and to save.")
         kwargs.setdefault("compute_metrics", self._score)
@@ -49,79 +65,132 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
         # Every loss part is divided by the tokens of the whole batch, over accumulation steps and processes.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
-        self.teacher = None
-        if teacher is not None:
-            _check_teacher(model, teacher)
-            self.teacher = teacher.requires_grad_(False).eval().to(self.args.device)
+        self.teacher = self._fitting(teacher)
         if self.is_routed:
             self._train_only_present_languages()
-        self._logged: dict[str, list[float]] = defaultdict(list)
+        self.best_experts = BestExperts(Path(self.args.output_dir, "best"))
+        args = self.args
+        self.kd_weight = DistillationWeight(args.kd_beta_schedule, args.kd_beta, args.kd_beta_end, args.kd_beta_max)
+        self.figures = TrainingLog(self.accelerator)
         self._quantiles: list[torch.Tensor] = []
+        self._kd_losses: list[float] = []
+
+    def _fitting(self, teacher) -> Teacher | TeacherCache | None:
+        if isinstance(teacher, TeacherCache):
+            return teacher.check(self.train_dataset, self.model, self.processing_class, self.args.kd_temperature)
+        if teacher is None:
+            return None
+        teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
+        return teacher.fit(self.model, self.processing_class, self.args.device)
+
+    def get_train_dataloader(self):
+        """Transformers' own, over batches that hold what the teacher needs as well."""
+        extra = self.teacher and self.teacher.in_batches
+        if extra is None:
+            return super().get_train_dataloader()
+        collator = self.data_collator
+        if not isinstance(collator, SpeechCollator):
+            raise ValueError(
+                f"This teacher needs its own inputs in each batch. Expected a SpeechCollator, which adds them, as "
+                f"data_collator, got a {type(collator).__name__}."
+            )
+        self.data_collator = dataclasses.replace(collator, extra=extra)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = collator
+
+    def _get_train_sampler(self, train_dataset=None):
+        rows = self.train_dataset if train_dataset is None else train_dataset
+        if self.args.language_temperature == 1:
+            return super()._get_train_sampler(train_dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        return LanguageSampler(rows["language"], self.args.language_temperature, seed)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """`CE + Lg + beta KD` (eq. 4.8), each part in the log."""
-        labels = inputs["labels"]
-        # Not as labels: student and teacher would each compute a cross-entropy that nobody uses.
-        prompted = {name: value for name, value in inputs.items() if name != "labels"}
-        config = self.model.config
-        prompted["decoder_input_ids"] = shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
+        labels, config = inputs["labels"], self.model.config
+        decoder_input_ids = shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
         routing = {}
         if self.is_routed:
-            self.model.require_experts(prompted["decoder_input_ids"])
+            self.model.require_experts(decoder_input_ids)
             routing = {"output_gates": True, "gate_noise": self.gate_noise}
-        outputs = model(**prompted, **routing, use_cache=False)
+        outputs = model(  # without labels: the model would compute a cross-entropy that nobody uses
+            input_features=inputs["input_features"],
+            attention_mask=inputs.get("attention_mask"),
+            decoder_input_ids=decoder_input_ids,
+            use_cache=False,
+            **routing,
+        )
         smoothing = self.args.label_smoothing_factor
         parts = {
             "ce_loss": cross_entropy(outputs.logits, labels, label_smoothing=smoothing, num_items=num_items_in_batch)
         }
         if self.teacher is not None:
-            parts["kd_loss"] = self._kd_loss(outputs.logits, prompted, labels, num_items_in_batch)
+            with self.accelerator.autocast():
+                expected = self.teacher.targets(inputs, decoder_input_ids)
+            divergence, temperature = DIVERGENCES[self.args.kd_divergence], self.args.kd_temperature
+            parts["kd_loss"] = divergence(
+                outputs.logits, expected, labels, temperature=temperature, num_items=num_items_in_batch
+            )
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             # The tokens were counted over all processes, whose gradients are averaged, not added.
             parts = {name: part * self.accelerator.num_processes for name, part in parts.items()}
         if self.is_routed:
             parts["gate_loss"] = self._gate_loss(outputs, inputs, follow=model.training)
-        for name, part in parts.items():
-            self._logged[name].append(float(part.detach()) * self.current_gradient_accumulation_steps)
-        weights = {"kd_loss": self.args.kd_beta}
-        loss = sum(weights.get(name, 1.0) * part for name, part in parts.items())
+        whole = {name: part.detach() * self.current_gradient_accumulation_steps for name, part in parts.items()}
+        self.figures.note(**whole)
+        beta = 0.0
+        if self.teacher is not None:
+            beta = self.kd_weight.at(self.share_done)
+            self.figures.note(kd_beta=beta)
+            self._kd_losses.append(float(whole["kd_loss"]))
+        loss = sum(beta * part if name == "kd_loss" else part for name, part in parts.items())
         return (loss, outputs) if return_outputs else loss
-
-    @torch.no_grad()
-    def _teacher_logits(self, prompted: dict[str, torch.Tensor]) -> torch.Tensor:
-        features = prompted["input_features"].to(self.teacher.dtype)
-        with self.accelerator.autocast():
-            return self.teacher(**{**prompted, "input_features": features}, use_cache=False).logits
-
-    def _kd_loss(self, student_logits, prompted, labels, num_items) -> torch.Tensor:
-        divergence, temperature = DIVERGENCES[self.args.kd_divergence], self.args.kd_temperature
-        teacher_logits = self._teacher_logits(prompted)
-        return divergence(student_logits, teacher_logits, labels, temperature=temperature, num_items=num_items)
 
     def _gate_loss(self, outputs, inputs, *, follow: bool) -> torch.Tensor:
         """The budget loss; notes how open the gates were and, if `follow`, where their thresholds should go."""
-        report = GateReport.of(outputs, inputs.get("attention_mask"), inputs["labels"])
+        config, labels = self.model.config, inputs["labels"]
+        report = GateReport.of(outputs, inputs.get("attention_mask"), labels)
         if follow:
             self._quantiles.append(budget_quantiles(self.model, report))
         shares = open_shares(report.gates, report.counts())
-        for side in ("encoder", "decoder"):
-            self._logged[f"{side}_openness"].append(shares[side])
-        loss = gate_budget_loss(*report.layers(), self.model.config.gate_budget)
+        self.figures.note(encoder_openness=shares["encoder"], decoder_openness=shares["decoder"])
+        if config.gate_training == "soft":
+            self.figures.note(gate_noise=self.gate_noise)
+        experts, tokens = config.experts_by_token, labels[:, 0].tolist()
+        self.figures.note_languages(tokens, report.counts_by_language(experts))
+        budgets = torch.tensor([config.budget_of(experts[token]) for token in tokens], device=labels.device)
+        loss = gate_budget_loss(*report.layers(), budgets if config.gate_budgets else config.gate_budget)
         return loss / self.current_gradient_accumulation_steps
+
+    @property
+    def share_done(self) -> float:
+        """How much of the training is over, from 0 to 1."""
+        return min(self.state.global_step / self.state.max_steps, 1.0) if self.state.max_steps else 0.0
 
     @property
     def gate_noise(self) -> float:
         """alpha(t): from 0 to `gate_noise_max`, linearly over the steps of training (eq. 4.2)."""
-        done = self.state.global_step / self.state.max_steps if self.state.max_steps else 0.0
-        return self.model.config.gate_noise_max * min(done, 1.0)
+        return self.model.config.gate_noise_max * self.share_done
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if self._quantiles and self.accelerator.sync_gradients:
-            if self.model.config.gate_training == "hard":
-                move_thresholds(self.model, self._quantiles, self.args.gate_momentum)
-            self._quantiles.clear()
+        if self.accelerator.sync_gradients:
+            self._end_step()
         return loss
+
+    def _end_step(self) -> None:
+        """What is decided once a step, from the batches of all processes."""
+        if self._quantiles and self.model.config.gate_training == "hard":
+            move_thresholds(self.model, self._quantiles, self.args.gate_momentum)
+        self._quantiles.clear()
+        if self._kd_losses and self.kd_weight.schedule == "learned":
+            mean = torch.tensor(sum(self._kd_losses) / len(self._kd_losses), device=self.args.device)
+            self.kd_weight.learn(float(self.accelerator.reduce(mean, "mean")))
+        self._kd_losses.clear()
+        if self.is_routed:
+            self.figures.end_step(self.model.config.experts_by_token)
 
     def create_scheduler(self, num_training_steps, optimizer=None):
         if not self.args.warmup_steps and self.lr_scheduler is None:
@@ -153,11 +222,7 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
 
     def log(self, logs, start_time=None):
         if "loss" in logs:
-            means = {name: sum(values) / len(values) for name, values in self._logged.items()}
-            if means:
-                values = torch.tensor(list(means.values())).to(self.args.device)
-                logs |= dict(zip(means, self.accelerator.reduce(values, "mean").tolist(), strict=True))
-            self._logged.clear()
+            logs |= self.figures.line(self.model.config.languages if self.is_routed else [])
         super().log(logs, start_time)
 
     def _save(self, output_dir=None, state_dict=None):
@@ -169,21 +234,46 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
             self.model.save_pretrained(output_dir, save_backbone=False)
             self.processing_class.save_pretrained(output_dir)
 
-    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
-        if not self.is_routed:
-            return super()._load_from_checkpoint(resume_from_checkpoint, model)
-        self.model.reload_experts(resume_from_checkpoint)
+    def _save_rng_state(self, output_dir):
+        super()._save_rng_state(output_dir)
+        if self.args.should_save:
+            state = {
+                "utterances": self.figures.utterances,
+                "steps": self.figures.steps,
+                "kd_beta": self.kd_weight.learned,
+            }
+            write_whole(Path(output_dir, PROGRESS), json.dumps(state) + "\n")
+
+    def _load_weights(self, checkpoint, model=None):
+        state = json.loads(Path(checkpoint, PROGRESS).read_text(encoding="utf-8"))
+        self.figures.utterances.update(state["utterances"])
+        self.figures.steps.update(state["steps"])
+        self.kd_weight.learned = state["kd_beta"]
+        if self.is_routed:
+            self.model.reload_experts(checkpoint)
+        else:
+            super()._load_weights(checkpoint, model)
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        if not resume_from_checkpoint and self.is_world_process_zero():
+            self.best_experts.forget()
+        return super().train(resume_from_checkpoint, **kwargs)
+
+    def _determine_best_metric(self, metrics, trial):
+        by_language = f"eval_{(self.args.metric_for_best_model or '').removeprefix('eval_')}_"
+        if self.is_routed and self.args.load_best_model_at_end and self.is_world_process_zero():
+            languages = self.model.config.languages
+            found = {code: metrics[by_language + code] for code in languages if by_language + code in metrics}
+            better = self.args.greater_is_better
+            self.best_experts.keep(self.model, found, self.state.global_step, more_is_better=better)
+        return super()._determine_best_metric(metrics, trial)
 
     def _load_best_model(self):
+        """Each language's experts as they were when that language was scored best."""
         if not self.is_routed:
             return super()._load_best_model()
-        best = Path(self.state.best_model_checkpoint)
-        if not best.is_dir():  # the folder of the run was moved
-            best = Path(self.args.output_dir, best.name)
-        if best.is_dir():
-            self.model.reload_experts(best)
-        else:
-            logger.warning(f"The best checkpoint, {best}, is gone: the experts stay as the last step left them.")
+        self.accelerator.wait_for_everyone()
+        self.best_experts.load(self.model)
 
     def _train_only_present_languages(self) -> None:
         self.model.freeze_backbone()
@@ -201,7 +291,7 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
                 expert.requires_grad_(language in present)
 
     def _score(self, predictions) -> dict[str, float]:
-        """WER and CER of all rows and, where there are several languages, of each."""
+        """WER and CER of all rows and of each language."""
         tokenizer = self.processing_class.tokenizer
         transcripts, labels = (
             [[token for token in row if token != IGNORED] for row in rows.tolist()]
@@ -219,13 +309,3 @@ class DistilWhisperTrainer(Seq2SeqTrainer):
             rates = counts[own].rates()
             scores |= {f"{name}{suffix}": rates[name] for name in ("wer", "cer", "words", "utterances")}
         return scores
-
-
-def _check_teacher(student, teacher) -> None:
-    for name in ("vocab_size", "num_mel_bins", "max_source_positions"):
-        ours, theirs = getattr(student.config, name), getattr(teacher.config, name)
-        if ours != theirs:
-            raise ValueError(
-                f"The teacher has {name} {theirs}, the student {ours}. Expected a teacher of the same vocabulary and "
-                "features, such as whisper-large-v2 for a small, base or tiny student."
-            )

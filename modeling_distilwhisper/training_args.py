@@ -4,15 +4,28 @@ from dataclasses import dataclass, field
 
 from transformers import Seq2SeqTrainingArguments
 
+from .kd_weight import SCHEDULES
 from .losses import DIVERGENCES
 from .normalization import NORMALIZERS
 
 
 @dataclass
 class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
-    kd_beta: float = field(default=2.0, metadata={"help": "Weight of the distillation loss, beta of eq. 4.8."})
+    kd_beta: float = field(
+        default=2.0, metadata={"help": "Weight of the distillation loss, beta of eq. 4.8, at first."}
+    )
+    kd_beta_schedule: str = field(
+        default="constant",
+        metadata={"help": "beta 'constant', 'linear' (to kd_beta_end) or 'learned' (section 4.3.3)."},
+    )
+    kd_beta_end: float = field(default=0.0, metadata={"help": "What a linear beta goes to over the training."})
+    kd_beta_max: float = field(default=10.0, metadata={"help": "What a learned beta stays below."})
     kd_divergence: str = field(default="js", metadata={"help": "Distillation by 'js' (eq. 4.7) or 'kl' (eq. 2.2)."})
     kd_temperature: float = field(default=1.0, metadata={"help": "Temperature tau of the distillation loss."})
+    language_temperature: float = field(
+        default=1.0,
+        metadata={"help": "1: each row once an epoch. Above: languages with few rows are drawn more often."},
+    )
     warmup_epochs: float = field(
         default=1.0, metadata={"help": "Epochs of linear warm-up. Not used where --warmup_steps is given."}
     )
@@ -53,7 +66,17 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
             raise ValueError(f"--kd_temperature must be above 0, got {self.kd_temperature}.")
         if not 0 < self.gate_momentum <= 1:
             raise ValueError(f"--gate_momentum must be above 0 and at most 1, got {self.gate_momentum}.")
-        for name in ("kd_beta", "warmup_epochs"):
+        if self.kd_beta_schedule not in SCHEDULES:
+            raise ValueError(
+                f"--kd_beta_schedule must be one of {', '.join(SCHEDULES)}, got {self.kd_beta_schedule!r}."
+            )
+        if self.kd_beta_schedule == "learned" and not 0 < self.kd_beta < self.kd_beta_max:
+            raise ValueError(
+                f"A learned --kd_beta starts between 0 and --kd_beta_max, {self.kd_beta_max}, got {self.kd_beta}."
+            )
+        if self.language_temperature < 1:
+            raise ValueError(f"--language_temperature must be 1 or more, got {self.language_temperature}.")
+        for name in ("kd_beta", "kd_beta_end", "warmup_epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}.")
         if self.normalizer not in NORMALIZERS:

@@ -299,24 +299,69 @@ def test_processes_may_lack_a_language(tmp_path):
     assert DistilWhisperTrainingArguments(output_dir=str(tmp_path)).ddp_find_unused_parameters is True
 
 
-def test_a_best_checkpoint_that_was_moved_is_found_and_one_that_is_gone_is_no_crash(
-    whisper_dir, processor, recordings, tmp_path
-):
-    model = load(whisper_dir, ["gl"])
-    trainer = make_trainer(model, processor, recordings, tmp_path / "run")
-    model.save_experts(tmp_path / "run/checkpoint-3")
-    saved = tiny.state_of(model)
-    tiny.unsettle(model)
-    trainer.state.best_model_checkpoint = str(tmp_path / "elsewhere/checkpoint-4")
-    trainer._load_best_model()
-    assert not torch.equal(
-        tiny.state_of(model)["model.encoder.layers.0.experts.gl.fc1.bias"],
-        saved["model.encoder.layers.0.experts.gl.fc1.bias"],
+def test_each_language_ends_with_its_own_best_experts(whisper_dir, processor, recordings, tmp_path):
+    """Best at different steps: one checkpoint for both would be second best for one of them."""
+    model = load(whisper_dir)
+    trainer = make_trainer(model, processor, recordings, tmp_path, ("gl", "ca"), num_train_epochs=3)
+    wers = {"gl": iter([0.5, 0.4, 0.6]), "ca": iter([0.3, 0.7, 0.4])}
+    states = []
+
+    def evaluate(*args, **kwargs):
+        states.append(tiny.state_of(model))
+        own = {f"eval_wer_{language}": next(values) for language, values in wers.items()}
+        return own | {"eval_wer": sum(own.values())}
+
+    trainer.evaluate = evaluate
+    trainer.train()
+    best = {"gl": states[1], "ca": states[0]}
+    assert trainer.best_experts.scores() == {"gl": {"step": 12, "score": 0.4}, "ca": {"step": 6, "score": 0.3}}
+    for name, tensor in model.state_dict().items():
+        for language, state in best.items():
+            if f".experts.{language}." in name:
+                assert torch.equal(tensor, state[name]), name
+    make_trainer(
+        model,
+        processor,
+        recordings,
+        tmp_path,
+        max_steps=1,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+    ).train()
+    assert trainer.best_experts.scores() == {}, "another run must not end with the experts of the one before"
+
+
+def test_epochs_drawn_by_language_differ_from_each_other(whisper_dir, processor, recordings, tmp_path):
+    """Were the sampler not told of the epoch, languages with many rows would be heard in part only."""
+    model, heard = load(whisper_dir), []
+    settings = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    trainer = make_trainer(
+        model, processor, recordings, tmp_path, ("gl", "ca"), language_temperature=2.0, num_train_epochs=2, **settings
     )
-    trainer.state.best_model_checkpoint = str(tmp_path / "elsewhere/checkpoint-3")
-    trainer._load_best_model()
-    for name, tensor in tiny.state_of(model).items():
-        assert torch.equal(tensor, saved[name]), name
+    original = trainer.training_step
+
+    def watch(model, inputs, *args):
+        heard.extend(inputs["input_features"].sum(dim=(1, 2)).tolist())
+        return original(model, inputs, *args)
+
+    trainer.training_step = watch
+    trainer.train()
+    assert len(heard) == 48 and heard[:24] != heard[24:] and sorted(heard[:24]) == sorted(heard[24:])
+
+
+def test_the_log_counts_each_languages_utterances_and_steps_and_its_gates(whisper_dir, processor, recordings, tmp_path):
+    model = load(whisper_dir, gate_budgets={"gl": 0.8}, gate_budget=0.2)
+    settings = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+    trainer = make_trainer(
+        model, processor, recordings, tmp_path, ("gl", "ca"), num_train_epochs=15, gate_momentum=0.5, **settings
+    )
+    trainer.train()
+    last = [entry for entry in trainer.state.log_history if "loss" in entry][-1]
+    assert last["utterances_gl"] == last["utterances_ca"] == 15 * 12
+    assert 0 < last["steps_gl"] <= 90 and 0 < last["steps_ca"] <= 90
+    assert last["openness_gl"] == pytest.approx(0.8, abs=0.2)
+    assert last["openness_ca"] == pytest.approx(0.2, abs=0.2)
 
 
 def test_a_language_without_an_expert_is_refused_before_training(whisper_dir, processor, recordings, tmp_path):
@@ -327,7 +372,7 @@ def test_a_language_without_an_expert_is_refused_before_training(whisper_dir, pr
 def test_a_teacher_of_another_vocabulary_is_refused(whisper_dir, processor, recordings, tmp_path):
     teacher = tiny.make_whisper(processor)
     teacher.config.vocab_size += 1
-    with pytest.raises(ValueError, match="The teacher has vocab_size .* Expected a teacher of the same vocabulary"):
+    with pytest.raises(ValueError, match="The teacher has vocab_size .* the student's vocabulary and features"):
         make_trainer(load(whisper_dir), processor, recordings, tmp_path, teacher=teacher)
 
 

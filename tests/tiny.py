@@ -17,14 +17,14 @@ LANGUAGES = ("en", "fr", "gl", "ca", "ru")
 WINDOW_SECONDS = 2
 
 
-def make_processor() -> WhisperProcessor:
+def make_processor(languages: tuple[str, ...] = LANGUAGES, mel_bins: int = 8) -> WhisperProcessor:
     letters = {letter: index for index, letter in enumerate(sorted(ByteLevel.alphabet()))}
     tokenizer = WhisperTokenizer(vocab=letters | {"<|endoftext|>": len(letters)}, merges=[], pad_token="<|endoftext|>")
     tasks = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "notimestamps")
-    names = ["startoftranscript", *LANGUAGES, *tasks]
+    names = ["startoftranscript", *languages, *tasks]
     tokenizer.add_special_tokens({"additional_special_tokens": [f"<|{name}|>" for name in names]})
     tokenizer.add_tokens([f"<|{0.02 * step:.2f}|>" for step in range(1501)])
-    return WhisperProcessor(WhisperFeatureExtractor(feature_size=8, chunk_length=WINDOW_SECONDS), tokenizer)
+    return WhisperProcessor(WhisperFeatureExtractor(feature_size=mel_bins, chunk_length=WINDOW_SECONDS), tokenizer)
 
 
 def make_whisper(processor: WhisperProcessor, seed: int = 0, **settings) -> WhisperForConditionalGeneration:

@@ -1,0 +1,158 @@
+"""Checkpoints that are whole or not there, that say what is wrong with them, and each language's best experts."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from safetensors import SafetensorError
+from transformers import Seq2SeqTrainer
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers.utils import logging
+
+from .run_folder import write_whole
+
+logger = logging.get_logger(__name__)
+
+UNFINISHED = ".unfinished"  # beside the checkpoints, where one is written before it gets its name
+
+
+class WholeCheckpoints(Seq2SeqTrainer):
+    """A trainer whose folders `checkpoint-<step>` are complete as soon as they are there.
+
+    Each is written aside and renamed, and older ones are deleted only then. So a run that is killed at any moment, or
+    whose disk is full, has the checkpoint before.
+    """
+
+    _aside = False
+    _told_size = False
+
+    def _get_output_dir(self, trial):
+        folder = super()._get_output_dir(trial)
+        return str(Path(folder, UNFINISHED)) if self._aside else folder
+
+    def _save_checkpoint(self, model, trial):
+        """
+        Raises:
+            OSError: it could not be written; the message says which checkpoint is still there.
+        """
+        folder = Path(self._get_output_dir(trial))
+        name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.is_world_process_zero():
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        push, self.args.push_to_hub, self._aside = self.args.push_to_hub, False, True
+        try:
+            super()._save_checkpoint(model, trial)
+            self.accelerator.wait_for_everyone()
+            if self.args.should_save:
+                self._complete(folder, name)
+        except (OSError, RuntimeError, SafetensorError) as error:
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+            kept = ", ".join(sorted(path.name for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"))) or "none"
+            free = shutil.disk_usage(folder).free / 1e6
+            raise OSError(
+                f"{folder / name} could not be written ({error}); {free:.0f} MB are free there. Whole checkpoints: "
+                f"{kept}. Make room and start the run again: it goes on from the last of these."
+            ) from error
+        finally:
+            self._aside, self.args.push_to_hub = False, push
+        self.accelerator.wait_for_everyone()
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(folder / name))
+        if self.args.should_save:
+            rotate_checkpoints(
+                output_dir=str(folder),
+                save_total_limit=self.args.save_total_limit,
+                best_model_checkpoint=self.state.best_model_checkpoint,
+                use_mtime=True,
+            )
+
+    def _complete(self, folder: Path, name: str) -> None:
+        unfinished = folder / UNFINISHED / name
+        if self.state.best_global_step:  # the state names folders as they are called now
+            best = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
+            if best.name == name or best.is_dir():
+                self.state.best_model_checkpoint = str(best)
+                self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))
+        if not self._told_size:
+            self._told_size = True
+            logger.warning(f"A checkpoint of this run takes {_megabytes(unfinished)}.")
+        if (folder / name).exists():  # from before the run was taken up at an earlier one
+            shutil.rmtree(folder / name)
+        unfinished.rename(folder / name)
+        (folder / UNFINISHED).rmdir()
+
+    def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
+        with _readable(resume_from_checkpoint):
+            self._load_weights(resume_from_checkpoint, model)
+
+    def _load_weights(self, checkpoint, model=None):
+        super()._load_from_checkpoint(checkpoint, model)
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        with _readable(checkpoint):
+            super()._load_optimizer_and_scheduler(checkpoint)
+
+    def _load_rng_state(self, checkpoint):
+        with _readable(checkpoint):
+            super()._load_rng_state(checkpoint)
+
+
+@contextmanager
+def _readable(checkpoint: str | None) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # what a damaged file raises depends on where it is damaged
+        folder = Path(checkpoint)
+        others = sorted(path.name for path in folder.parent.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path != folder)
+        raise ValueError(
+            f"The checkpoint {checkpoint} cannot be gone on from ({type(error).__name__}: {error}). Delete that folder "
+            f"to go on from an earlier one (there: {', '.join(others) or 'none'})."
+        ) from error
+
+
+def _megabytes(folder: Path) -> str:
+    sizes: dict[str, float] = {}
+    for path in folder.iterdir():
+        kind = {".safetensors": "weights", ".pt": "optimiser and schedule"}.get(path.suffix, "all else")
+        sizes[kind] = sizes.get(kind, 0.0) + path.stat().st_size / 1e6
+    parts = ", ".join(f"{kind} {size:.1f}" for kind, size in sorted(sizes.items(), key=lambda item: -item[1]))
+    return f"{sum(sizes.values()):.1f} MB ({parts})"
+
+
+class BestExperts:
+    """The best experts of each language so far, each language's by its own score: `expert.<language>.safetensors` and
+    `best.json`, which says at what step and how good, in a folder of their own.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+
+    def scores(self) -> dict[str, dict[str, float]]:
+        """By language: `step` and `score`."""
+        path = self.folder / "best.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+    def keep(self, model, found: dict[str, float], step: int, *, more_is_better: bool) -> None:
+        """Saves the experts of those languages whose score is better than any before."""
+        scores = self.scores()
+        better = []
+        for language, score in found.items():
+            before = scores.get(language, {}).get("score")
+            if before is None or (score > before if more_is_better else score < before):
+                better.append(language)
+                scores[language] = {"step": step, "score": score}
+        if better:
+            model.save_experts(self.folder, languages=better)
+            write_whole(self.folder / "best.json", json.dumps(scores, indent=2) + "\n")
+
+    def load(self, model) -> None:
+        """Puts them into the model; languages that were never scored stay as they are."""
+        for language in self.scores():
+            model.reload_experts(self.folder, languages=[language])
+
+    def forget(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)

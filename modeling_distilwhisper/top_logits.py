@@ -1,0 +1,46 @@
+"""What a teacher expects at each position, shortened to its likeliest tokens and the mass of all others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+
+@dataclass
+class TopLogits:
+    """The k likeliest tokens of each position, for one temperature.
+
+    Attributes:
+        ids: `(batch, tokens, k)`, positions in the student's vocabulary.
+        logits: `(batch, tokens, k)`, log-probabilities at temperature 1: logits without any temperature.
+        rest: `(batch, tokens)`, logarithm of the sum of `exp(logit / temperature)` over all other tokens.
+    """
+
+    ids: torch.Tensor
+    logits: torch.Tensor
+    rest: torch.Tensor
+
+    def log_probs(self, temperature: float) -> torch.Tensor:
+        """`(batch, tokens, k + 1)`, the rest last, at the temperature that `rest` was made for."""
+        return torch.cat([self.logits / temperature, self.rest.unsqueeze(-1)], dim=-1).log_softmax(dim=-1)
+
+
+def shorten(
+    logits: torch.Tensor, k: int, temperatures: Sequence[float]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The k likeliest tokens of `(..., vocabulary)` logits.
+
+    Returns:
+        ids `(..., k)`, log-probabilities at temperature 1 `(..., k)`, and for each temperature the rest, as `TopLogits`
+        has it: `(..., temperatures)`.
+
+    Raises:
+        ValueError: k is no number from 1 to below the vocabulary's size.
+    """
+    if not 1 <= k < logits.shape[-1]:
+        raise ValueError(f"k must be from 1 to {logits.shape[-1] - 1}, below the vocabulary's size, got {k}.")
+    log_probs = logits.float().log_softmax(dim=-1)
+    top, ids = log_probs.topk(k, dim=-1)
+    others = log_probs.scatter(-1, ids, -torch.inf)
+    rest = torch.stack([(others / temperature).logsumexp(dim=-1) for temperature in temperatures], dim=-1)
+    return ids, top, rest
