@@ -59,6 +59,12 @@ class DistilWhisperTrainer(WholeCheckpoints):
             raise ValueError(
                 f"One process would drive {self.args.n_gpu} GPUs. Start one a GPU: `torchrun --nproc_per_node=...`."
             )
+        languages = model.config.languages if isinstance(model, DistilWhisperForConditionalGeneration) else []
+        if self.is_fsdp_enabled and len(languages) > 1:
+            raise ValueError(
+                f"FSDP would add up gradients of different languages ({', '.join(languages)}) where processes have "
+                "batches of different ones. Train one language at a time, or without FSDP (torchrun alone is DDP)."
+            )
         if self.pop_callback(ProgressCallback):
             self.add_callback(ProgressBars)
         self.is_routed = isinstance(model, DistilWhisperForConditionalGeneration)
@@ -231,7 +237,7 @@ class DistilWhisperTrainer(WholeCheckpoints):
             return super()._save(output_dir, state_dict)
         if self.args.should_save:
             output_dir = output_dir or self.args.output_dir
-            self.model.save_pretrained(output_dir, save_backbone=False)
+            self.model.save_pretrained(output_dir, save_backbone=False, state_dict=state_dict)
             self.processing_class.save_pretrained(output_dir)
 
     def _save_rng_state(self, output_dir):

@@ -1,6 +1,7 @@
 """Two processes train as one does with twice the accumulation: losses, gates and weights."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,31 +10,71 @@ import pytest
 import speech
 import torch
 from safetensors.torch import load_file
+from training import load, make_trainer
+
+from modeling_distilwhisper.trainer import DistilWhisperTrainer
 
 SCRIPT = Path(__file__).parent / "train_in_processes.py"
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2")
+FIGURES = ("ce_loss", "kd_loss", "kd_beta", "gate_loss", "encoder_openness", "decoder_openness", "openness_gl")
 
 
-def train(launcher, *arguments):
-    done = subprocess.run([sys.executable, *launcher, SCRIPT, *map(str, arguments)], capture_output=True, text=True)
+def run(launcher, script, *arguments):
+    done = subprocess.run(
+        [sys.executable, *launcher, script, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-def test_two_processes_train_as_one_with_twice_the_accumulation(whisper_dir, tmp_path):
-    """Batches of one row, so that a language is often absent from one process, or from both."""
+def log_of(folder):
+    history = json.loads((folder / "state.json").read_text())["log_history"]
+    return [entry for entry in history if "loss" in entry]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
     for seed, language in enumerate(("gl", "ca")):
-        speech.write_folder(tmp_path / "data" / language, language, rows=6, seed=seed)
-    train(TORCHRUN, whisper_dir, tmp_path / "data", tmp_path / "two", 1, 1)
-    train((), whisper_dir, tmp_path / "data", tmp_path / "one", 1, 2)
-    logs = {}
-    for name in ("one", "two"):
-        history = json.loads((tmp_path / name / "state.json").read_text())["log_history"]
-        logs[name] = [entry for entry in history if "loss" in entry]
-    assert len(logs["one"]) == len(logs["two"]) == 12
-    for one, two in zip(logs["one"], logs["two"], strict=True):
-        for part in ("ce_loss", "kd_loss", "gate_loss", "encoder_openness", "decoder_openness"):
-            assert two[part] == pytest.approx(one[part], rel=1e-3, abs=1e-5), (part, one["step"])
+        speech.write_folder(folder / language, language, rows=6, seed=seed)
+    return folder
+
+
+def test_two_processes_train_as_one_with_twice_the_accumulation(whisper_dir, data, tmp_path):
+    """Batches of one row, so that a language is often absent from one process, or from both."""
+    one_process = tmp_path / "one"
+    run(TORCHRUN, SCRIPT, whisper_dir, data, tmp_path, 1, 1)
+    run((), SCRIPT, whisper_dir, data, one_process, 1, 2)
+    logs = [log_of(folder) for folder in (one_process, tmp_path)]
+    assert len(logs[0]) == len(logs[1]) == 12
+    for one, two in zip(*logs, strict=True):
+        assert one.keys() == two.keys()
+        for figure in FIGURES:
+            if figure in one:
+                assert two[figure] == pytest.approx(one[figure], rel=1e-3, abs=1e-5), (figure, one["step"])
+        counts = [name for name in one if name.startswith(("utterances_", "steps_"))]
+        assert counts and all(one[name] == two[name] for name in counts)
     for language in ("gl", "ca"):
-        one, two = (load_file(tmp_path / name / f"expert.{language}.safetensors") for name in ("one", "two"))
+        one, two = (load_file(folder / f"expert.{language}.safetensors") for folder in (one_process, tmp_path))
         for key, tensor in one.items():
             torch.testing.assert_close(two[key], tensor, atol=1e-4, rtol=1e-3, msg=key)
+
+
+def test_a_sharded_backbone_trains_one_language_with_the_gradients_of_a_whole_one(whisper_dir, processor, tmp_path):
+    """FSDP of every layer over two processes: what can be tried of it without accelerators."""
+    run(TORCHRUN, Path(__file__).parent / "shard_in_processes.py", whisper_dir)
+
+
+def test_fsdp_of_several_languages_is_refused(whisper_dir, processor, data, tmp_path, monkeypatch):
+    """Shown in two processes with different languages: each got the sum of the other language's gradients."""
+    original = DistilWhisperTrainer.create_accelerator_and_postprocess
+
+    def with_fsdp(self):
+        original(self)
+        self.is_fsdp_enabled = True
+
+    monkeypatch.setattr(DistilWhisperTrainer, "create_accelerator_and_postprocess", with_fsdp)
+    with pytest.raises(ValueError, match="FSDP would add up gradients of different languages"):
+        make_trainer(load(whisper_dir), processor, {"gl": data / "gl"}, tmp_path)
