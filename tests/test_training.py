@@ -7,6 +7,7 @@ import pytest
 import speech
 import tiny
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training import load, make_trainer, rows_of
 from transformers import EvalPrediction, WhisperForConditionalGeneration
 
@@ -330,6 +331,41 @@ def test_each_language_ends_with_its_own_best_experts(whisper_dir, processor, re
         load_best_model_at_end=False,
     ).train()
     assert trainer.best_experts.scores() == {}, "another run must not end with the experts of the one before"
+
+
+def test_tensorboard_shows_loss_parts_noise_gates_and_scores_by_language(
+    whisper_dir, whisper, processor, recordings, tmp_path
+):
+    model = load(whisper_dir, gate_training="soft")
+    settings = {"teacher": whisper, "report_to": "tensorboard", "kd_beta_schedule": "linear"}
+    trainer = make_trainer(model, processor, recordings, tmp_path, ("gl", "ca"), **settings)
+    trainer.train()
+    events = EventAccumulator(str(next(tmp_path.rglob("events.out.tfevents*")).parent)).Reload()
+    training = {"ce_loss", "kd_loss", "gate_loss", "kd_beta", "gate_noise", "encoder_openness", "decoder_openness"}
+    training |= {f"{name}_{language}" for name in ("openness", "utterances", "steps") for language in ("gl", "ca")}
+    wanted = {f"train/{name}" for name in training} | {f"eval/wer_{language}" for language in ("gl", "ca")}
+    assert wanted <= set(events.Tags()["scalars"])
+    beta = [entry.value for entry in events.Scalars("train/kd_beta")]
+    assert beta == pytest.approx([2.0 * (1 - step / 12) for step in range(12)])
+    logged = [entry["ce_loss"] for entry in trainer.state.log_history if "ce_loss" in entry]
+    assert [entry.value for entry in events.Scalars("train/ce_loss")] == pytest.approx(logged)
+
+
+def test_bfloat16_trains_as_float32_does_but_for_its_rounding(whisper_dir, whisper, processor, recordings, tmp_path):
+    """With gradient checkpointing, as one would on a small GPU; the weights that learn stay in float32."""
+    ends = []
+    for settings in ({}, {"bf16": True, "gradient_checkpointing": True}):
+        model = load(whisper_dir, ["gl"])
+        off = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+        trainer = make_trainer(
+            model, processor, recordings, tmp_path, teacher=whisper, num_train_epochs=4, **off, **settings
+        )
+        trainer.train()
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+        ends.append([entry["ce_loss"] for entry in trainer.state.log_history if "ce_loss" in entry])
+    whole, rounded = ends
+    assert rounded[0] == pytest.approx(whole[0], rel=0.02) and rounded != whole
+    assert sum(rounded[-3:]) == pytest.approx(sum(whole[-3:]), rel=0.1)
 
 
 def test_epochs_drawn_by_language_differ_from_each_other(whisper_dir, processor, recordings, tmp_path):

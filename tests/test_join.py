@@ -1,0 +1,44 @@
+"""Languages trained apart and joined are what they were alone; nothing else comes in with them."""
+
+import pytest
+import tiny
+import torch
+from safetensors import safe_open
+from scripts import run_script
+from training import load
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+
+
+@pytest.fixture
+def apart(whisper_dir, processor, tmp_path):
+    """Two folders of one language each, the second without a backbone and with experts of low rank."""
+    models = {}
+    for seed, (language, rank) in enumerate({"gl": 0, "ca": 4}.items(), start=1):
+        model = load(whisper_dir, [language], expert_rank=rank).eval()
+        tiny.unsettle(model, seed=seed)
+        model.save_pretrained(tmp_path / language, save_backbone=language == "gl")
+        processor.save_pretrained(tmp_path / language)
+        models[language] = model
+    return models
+
+
+def content(path):
+    with safe_open(path, "pt") as file:
+        return file.metadata(), {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}
+
+
+def test_joined_languages_are_to_the_bit_what_they_were_apart(apart, processor, tmp_path):
+    joined = tmp_path / "joined"
+    code, printed, errors = run_script("join_languages.py", tmp_path / "gl", tmp_path / "ca", "--output_dir", joined)
+    assert code == 0, errors[-3000:]
+    assert "gl, ca" in printed
+    for language in apart:
+        name = f"expert.{language}.safetensors"
+        assert content(joined / name) == content(tmp_path / language / name)
+    model = DistilWhisperForConditionalGeneration.from_pretrained(joined)
+    audio = tiny.make_audio(processor, [1.0, 1.5])
+    together = model.generate(**audio, language=["gl", "ca"], task="transcribe", max_new_tokens=10)
+    for index, (language, alone) in enumerate(apart.items()):
+        own = alone.generate(**tiny.row(audio, index), language=language, task="transcribe", max_new_tokens=10)
+        assert torch.equal(together[index : index + 1, : own.shape[1]], own)
