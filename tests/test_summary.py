@@ -112,6 +112,10 @@ def test_translations_are_scored_by_bleu_and_chrf():
     right = records(["the cat sat on the mat"] * 3, reference="the cat sat on the mat")
     assert translation_rates(right)["bleu"] == pytest.approx(100) and translation_rates(right)["chrf"] == 100
     wrong = translation_rates(records(["a dog ran"] * 3, reference="the cat sat on the mat"))
+    mixed = translation_rates(
+        records(["the cat sat on the mat", "the cat sat"] * 8, reference="the cat sat on the mat")
+    )
+    assert 5 < mixed["bleu low"] < mixed["bleu"] < mixed["bleu high"] < 100
     assert wrong["bleu"] < 5 and wrong["chrf"] < 20 and "tok:13a" in wrong["bleu signature"]
 
 

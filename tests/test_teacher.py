@@ -145,8 +145,6 @@ def test_a_teacher_of_any_kind_is_loaded_from_its_folder(whisper_dir, whisper, p
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16", "int8", "nf4"])
 def test_a_teacher_in_fewer_bits_says_nearly_the_same(whisper_dir, whisper, processor, batch, precision):
-    if precision in ("int8", "nf4"):
-        pytest.importorskip("bitsandbytes")
     teacher = load_teacher(str(whisper_dir), precision).fit(whisper, processor, torch.device("cpu"))
     ids = prompted(batch, whisper)
     logits = teacher.targets(batch, ids)
