@@ -7,10 +7,14 @@ it went in, so the joined model does for it what the one that it was trained in 
 """
 
 import argparse
+import shutil
+from pathlib import Path
 
 from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor
+from transformers.utils import cached_file
 
 import modeling_distilwhisper  # noqa: F401 (registers the model)
+from modeling_distilwhisper.expert_file_distilwhisper import expert_file_name
 from modeling_distilwhisper.experts_distilwhisper import languages_in
 
 
@@ -21,10 +25,18 @@ def main() -> None:
     args = parser.parse_args()
     first, *others = args.models
     model = AutoModelForSpeechSeq2Seq.from_pretrained(first)
+    origin = dict.fromkeys(model.config.languages, first)
     for other in others:
-        for language in languages_in(other):
-            model.load_experts(other, language)
+        found = languages_in(other)
+        if not found:
+            raise FileNotFoundError(f"{other} has no experts. Expected files such as {expert_file_name('gl')} in it.")
+        for language in found:
+            model.load_experts(other, language)  # refused if it is there already, or of another backbone
+            origin[language] = other
     model.save_pretrained(args.output_dir)
+    for language, source in origin.items():  # as they are: loading may have rounded them to the backbone's precision
+        name = expert_file_name(language)
+        shutil.copyfile(cached_file(source, name), Path(args.output_dir, name))
     WhisperProcessor.from_pretrained(first).save_pretrained(args.output_dir)
     print(f"{args.output_dir}: {', '.join(model.config.languages)}")
 

@@ -6,10 +6,10 @@
     python examples/run_distil.py --student openai/whisper-base --teacher_cache teacher-gl-ca \
         --languages gl ca --data recordings/{language} --output_dir distilwhisper-base
 
-For each position of each reference transcript it stores the k likeliest tokens and the mass of all others: 0.5 kB for
-k = 64. The divergences from that are those from the teacher itself, but for what the other tokens would add. Stopped,
-it goes on where it was; with more languages or corpora it adds what lacks. Another student of the same tokenizer, or
-other settings, use the same cache.
+For each position of each reference transcript it stores the k likeliest tokens and the mass of all others, 0.5 kB for
+k = 64; or, with --k 0, the teacher's last hidden state, 2.5 kB for whisper-large, which is as good as the teacher at
+any temperature. README.md says how far the first is from it. Stopped, it goes on where it was; with more languages or
+corpora it adds what lacks. Another student of the same tokenizer, or other settings, use the same cache.
 """
 
 import sys
@@ -20,7 +20,7 @@ import torch
 from tabulate import tabulate
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import AutoModelForSpeechSeq2Seq, HfArgumentParser, WhisperProcessor
+from transformers import AutoConfig, HfArgumentParser, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from modeling_distilwhisper.any_whisper import weights_mark
@@ -29,7 +29,7 @@ from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.data import keep_usable, parse_sources
 from modeling_distilwhisper.settings import parse_settings
 from modeling_distilwhisper.teacher import load_teacher
-from modeling_distilwhisper.teacher_cache import CacheWriter, audio_digest, cache_lines, tokenizer_digest
+from modeling_distilwhisper.teacher_cache import CacheWriter, audio_digest, tokenizer_digest
 
 
 @dataclass
@@ -39,9 +39,11 @@ class Arguments:
     languages: list[str] = field(metadata={"help": "Codes of the languages, such as gl ca."})
     data: list[str] = field(metadata={"help": "Corpora, as run_distil.py reads them; their training split is taken."})
     output_dir: str = field(metadata={"help": "Folder of the cache."})
-    k: int = field(default=64, metadata={"help": "How many tokens of each position are stored."})
+    k: int = field(
+        default=64, metadata={"help": "How many tokens of each position are stored; 0: hidden states, which mean all."}
+    )
     temperatures: list[float] = field(
-        default_factory=lambda: [1.0], metadata={"help": "Temperatures that a training may distil at."}
+        default_factory=lambda: [1.0], metadata={"help": "With k: temperatures that a training may distil at."}
     )
     teacher_precision: str = field(
         default="auto", metadata={"help": "'auto', 'float32', 'bfloat16', 'float16', 'int8' (LLM.int8()) or 'nf4'."}
@@ -56,18 +58,19 @@ class Arguments:
 def main() -> None:
     (args,) = parse_settings(HfArgumentParser(Arguments), sys.argv[1:])
     processor = WhisperProcessor.from_pretrained(args.student)
-    student = AutoModelForSpeechSeq2Seq.from_pretrained(args.student)
-    teacher = load_teacher(args.teacher, args.teacher_precision, args.device).fit(student, processor, args.device)
-    manifest = {
+    config = AutoConfig.from_pretrained(args.student)
+    teacher = load_teacher(args.teacher, args.teacher_precision, args.device).fit(config, processor, args.device)
+    precision = {"auto": str(teacher.model.dtype)}.get(args.teacher_precision, args.teacher_precision)
+    about = {
         "teacher": args.teacher,
-        "teacher weights": weights_mark(args.teacher),
-        "teacher precision": args.teacher_precision,
+        "teacher weights": weights_mark(args.teacher) or getattr(teacher.model.config, "_commit_hash", None),
+        "teacher precision": precision,
         "tokenizer": tokenizer_digest(processor),
-        "vocabulary": student.config.vocab_size,
-        "k": args.k,
-        "temperatures": args.temperatures,
+        "vocabulary": config.vocab_size,
     }
-    writer = CacheWriter(args.output_dir, manifest)
+    writer = CacheWriter(
+        args.output_dir, teacher, k=args.k or None, temperatures=args.temperatures, about=about, data=args.data
+    )
     collator = SpeechCollator(processor, extra=teacher.in_batches)
     table = []
     for source in parse_sources(args.data, args.languages):
@@ -75,24 +78,23 @@ def main() -> None:
             rows = source.read("train", language)
             if args.max_rows is not None:
                 rows = rows.select(range(min(args.max_rows, len(rows))))
-            rows, left_out = keep_usable(rows, processor, student.config.max_target_positions)
+            rows, left_out = keep_usable(rows, processor, config.max_target_positions)
             lacking = rows.select([index for index, row in enumerate(rows) if writer.lacks(row)])
-            add(writer, teacher, collator, lacking.sort("seconds"), student.config, args)
+            add(writer, collator, lacking.sort("seconds"), config, args)
             counts = {"rows": len(rows), "new": len(lacking), "left out": left_out.total()}
             table.append({"corpus": source.name, "language": language, **counts})
     print(tabulate(table, headers="keys"))
     print(f"\n{args.output_dir}: {writer.megabytes():.1f} MB")
 
 
-def add(writer: CacheWriter, teacher, collator: SpeechCollator, rows, config, args: Arguments) -> None:
+def add(writer: CacheWriter, collator: SpeechCollator, rows, config, args: Arguments) -> None:
     settings = {"batch_size": args.batch_size, "num_workers": args.workers}
     loader = DataLoader(rows, collate_fn=partial(batch_of, collator), **settings)
     lines = []
     for own, audio, batch in tqdm(loader, desc="Listening to the teacher", unit="batch", disable=not len(rows)):
         batch = {name: value.to(args.device) for name, value in batch.items()}
         prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
-        logits = teacher.targets(batch, prompted)
-        lines += cache_lines(own, audio, batch["labels"], logits, args.k, args.temperatures)
+        lines += writer.lines(own, audio, batch, prompted)
         if len(lines) >= args.part_size:
             writer.write(lines)
             lines = []

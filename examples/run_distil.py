@@ -12,6 +12,7 @@ fine-tuned on cross-entropy alone (CLSR-FT). What it writes loads with
 `AutoModelForSpeechSeq2Seq.from_pretrained(output_dir, languages=["gl"], trust_remote_code=True)`.
 """
 
+import re
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -110,13 +111,12 @@ def main() -> None:
     model_args, data_args, training_args = parse_settings(parser, sys.argv[1:])
     set_seed(training_args.seed)
 
+    check(model_args, data_args)
     processor = WhisperProcessor.from_pretrained(model_args.student)
     model = load_student(model_args)
     teacher = None
     if model_args.teacher:
         teacher = load_teacher(model_args.teacher, model_args.teacher_precision, training_args.device)
-    if teacher is not None and model_args.teacher_cache and not data_args.score_teacher:
-        raise ValueError("--teacher has no use beside --teacher_cache but to be scored. Give one of them.")
     taught_by = TeacherCache(model_args.teacher_cache) if model_args.teacher_cache else teacher
     data = SpeechData(data_args, model_args.languages, processor, model.config.max_target_positions)
     shared = {
@@ -177,8 +177,6 @@ def as_long(finished: dict, training_args: DistilWhisperTrainingArguments) -> bo
 
 
 def load_student(model_args: ModelArguments):
-    if model_args.method not in METHODS:
-        raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {model_args.method!r}.")
     if model_args.method == "experts":
         names = ("gate_budget", "skip_gate_prob", "gate_training", "gate_noise_max", "expert_rank")
         settings = {name: getattr(model_args, name) for name in names}
@@ -193,12 +191,26 @@ def load_student(model_args: ModelArguments):
     return get_peft_model(plain, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["fc1", "fc2"]))
 
 
+def check(model_args: ModelArguments, data_args: DataArguments) -> None:
+    if model_args.method not in METHODS:
+        raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {model_args.method!r}.")
+    if model_args.teacher and model_args.teacher_cache and not data_args.score_teacher:
+        raise ValueError("--teacher has no use beside --teacher_cache but to be scored. Give one of them.")
+    if data_args.score_teacher and model_args.teacher_precision in ("int8", "nf4"):
+        raise ValueError("--score_teacher takes a teacher that is not quantised. run_eval.py scores any.")
+    if model_args.language_budgets and model_args.method != "experts":
+        raise ValueError(f"--language_budgets are of experts' gates, and --method {model_args.method} has none.")
+
+
 def budgets(written: list[str], languages: list[str]) -> dict[str, float]:
     found = {}
     for word in written:
         language, _, budget = word.partition("=")
-        if language not in languages:
-            raise ValueError(f"--language_budgets: {word!r} is of none of the languages {languages}. Expected gl=0.7.")
+        if language not in languages or not re.fullmatch(r"[01]|[01]?\.\d+", budget):
+            raise ValueError(
+                f"--language_budgets: expected one of the languages {languages} and a share, such as "
+                f"{languages[0]}=0.7, got {word!r}."
+            )
         found[language] = float(budget)
     return found
 
@@ -278,7 +290,9 @@ def report(results: dict, folder: Path) -> None:
     if openness:
         shares = [{"gates open": language, **own} for language, own in openness.items()]
         print(f"\n{tabulate(shares, headers='keys', floatfmt='.2f')}")
-        draw_openness(openness, [results["settings"]["model"]["gate_budget"]], folder / "openness.png")
+        settings = results["settings"]["model"]
+        own = budgets(settings["language_budgets"], settings["languages"]).values()
+        draw_openness(openness, sorted({settings["gate_budget"], *own}), folder / "openness.png")
     print(f"\n{tabulate(results['example'].items(), tablefmt='plain')}")
     print(f"\nAll of it: {folder}/results.json, and as pictures: {folder}/*.png")
 

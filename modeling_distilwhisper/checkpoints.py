@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import torch
 from safetensors import SafetensorError
-from transformers import Seq2SeqTrainer
+from transformers import Seq2SeqTrainer, TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 from transformers.utils import logging
@@ -40,23 +41,20 @@ class WholeCheckpoints(Seq2SeqTrainer):
         """
         folder = Path(self._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        if self.is_world_process_zero():
+        unfinished = folder / UNFINISHED / name
+        if self.args.should_save:
             shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         push, self.args.push_to_hub, self._aside = self.args.push_to_hub, False, True
         try:
-            super()._save_checkpoint(model, trial)
-            self.accelerator.wait_for_everyone()
-            if self.args.should_save:
-                self._complete(folder, name)
-        except (OSError, RuntimeError, SafetensorError) as error:
-            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
-            kept = ", ".join(sorted(path.name for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*"))) or "none"
-            free = shutil.disk_usage(folder).free / 1e6
-            raise OSError(
-                f"{folder / name} could not be written ({error}); {free:.0f} MB are free there. Whole checkpoints: "
-                f"{kept}. Make room and start the run again: it goes on from the last of these."
-            ) from error
+            with self._room_for(str(folder / name)):
+                super()._save_checkpoint(model, trial)
+                self._name_best(folder, name)
+                self.accelerator.wait_for_everyone()
+                if self.args.should_save:
+                    self._save_extras(unfinished)
+                    self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))
+                    self._complete(unfinished, folder / name)
         finally:
             self._aside, self.args.push_to_hub = False, push
         self.accelerator.wait_for_everyone()
@@ -70,20 +68,45 @@ class WholeCheckpoints(Seq2SeqTrainer):
                 use_mtime=True,
             )
 
-    def _complete(self, folder: Path, name: str) -> None:
-        unfinished = folder / UNFINISHED / name
-        if self.state.best_global_step:  # the state names folders as they are called now
+    def _name_best(self, folder: Path, name: str) -> None:
+        """The state of every process names the best checkpoint by the name that it will have."""
+        if self.state.best_global_step:
             best = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.best_global_step}"
             if best.name == name or best.is_dir():
                 self.state.best_model_checkpoint = str(best)
-                self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME))
+
+    def _save_extras(self, folder: Path) -> None:
+        """What a kind of training has to keep besides."""
+
+    def _complete(self, unfinished: Path, final: Path) -> None:
         if not self._told_size:
             self._told_size = True
             logger.warning(f"A checkpoint of this run takes {_megabytes(unfinished)}.")
-        if (folder / name).exists():  # from before the run was taken up at an earlier one
-            shutil.rmtree(folder / name)
-        unfinished.rename(folder / name)
-        (folder / UNFINISHED).rmdir()
+        if final.exists():  # from before the run was taken up at an earlier one
+            shutil.rmtree(final)
+        unfinished.rename(final)
+        shutil.rmtree(unfinished.parent, ignore_errors=True)
+
+    @contextmanager
+    def _room_for(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, RuntimeError, SafetensorError) as error:
+            if isinstance(error, torch.OutOfMemoryError | torch.distributed.DistError):
+                raise
+            folder = Path(self.args.output_dir)
+            shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
+            free = shutil.disk_usage(folder).free / 1e6
+            raise OSError(
+                f"{what} could not be written ({error}); {free:.0f} MB are free there. Whole checkpoints: "
+                f"{_checkpoints(folder)}. Make room and start the run again: it goes on from the last of these."
+            ) from error
+
+    def train(self, resume_from_checkpoint=None, **kwargs):
+        if isinstance(resume_from_checkpoint, str):
+            with _readable(resume_from_checkpoint):
+                TrainerState.load_from_json(str(Path(resume_from_checkpoint, TRAINER_STATE_NAME)))
+        return super().train(resume_from_checkpoint, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         with _readable(resume_from_checkpoint):
@@ -105,13 +128,21 @@ class WholeCheckpoints(Seq2SeqTrainer):
 def _readable(checkpoint: str | None) -> Iterator[None]:
     try:
         yield
+    except (torch.OutOfMemoryError, torch.distributed.DistError):
+        raise
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         folder = Path(checkpoint)
-        others = sorted(path.name for path in folder.parent.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if path != folder)
         raise ValueError(
-            f"The checkpoint {checkpoint} cannot be gone on from ({type(error).__name__}: {error}). Delete that folder "
-            f"to go on from an earlier one (there: {', '.join(others) or 'none'})."
+            f"The checkpoint {checkpoint} cannot be gone on from ({type(error).__name__}: {error}). If it is damaged, "
+            f"delete that folder to go on from an earlier one (there: {_checkpoints(folder.parent)}). If it was made "
+            "by another version or with other settings, use another folder for this run."
         ) from error
+
+
+def _checkpoints(folder: Path) -> str:
+    steps = [path.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-") for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")]
+    ordered = sorted(int(step) for step in steps if step.isdecimal())
+    return ", ".join(f"{PREFIX_CHECKPOINT_DIR}-{step}" for step in ordered) or "none"
 
 
 def _megabytes(folder: Path) -> str:
@@ -154,5 +185,19 @@ class BestExperts:
         for language in self.scores():
             model.reload_experts(self.folder, languages=[language])
 
+    def go_on(self, known: dict[str, dict[str, float]], step: int) -> None:
+        """Takes up a run at a step, when these were its scores, and forgets what another run left here.
+
+        What is there from later steps of the run itself stays: the steps are made again, and end alike.
+        """
+        there = self.scores()
+        own = {code: found for code, found in there.items() if found["step"] > step or found == known.get(code)}
+        lost = sorted(code for code in known if code not in own)
+        if lost:
+            logger.warning(f"{self.folder} has not the best experts so far of {lost}: those of later steps will count.")
+        if own != there:
+            write_whole(self.folder / "best.json", json.dumps(own, indent=2) + "\n")
+
     def forget(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for path in [*self.folder.glob("expert.*.safetensors"), *self.folder.glob("best.json")]:
+            path.unlink()

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
-from .losses import IGNORED
+from .configuration_distilwhisper import DistilWhisperConfig
+from .losses import IGNORED, gate_budget_loss
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperOutput
 from .routing_distilwhisper import LanguageGate
 
@@ -53,6 +54,19 @@ class GateReport:
     def layers(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
         """Gates of all layers of both sides, and a mask for each."""
         return list(self.gates.values()), [self.masks[side] for side, _ in self.gates]
+
+    def budget_loss(self, config: DistilWhisperConfig) -> torch.Tensor:
+        """The loss of eq. 4.6; where languages have budgets of their own, the mean over tokens of each language's."""
+        gates, masks = self.layers()
+        if not config.gate_budgets:
+            return gate_budget_loss(gates, masks, config.gate_budget)
+        total, counted = 0.0, sum(mask.sum() for mask in masks).clamp(min=1)
+        for token, language in config.experts_by_token.items():
+            rows = (self.language_ids["encoder"] == token).unsqueeze(1)
+            own = [mask & rows for mask in masks]
+            share = sum(mask.sum() for mask in own) / counted
+            total = total + share * gate_budget_loss(gates, own, config.budget_of(language))
+        return total
 
     def counts(self) -> torch.Tensor:
         """Open gates, and gates in all, over real tokens: `(layers, 2)`, layers in the order of `gates`."""

@@ -35,6 +35,8 @@ class DistillationWeight:
 
     def learn(self, kd_loss: float) -> None:
         """One step of gradient descent, for a step of training with this distillation loss; learned betas only."""
+        if not math.isfinite(kd_loss):
+            return  # one broken batch must not decide
         beta = self.at(0.0)
         slope = (kd_loss - 1 / beta) * beta * (1 - beta / self.bound)
-        self.learned -= LEARNING_RATE * slope
+        self.learned -= LEARNING_RATE * max(-1.0, min(slope, 1.0))

@@ -89,20 +89,15 @@ def kl_divergence(
 DIVERGENCES: dict[str, Callable[..., torch.Tensor]] = {"js": js_divergence, "kl": kl_divergence}
 
 
-def gate_budget_loss(
-    gates: Sequence[torch.Tensor], masks: Sequence[torch.Tensor], budget: float | torch.Tensor
-) -> torch.Tensor:
+def gate_budget_loss(gates: Sequence[torch.Tensor], masks: Sequence[torch.Tensor], budget: float) -> torch.Tensor:
     """`| mean of all gates - budget |`, one mean over both stacks, all layers and all real tokens (eq. 4.6).
 
     Args:
         gates: a tensor `(batch, tokens)` a layer, encoder and decoder together.
         masks: as many boolean tensors of the same shapes: the real tokens of rows that have an expert.
-        budget: one for all, or `(batch,)`, one for each row: the mean over real tokens is then what gates should meet.
     """
     opened = sum((gate.float() * mask).sum() for gate, mask in zip(gates, masks, strict=True))
     counted = sum(mask.sum() for mask in masks)
-    if isinstance(budget, torch.Tensor):
-        budget = sum((budget.unsqueeze(1) * mask).sum() for mask in masks) / counted.clamp(min=1)
     return (opened / counted.clamp(min=1) - budget).abs()
 
 

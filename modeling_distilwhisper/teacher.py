@@ -4,7 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import AutoModelForSpeechSeq2Seq, BitsAndBytesConfig, WhisperFeatureExtractor, WhisperProcessor
+from transformers import (
+    AutoModelForSpeechSeq2Seq,
+    BitsAndBytesConfig,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperProcessor,
+)
 
 from . import modeling_distilwhisper as _registered  # noqa: F401 (the Auto classes know our model by it)
 from .any_whisper import load_processor
@@ -33,9 +39,10 @@ def load_teacher(location: str, precision: str = "auto", device: torch.device | 
     if precision == "auto" and on_cpu:
         settings = {"dtype": torch.float32}  # half precision, as it may be stored, is slow there
     elif precision in ("int8", "nf4"):
-        half = {"load_in_8bit": True} if precision == "int8" else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
-        quantised = BitsAndBytesConfig(**half, llm_int8_skip_modules=["proj_out"])
         dtype = torch.float32 if on_cpu else torch.float16
+        nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
+        bits = {"load_in_8bit": True} if precision == "int8" else nf4
+        quantised = BitsAndBytesConfig(**bits, llm_int8_skip_modules=["proj_out"])
         settings = {"dtype": dtype, "quantization_config": quantised, "device_map": {"": device}}
     return Teacher(AutoModelForSpeechSeq2Seq.from_pretrained(location, **settings), load_processor(location))
 
@@ -54,13 +61,13 @@ class Teacher:
         self.extractor = None  # where its features are others than the student's
         self.places: torch.Tensor | None = None  # where its vocabulary is another
 
-    def fit(self, student, processor: WhisperProcessor, device: torch.device) -> "Teacher":
-        """Prepares to teach `student`, whose processor this is, on `device`.
+    def fit(self, ours: WhisperConfig, processor: WhisperProcessor, device: torch.device | str) -> "Teacher":
+        """Prepares to teach a student of this configuration and processor, on `device`.
 
         Raises:
             ValueError: the two cannot understand each other; the message says what differs.
         """
-        ours, theirs = student.config, self.model.config
+        theirs = self.model.config
         alike = ["max_source_positions"]
         if self.processor is None:
             alike += ["vocab_size", "num_mel_bins"]
@@ -100,16 +107,38 @@ class Teacher:
         features = inputs.get(FEATURES, inputs["input_features"])
         if self.places is not None:
             decoder_input_ids = self._translated(decoder_input_ids)
-        logits = self.model(
-            input_features=features.to(self.model.dtype),
-            attention_mask=inputs.get("attention_mask"),
-            decoder_input_ids=decoder_input_ids,
-            use_cache=False,
-        ).logits
+        device = features.device.type
+        with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and self._is_whole()):
+            logits = self.model(
+                input_features=features.to(self.model.dtype),
+                attention_mask=inputs.get("attention_mask"),
+                decoder_input_ids=decoder_input_ids,
+                use_cache=False,
+            ).logits
         if self.places is None:
             return logits
         # Tokens that the teacher has and the student has not drop out; those that it lacks itself it never expects.
         return logits[..., self.places.clamp(min=0)].masked_fill(self.places < 0, -torch.inf)
+
+    def hidden(self, inputs: dict[str, torch.Tensor], decoder_input_ids: torch.Tensor) -> torch.Tensor:
+        """What `output` makes logits of: the last hidden states `(batch, tokens, the teacher's d_model)`."""
+        seen: list[torch.Tensor] = []
+        hook = self.model.get_output_embeddings().register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+        try:
+            self.targets(inputs, decoder_input_ids)
+        finally:
+            hook.remove()
+        return seen[0]
+
+    def output(self) -> dict[str, torch.Tensor]:
+        """`weight`, `(student's vocabulary, d_model)`, and `unknown`, true for tokens that the teacher has not."""
+        weight = self.model.get_output_embeddings().weight.detach()
+        places = torch.arange(len(weight), device=weight.device) if self.places is None else self.places
+        return {"weight": weight[places.clamp(min=0)].contiguous().cpu(), "unknown": (places < 0).cpu()}
+
+    def _is_whole(self) -> bool:
+        """Whether its weights are in float32: others have their precision already, and autocast would mix in one."""
+        return self.model.dtype == torch.float32 and not getattr(self.model, "is_quantized", False)
 
     def _translated(self, decoder_input_ids: torch.Tensor) -> torch.Tensor:
         ids = self.places[decoder_input_ids]

@@ -1,8 +1,10 @@
 """What a teacher expects in a whole data set, written once, so that training needs no teacher in memory.
 
 A cache is a folder with `manifest.json` and Arrow files `part-00000.arrow`, a line an utterance: which one it is, its
-label tokens, a digest of its samples, and the likeliest tokens at each position. The files are mapped, not read, so a
-cache may be larger than memory.
+label tokens, a digest of its samples, and what the teacher expects at each position, in one of two forms. With a number
+k: the k likeliest tokens and the mass of all others. Without: the teacher's last hidden state, from which its output
+matrix, which the folder then holds as well, makes all of its logits. The files are mapped, not read, so a cache may be
+larger than memory.
 """
 
 import hashlib
@@ -12,26 +14,23 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from transformers import WhisperProcessor
+from filelock import FileLock
+from safetensors.torch import load_file, save_file
+from transformers import WhisperConfig, WhisperProcessor
 
 from .losses import IGNORED
 from .run_folder import write_whole
+from .teacher import Teacher
 from .top_logits import TopLogits, shorten
 
 FORMAT = 1
 KEY = ("data_set", "split", "language", "id")
-MANIFEST = "manifest.json"
-PREFIX = "teacher_top_"
-SCHEMA = pa.schema(
-    [
-        *((name, pa.string()) for name in KEY),
-        ("labels", pa.list_(pa.int32())),
-        ("audio", pa.binary(16)),  # digest of the samples
-        ("ids", pa.list_(pa.int32())),  # positions x k, flat
-        ("logits", pa.list_(pa.float32())),  # likewise
-        ("rest", pa.list_(pa.float32())),  # positions x temperatures, flat
-    ]
-)
+MANIFEST, OUTPUT = "manifest.json", "output.safetensors"
+PREFIX = "teacher_"
+ROW = [*((name, pa.string()) for name in KEY), ("labels", pa.list_(pa.int32())), ("audio", pa.binary(16))]
+# At each position, flat: k numbers, k numbers, one a temperature; or the hidden state.
+TOP = [("ids", pa.list_(pa.int32())), ("logits", pa.list_(pa.float32())), ("rest", pa.list_(pa.float32()))]
+WHOLE = [("hidden", pa.list_(pa.float16()))]
 
 
 def tokenizer_digest(processor: WhisperProcessor) -> str:
@@ -45,72 +44,84 @@ class CacheWriter:
 
     Args:
         folder: made if it is not there.
-        manifest: what makes another cache: teacher, tokenizer, k, temperatures, vocabulary size.
+        teacher: that was made to fit the student.
+        k: how many tokens of each position are kept; `None`: hidden states.
+        temperatures: that it may be learned from at; hidden states serve any.
+        about: what else makes another cache, such as the teacher's name and the tokenizer.
+        data: the corpora, by name; those that were there before stay noted.
 
     Raises:
-        ValueError: the folder holds a cache with another manifest; the message names what differs.
+        ValueError: the folder holds a cache of another kind, which the message tells apart, or a damaged file.
+        Timeout: another process is writing into it.
     """
 
-    def __init__(self, folder: str | Path, manifest: dict):
-        self.folder = Path(folder)
+    def __init__(
+        self,
+        folder: str | Path,
+        teacher: Teacher,
+        *,
+        k: int | None,
+        temperatures: list[float],
+        about: dict,
+        data: list[str],
+    ):
+        self.folder, self.teacher, self.k, self.temperatures = Path(folder), teacher, k, temperatures
         self.folder.mkdir(parents=True, exist_ok=True)
-        manifest = {"format": FORMAT, **manifest}
+        self.lock = FileLock(self.folder / ".lock", timeout=0)
+        self.lock.acquire()  # for as long as the process lives
+        kind = {"format": FORMAT, **about, "k": k, "temperatures": temperatures if k else None}
         path = self.folder / MANIFEST
-        if path.is_file():
-            begun = json.loads(path.read_text(encoding="utf-8"))
-            differ = [
-                f"{name} {begun.get(name)!r}, now {manifest.get(name)!r}"
-                for name in {**begun, **manifest}
-                if begun.get(name) != manifest.get(name)
-            ]
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if before is not None:
+            data = list(dict.fromkeys([*before.pop("data", []), *data]))
+            names = [name for name in {**before, **kind} if before.get(name) != kind.get(name)]
+            differ = "; ".join(f"{name} {before.get(name)!r}, now {kind.get(name)!r}" for name in names)
             if differ:
-                raise ValueError(f"{folder} holds a cache of another kind: {'; '.join(differ)}. Use another folder.")
-        else:
-            write_whole(path, json.dumps(manifest, indent=2) + "\n")
-        self.parts = len(_parts(self.folder))
-        self.done = set(_index(_table(self.folder)))
+                raise ValueError(f"{folder} holds a cache of another kind: {differ}. Use another folder.")
+        elif k is None:
+            aside = self.folder / f".{OUTPUT}.partial"
+            save_file(teacher.output(), aside)
+            aside.replace(self.folder / OUTPUT)
+        write_whole(path, json.dumps(kind | {"data": data}, indent=2) + "\n")
+        self.done = set(_index(_table(self.folder, k)))
 
     def lacks(self, row: dict) -> bool:
         return _key(row) not in self.done
 
     def megabytes(self) -> float:
-        return sum(path.stat().st_size for path in _parts(self.folder)) / 1e6
+        return sum(path.stat().st_size for path in self.folder.iterdir()) / 1e6
 
-    def write(self, rows: list[dict]) -> None:
+    def lines(self, rows: list[dict], audio: list[bytes], batch: dict, decoder_input_ids: torch.Tensor) -> list[dict]:
+        """What the teacher expects in a batch, as lines of the cache.
+
+        Args:
+            rows: of a reader.
+            audio: digest of each row's samples.
+            batch: of these rows, as a `SpeechCollator` with `teacher.in_batches` makes it.
+            decoder_input_ids: `(batch, tokens)`.
+        """
+        expected = (self.teacher.hidden if self.k is None else self.teacher.targets)(batch, decoder_input_ids)
+        lines = []
+        for row, digest, labels, own in zip(rows, audio, batch["labels"], expected, strict=True):
+            real = labels != IGNORED
+            if self.k is None:
+                values = {"hidden": own[real].to(torch.float16)}
+            else:
+                ids, top, rest = shorten(own[real], self.k, self.temperatures)
+                values = {"ids": ids.int(), "logits": top, "rest": rest}
+            line = {name: row[name] for name in KEY} | {"labels": labels[real].tolist(), "audio": digest}
+            lines.append(line | {name: value.flatten().cpu().numpy() for name, value in values.items()})
+        return lines
+
+    def write(self, lines: list[dict]) -> None:
         """Adds a part, aside first and then renamed: an interruption leaves whole parts only."""
-        table = pa.Table.from_pylist(rows, schema=SCHEMA)
+        schema = _schema(self.k)
+        numbers = [int(path.stem.removeprefix("part-")) for path in _parts(self.folder)]
         aside = self.folder / ".part.partial"
-        with pa.OSFile(str(aside), "wb") as file, pa.ipc.new_file(file, SCHEMA) as writer:
-            writer.write_table(table)
-        aside.replace(self.folder / f"part-{self.parts:05d}.arrow")
-        self.parts += 1
-        self.done |= {_key(row) for row in rows}
-
-
-def cache_lines(
-    rows: list[dict], audio: list[bytes], labels: torch.Tensor, logits: torch.Tensor, k: int, temperatures: list[float]
-) -> list[dict]:
-    """Lines of the cache for a batch.
-
-    Args:
-        rows: of a reader.
-        audio: digest of each row's samples.
-        labels: `(batch, tokens)`, padded with -100.
-        logits: `(batch, tokens, vocabulary)`, the teacher's.
-        k: how many tokens of each position are kept.
-        temperatures: that it may be learned from at.
-    """
-    lines = []
-    for row, digest, own, expected in zip(rows, audio, labels, logits, strict=True):
-        real = own != IGNORED
-        ids, top, rest = shorten(expected[real], k, temperatures)
-        lines.append(
-            {name: row[name] for name in KEY}
-            | {"labels": own[real].tolist(), "audio": digest}
-            | {"ids": ids.flatten().int().cpu().numpy()}
-            | {"logits": top.flatten().cpu().numpy(), "rest": rest.flatten().cpu().numpy()}
-        )
-    return lines
+        with pa.OSFile(str(aside), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+            writer.write_table(pa.Table.from_pylist(lines, schema=schema))
+        aside.rename(self.folder / f"part-{max(numbers, default=-1) + 1:05d}.arrow")
+        self.done |= {_key(line) for line in lines}
 
 
 def audio_digest(samples: np.ndarray) -> bytes:
@@ -135,34 +146,44 @@ class TeacherCache:
         self.manifest = json.loads(path.read_text(encoding="utf-8"))
         if self.manifest.get("format") != FORMAT:
             raise ValueError(f"{folder} has format {self.manifest.get('format')}, expected {FORMAT}. Make it anew.")
-        self.table = _table(self.folder)
+        self.k: int | None = self.manifest["k"]
+        self.table = _table(self.folder, self.k)
         self.index = _index(self.table)
         self.temperature: float | None = None
+        self.output: dict[str, torch.Tensor] = {}
 
     def __reduce__(self):
         # A data loader's worker maps the files itself.
         return _reopened, (self.folder, self.temperature)
 
-    def check(self, rows, student, processor: WhisperProcessor, temperature: float) -> "TeacherCache":
-        """Takes the temperature to teach at, having made sure that the cache is of these rows and this vocabulary.
+    def fit(
+        self, rows, ours: WhisperConfig, processor: WhisperProcessor, temperature: float, device: torch.device | str
+    ) -> "TeacherCache":
+        """Prepares to teach at a temperature, having made sure that the cache is of these rows and this vocabulary.
 
         Args:
             rows: the data set to be trained on, of readers' rows.
+            ours: the student's configuration.
 
         Raises:
             ValueError: it is not; the message says what is missing or other.
         """
+        columns = set(getattr(rows, "column_names", None) or ())
+        if not columns.issuperset(KEY):
+            raise ValueError(
+                f"A teacher's cache finds rows by {', '.join(KEY)}. Expected a data set with these columns."
+            )
         if self.manifest["tokenizer"] != tokenizer_digest(processor):
             raise ValueError(f"{self.folder} was made for another tokenizer than the student's. Make it anew.")
-        if self.manifest["vocabulary"] != student.config.vocab_size:
+        if self.manifest["vocabulary"] != ours.vocab_size:
             raise ValueError(
                 f"{self.folder} was made for a vocabulary of {self.manifest['vocabulary']} tokens, and the student's "
-                f"has {student.config.vocab_size}. Make it anew."
+                f"has {ours.vocab_size}. Make it anew."
             )
-        if temperature not in self.manifest["temperatures"]:
+        if self.k and temperature not in self.manifest["temperatures"]:
             raise ValueError(
                 f"{self.folder} was made for the temperatures {self.manifest['temperatures']}, not {temperature}. "
-                f"Choose one of these, or make it anew with --temperatures {temperature}."
+                f"Choose one of these, or make it anew with --temperatures {temperature} or, for any, with --k 0."
             )
         missing = [key for key in zip(*(rows[name] for name in KEY), strict=True) if key not in self.index]
         if missing:
@@ -171,16 +192,17 @@ class TeacherCache:
                 f"{dict(zip(KEY, missing[0], strict=True))}. Run run_cache_teacher.py on this data: it adds what lacks."
             )
         self.temperature = temperature
+        if self.k is None:
+            self.output = load_file(self.folder / OUTPUT, device=str(device))
         return self
 
     def __call__(self, rows: list[dict], samples: list[np.ndarray], labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """For a batch: the tokens `(batch, tokens, k)`, their log-probabilities, and the rest `(batch, tokens)`.
+        """For a batch: ids and logits `(batch, tokens, k)` and rests `(batch, tokens)`; or states `(batch, tokens, d)`.
 
         Raises:
             ValueError: a row's audio or labels are not those that the teacher was given.
         """
-        k, temperatures = self.manifest["k"], self.manifest["temperatures"]
-        found: dict[str, list[torch.Tensor]] = {"ids": [], "logits": [], "rest": []}
+        found: dict[str, list[torch.Tensor]] = {name: [] for name, _ in (TOP if self.k else WHOLE)}
         for row, heard, padded in zip(rows, samples, labels, strict=True):
             line = self.table.slice(self.index[_key(row)], 1)
             own = padded[padded != IGNORED].tolist()
@@ -193,24 +215,27 @@ class TeacherCache:
                         f"The {name} of {_key(row)} changed since {self.folder} was made. Delete that folder and run "
                         "run_cache_teacher.py again."
                     )
-            for name, width in (("ids", k), ("logits", k), ("rest", len(temperatures))):
+            for name, values in found.items():
                 flat = line[name].combine_chunks().flatten().to_numpy()
-                found[name].append(torch.from_numpy(flat.copy()).view(len(own), width))
+                values.append(torch.from_numpy(flat.copy()).view(len(own), -1))
         padded = {name: torch.nn.utils.rnn.pad_sequence(own, batch_first=True) for name, own in found.items()}
-        return {
-            f"{PREFIX}ids": padded["ids"].long(),
-            f"{PREFIX}logits": padded["logits"],
-            f"{PREFIX}rest": padded["rest"][..., temperatures.index(self.temperature)],
-        }
+        if self.k:
+            padded["ids"] = padded["ids"].long()
+            padded["rest"] = padded["rest"][..., self.manifest["temperatures"].index(self.temperature)]
+        return {PREFIX + name: values for name, values in padded.items()}
 
     @property
     def in_batches(self) -> "TeacherCache":
         """What adds to each batch what `targets` needs."""
         return self
 
-    def targets(self, inputs: dict[str, torch.Tensor], decoder_input_ids: torch.Tensor) -> TopLogits:
-        """The likeliest tokens at each position, out of the batch."""
-        return TopLogits(*(inputs[PREFIX + name] for name in ("ids", "logits", "rest")))
+    def targets(self, inputs: dict[str, torch.Tensor], decoder_input_ids: torch.Tensor) -> torch.Tensor | TopLogits:
+        """Logits `(batch, tokens, vocabulary)`, or the likeliest tokens of each position, out of the batch."""
+        if self.k:
+            return TopLogits(*(inputs[PREFIX + name] for name, _ in TOP))
+        weight, unknown = self.output["weight"], self.output["unknown"]
+        logits = inputs[f"{PREFIX}hidden"].to(weight.dtype) @ weight.T
+        return logits.masked_fill(unknown, -torch.inf) if unknown.any() else logits
 
 
 def _reopened(folder: Path, temperature: float | None) -> TeacherCache:
@@ -227,9 +252,20 @@ def _parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.arrow"))
 
 
-def _table(folder: Path) -> pa.Table:
-    parts = [pa.ipc.open_file(pa.memory_map(str(path))).read_all() for path in _parts(folder)]
-    return pa.concat_tables([SCHEMA.empty_table(), *parts])
+def _schema(k: int | None) -> pa.Schema:
+    return pa.schema([*ROW, *(TOP if k else WHOLE)])
+
+
+def _table(folder: Path, k: int | None) -> pa.Table:
+    parts = [_schema(k).empty_table()]
+    for path in _parts(folder):
+        try:
+            parts.append(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(
+                f"{path} is damaged ({error}). Delete it and run run_cache_teacher.py again, which makes what lacks."
+            ) from None
+    return pa.concat_tables(parts)
 
 
 def _index(table: pa.Table) -> dict[tuple[str, ...], int]:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from .checkpoints import BestExperts, WholeCheckpoints
 from .collate import SpeechCollator
 from .gates import GateReport, budget_quantiles, move_thresholds, open_shares
 from .kd_weight import DistillationWeight
-from .losses import DIVERGENCES, IGNORED, cross_entropy, gate_budget_loss
+from .losses import DIVERGENCES, IGNORED, cross_entropy
 from .metrics import count_errors
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .progress import ProgressBars
@@ -59,12 +60,10 @@ class DistilWhisperTrainer(WholeCheckpoints):
             raise ValueError(
                 f"One process would drive {self.args.n_gpu} GPUs. Start one a GPU: `torchrun --nproc_per_node=...`."
             )
-        languages = model.config.languages if isinstance(model, DistilWhisperForConditionalGeneration) else []
-        if self.is_fsdp_enabled and len(languages) > 1:
-            raise ValueError(
-                f"FSDP would add up gradients of different languages ({', '.join(languages)}) where processes have "
-                "batches of different ones. Train one language at a time, or without FSDP (torchrun alone is DDP)."
-            )
+        if self.is_fsdp_enabled and isinstance(model, DistilWhisperForConditionalGeneration):
+            # Its layers can be sharded, but where processes have batches of different languages, one language's
+            # gradients would be added to another's, and the files of experts need whole tensors.
+            raise ValueError("Experts are not trained under FSDP. Start the processes without it: `torchrun` is DDP.")
         if self.pop_callback(ProgressCallback):
             self.add_callback(ProgressBars)
         self.is_routed = isinstance(model, DistilWhisperForConditionalGeneration)
@@ -79,15 +78,16 @@ class DistilWhisperTrainer(WholeCheckpoints):
         self.kd_weight = DistillationWeight(args.kd_beta_schedule, args.kd_beta, args.kd_beta_end, args.kd_beta_max)
         self.figures = TrainingLog(self.accelerator)
         self._quantiles: list[torch.Tensor] = []
-        self._kd_losses: list[float] = []
+        self._kd_losses: list[torch.Tensor] = []
 
     def _fitting(self, teacher) -> Teacher | TeacherCache | None:
         if isinstance(teacher, TeacherCache):
-            return teacher.check(self.train_dataset, self.model, self.processing_class, self.args.kd_temperature)
+            temperature, device = self.args.kd_temperature, self.args.device
+            return teacher.fit(self.train_dataset, self.model.config, self.processing_class, temperature, device)
         if teacher is None:
             return None
         teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
-        return teacher.fit(self.model, self.processing_class, self.args.device)
+        return teacher.fit(self.model.config, self.processing_class, self.args.device)
 
     def get_train_dataloader(self):
         """Transformers' own, over batches that hold what the teacher needs as well."""
@@ -133,8 +133,7 @@ class DistilWhisperTrainer(WholeCheckpoints):
             "ce_loss": cross_entropy(outputs.logits, labels, label_smoothing=smoothing, num_items=num_items_in_batch)
         }
         if self.teacher is not None:
-            with self.accelerator.autocast():
-                expected = self.teacher.targets(inputs, decoder_input_ids)
+            expected = self.teacher.targets(inputs, decoder_input_ids)
             divergence, temperature = DIVERGENCES[self.args.kd_divergence], self.args.kd_temperature
             parts["kd_loss"] = divergence(
                 outputs.logits, expected, labels, temperature=temperature, num_items=num_items_in_batch
@@ -150,7 +149,7 @@ class DistilWhisperTrainer(WholeCheckpoints):
         if self.teacher is not None:
             beta = self.kd_weight.at(self.share_done)
             self.figures.note(kd_beta=beta)
-            self._kd_losses.append(float(whole["kd_loss"]))
+            self._kd_losses.append(whole["kd_loss"])
         loss = sum(beta * part if name == "kd_loss" else part for name, part in parts.items())
         return (loss, outputs) if return_outputs else loss
 
@@ -166,9 +165,7 @@ class DistilWhisperTrainer(WholeCheckpoints):
             self.figures.note(gate_noise=self.gate_noise)
         experts, tokens = config.experts_by_token, labels[:, 0].tolist()
         self.figures.note_languages(tokens, report.counts_by_language(experts))
-        budgets = torch.tensor([config.budget_of(experts[token]) for token in tokens], device=labels.device)
-        loss = gate_budget_loss(*report.layers(), budgets if config.gate_budgets else config.gate_budget)
-        return loss / self.current_gradient_accumulation_steps
+        return report.budget_loss(config) / self.current_gradient_accumulation_steps
 
     @property
     def share_done(self) -> float:
@@ -192,8 +189,7 @@ class DistilWhisperTrainer(WholeCheckpoints):
             move_thresholds(self.model, self._quantiles, self.args.gate_momentum)
         self._quantiles.clear()
         if self._kd_losses and self.kd_weight.schedule == "learned":
-            mean = torch.tensor(sum(self._kd_losses) / len(self._kd_losses), device=self.args.device)
-            self.kd_weight.learn(float(self.accelerator.reduce(mean, "mean")))
+            self.kd_weight.learn(float(self.accelerator.reduce(torch.stack(self._kd_losses).mean(), "mean")))
         self._kd_losses.clear()
         if self.is_routed:
             self.figures.end_step(self.model.config.experts_by_token)
@@ -240,38 +236,49 @@ class DistilWhisperTrainer(WholeCheckpoints):
             self.model.save_pretrained(output_dir, save_backbone=False, state_dict=state_dict)
             self.processing_class.save_pretrained(output_dir)
 
-    def _save_rng_state(self, output_dir):
-        super()._save_rng_state(output_dir)
-        if self.args.should_save:
-            state = {
-                "utterances": self.figures.utterances,
-                "steps": self.figures.steps,
-                "kd_beta": self.kd_weight.learned,
-            }
-            write_whole(Path(output_dir, PROGRESS), json.dumps(state) + "\n")
+    def _save_extras(self, folder: Path) -> None:
+        state = {
+            "utterances": self.figures.utterances,
+            "steps": self.figures.steps,
+            "kd_beta": self.kd_weight.learned,
+            "best": self.best_experts.scores(),
+        }
+        write_whole(folder / PROGRESS, json.dumps(state) + "\n")
 
     def _load_weights(self, checkpoint, model=None):
         state = json.loads(Path(checkpoint, PROGRESS).read_text(encoding="utf-8"))
-        self.figures.utterances.update(state["utterances"])
-        self.figures.steps.update(state["steps"])
+        self.figures.utterances, self.figures.steps = Counter(state["utterances"]), Counter(state["steps"])
         self.kd_weight.learned = state["kd_beta"]
         if self.is_routed:
             self.model.reload_experts(checkpoint)
+            if self.is_world_process_zero():
+                self.best_experts.go_on(state["best"], self.state.global_step)
         else:
             super()._load_weights(checkpoint, model)
 
     def train(self, resume_from_checkpoint=None, **kwargs):
-        if not resume_from_checkpoint and self.is_world_process_zero():
+        if not resume_from_checkpoint and self.is_routed and self.is_world_process_zero():
             self.best_experts.forget()
         return super().train(resume_from_checkpoint, **kwargs)
 
+    def _run_epoch(self, model, epoch, train_dataloader, *args, **kwargs):
+        # Transformers tells the samplers itself, but not those under all that wraps them where several processes go on
+        # within an epoch: they would draw the first epoch's rows.
+        layer = train_dataloader
+        while layer is not None:
+            if hasattr(layer, "set_epoch"):
+                layer.set_epoch(epoch)
+            layer = getattr(layer, "batch_sampler", None) or getattr(layer, "sampler", None)
+        return super()._run_epoch(model, epoch, train_dataloader, *args, **kwargs)
+
     def _determine_best_metric(self, metrics, trial):
-        by_language = f"eval_{(self.args.metric_for_best_model or '').removeprefix('eval_')}_"
         if self.is_routed and self.args.load_best_model_at_end and self.is_world_process_zero():
-            languages = self.model.config.languages
-            found = {code: metrics[by_language + code] for code in languages if by_language + code in metrics}
-            better = self.args.greater_is_better
-            self.best_experts.keep(self.model, found, self.state.global_step, more_is_better=better)
+            whole = f"eval_{self.args.metric_for_best_model.removeprefix('eval_')}"
+            # A score that there is for all rows together only, such as the loss, is every language's.
+            found = {code: metrics.get(f"{whole}_{code}", metrics[whole]) for code in self.model.config.languages}
+            with self._room_for("The best experts so far"):
+                better = self.args.greater_is_better
+                self.best_experts.keep(self.model, found, self.state.global_step, more_is_better=better)
         return super()._determine_best_metric(metrics, trial)
 
     def _load_best_model(self):

@@ -19,14 +19,14 @@ class TrainingLog:
         self.accelerator = accelerator
         self.utterances: Counter[str] = Counter()
         self.steps: Counter[str] = Counter()
-        self._values: dict[str, list[float]] = defaultdict(list)
+        self._values: dict[str, list[torch.Tensor]] = defaultdict(list)  # looked at once a line, not to wait for GPUs
         self._opened: torch.Tensor | int = 0  # open gates, and gates, by language
         self._rows: Counter[int] = Counter()  # of this step, by language token
 
-    def note(self, **values: float) -> None:
+    def note(self, **values: float | torch.Tensor) -> None:
         """Figures of a batch. Their means go to the next line, so every process notes the same names."""
         for name, value in values.items():
-            self._values[name].append(float(value))
+            self._values[name].append(torch.as_tensor(value, dtype=torch.float32, device=self.accelerator.device))
 
     def note_languages(self, tokens: Sequence[int], opened: torch.Tensor) -> None:
         """A batch's languages.
@@ -54,7 +54,7 @@ class TrainingLog:
         """Means since the last line; gate openness, utterances and steps of each of the model's languages."""
         if not self._values:
             return {}
-        means = torch.tensor([sum(values) / len(values) for values in self._values.values()])
+        means = torch.stack([torch.stack(values).mean() for values in self._values.values()])
         line = dict(zip(self._values, self._reduced(means, "mean"), strict=True))
         if isinstance(self._opened, torch.Tensor):
             counts = self._reduced(self._opened, "sum")

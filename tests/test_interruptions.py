@@ -4,6 +4,7 @@ import os
 import resource
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 import speech
@@ -29,28 +30,27 @@ def kill(*_, **__):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def after(function):
-    def killing(*args, **kwargs):
-        function(*args, **kwargs)
-        kill()
-
-    return killing
-
-
 def half_written(tensors, path, *_):
     with open(path, "wb") as file:
         file.write(b"x" * 100)
     kill()
 
 
-# Where the process is killed, by the step at which it happens.
+def half_deleted(output_dir, **_):
+    oldest = min(Path(output_dir).glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+    (oldest / "optimizer.pt").unlink()
+    kill()
+
+
+# Where the process is killed, by the step in whose saving it happens.
 MOMENTS = {
+    "before the best experts are noted": (2, checkpoints, "write_whole", kill),
     "within a file": (2, torch, "save", half_written),
     "before the experts are whole": (4, os, "replace", kill),
     "before the state is written": (6, transformers_trainer.TrainerState, "save_to_json", kill),
     "before the folder gets its name": (8, checkpoints.WholeCheckpoints, "_complete", kill),
     "before older ones go": (10, checkpoints, "rotate_checkpoints", kill),
-    "while older ones go": (12, checkpoints.shutil, "rmtree", kill),
+    "while older ones go": (12, checkpoints, "rotate_checkpoints", half_deleted),
 }
 
 
@@ -73,14 +73,14 @@ def test_a_run_that_is_killed_again_and_again_ends_where_the_unbroken_one_ends(
         )
         if moment is not None:
             step, owner, name, instead = MOMENTS[moment]
-            original = trainer._save_checkpoint
+            evaluate = trainer.evaluate
 
-            def save(*args):
+            def from_now_on(*args, **kwargs):
                 if trainer.state.global_step == step:
                     setattr(owner, name, instead)
-                original(*args)
+                return evaluate(*args, **kwargs)
 
-            trainer._save_checkpoint = save
+            trainer.evaluate = from_now_on  # the last thing before the best experts and the checkpoint are saved
         trainer.train(resume_from_checkpoint=RunFolder(tmp_path / folder, {}).last_checkpoint())
         entries = [entry for entry in trainer.state.log_history if "loss" in entry]
         return tiny.state_of(model), [{**entry, "epoch": 0} for entry in entries], trainer.best_experts.scores()
@@ -145,10 +145,32 @@ def test_a_damaged_checkpoint_is_named_and_the_earlier_one_is_offered(
     shutil.copytree(tmp_path / "checkpoint-2", tmp_path / "checkpoint-1")
     content = (tmp_path / "checkpoint-2" / damaged).read_bytes()
     (tmp_path / "checkpoint-2" / damaged).write_bytes(content[: len(content) // 2])
-    message = r"checkpoint-2 cannot be gone on from .*Delete that folder .* \(there: checkpoint-1, checkpoint-3\)"
+    message = r"checkpoint-2 cannot be gone on from .*delete that folder .* \(there: checkpoint-1, checkpoint-2, checkp"
     with pytest.raises(ValueError, match=message):
         trainer(max_steps=3).train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert (tmp_path / "checkpoint-1").is_dir()
+
+
+def test_a_full_disk_among_the_best_experts_says_so_too(whisper_dir, processor, recordings, tmp_path):
+    trainer = make_trainer(load(whisper_dir, ["gl"]), processor, recordings, tmp_path, **EVERY_TWO_STEPS)
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    trainer.best_experts.keep = full
+    with pytest.raises(OSError, match="The best experts so far could not be written .* Whole checkpoints: none"):
+        trainer.train()
+
+
+def test_another_runs_best_experts_are_not_taken_for_this_ones(whisper_dir, processor, recordings, tmp_path):
+    best = checkpoints.BestExperts(tmp_path)
+    model = load(whisper_dir)
+    best.keep(model, {"gl": 0.5, "ca": 0.4}, 4, more_is_better=False)
+    best.keep(model, {"ca": 0.3}, 8, more_is_better=False)
+    best.go_on({"gl": {"step": 4, "score": 0.5}, "ca": {"step": 4, "score": 0.4}}, 6)
+    assert best.scores() == {"gl": {"step": 4, "score": 0.5}, "ca": {"step": 8, "score": 0.3}}
+    best.go_on({"gl": {"step": 2, "score": 0.6}}, 6)
+    assert best.scores() == {"ca": {"step": 8, "score": 0.3}}
 
 
 def test_a_checkpoint_holds_experts_and_optimiser_and_little_else(processor, recordings, tmp_path):

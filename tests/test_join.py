@@ -3,7 +3,6 @@
 import pytest
 import tiny
 import torch
-from safetensors import safe_open
 from scripts import run_script
 from training import load
 
@@ -23,19 +22,14 @@ def apart(whisper_dir, processor, tmp_path):
     return models
 
 
-def content(path):
-    with safe_open(path, "pt") as file:
-        return file.metadata(), {name: file.get_tensor(name).numpy().tobytes() for name in file.keys()}
-
-
-def test_joined_languages_are_to_the_bit_what_they_were_apart(apart, processor, tmp_path):
+def test_joined_languages_are_to_the_byte_what_they_were_apart(apart, processor, tmp_path):
     joined = tmp_path / "joined"
     code, printed, errors = run_script("join_languages.py", tmp_path / "gl", tmp_path / "ca", "--output_dir", joined)
     assert code == 0, errors[-3000:]
     assert "gl, ca" in printed
     for language in apart:
         name = f"expert.{language}.safetensors"
-        assert content(joined / name) == content(tmp_path / language / name)
+        assert (joined / name).read_bytes() == (tmp_path / language / name).read_bytes()
     model = DistilWhisperForConditionalGeneration.from_pretrained(joined)
     audio = tiny.make_audio(processor, [1.0, 1.5])
     together = model.generate(**audio, language=["gl", "ca"], task="transcribe", max_new_tokens=10)

@@ -53,8 +53,8 @@ def test_a_language_more_moves_tokens_and_not_what_the_teacher_says(whisper, pro
     other = tiny.make_processor(MORE)
     model = with_a_language_more(whisper, processor, other)
     here = torch.device("cpu")
-    moved = Teacher(model, other).fit(whisper, processor, here)
-    plain = Teacher(whisper, processor).fit(whisper, processor, here)
+    moved = Teacher(model, other).fit(whisper.config, processor, here)
+    plain = Teacher(whisper, processor).fit(whisper.config, processor, here)
     assert plain.places is None and (moved.places != torch.arange(len(moved.places))).any()
     found, expected = (teacher.targets(batch, prompted(batch, whisper)) for teacher in (moved, plain))
     torch.testing.assert_close(found, expected)
@@ -75,7 +75,7 @@ def test_times_that_a_tokenizer_does_not_list_are_mapped_all_the_same(processor)
 def test_a_language_that_only_the_student_knows_is_never_expected_and_not_taught(whisper, processor, batch):
     other = tiny.make_processor(MORE)
     student = with_a_language_more(whisper, processor, other)
-    teacher = Teacher(whisper, processor).fit(student, other, torch.device("cpu"))
+    teacher = Teacher(whisper, processor).fit(student.config, other, torch.device("cpu"))
     start, ukrainian = student.config.decoder_start_token_id, other.tokenizer.convert_tokens_to_ids("<|uk|>")
     inputs = {"input_features": batch["input_features"][:1]}
     logits = teacher.targets(inputs, torch.tensor([[start, *label_ids(other.tokenizer, "la ri", "gl")]]))
@@ -136,7 +136,7 @@ def test_a_teacher_of_any_kind_is_loaded_from_its_folder(whisper_dir, whisper, p
     if kind != "plain":
         taught.save_pretrained(folder)
         processor.save_pretrained(folder)
-    teacher = load_teacher(str(folder)).fit(whisper, processor, torch.device("cpu"))
+    teacher = load_teacher(str(folder)).fit(whisper.config, processor, torch.device("cpu"))
     with torch.no_grad():
         ids = prompted(batch, whisper)
         expected = taught(input_features=batch["input_features"], decoder_input_ids=ids).logits
@@ -145,14 +145,16 @@ def test_a_teacher_of_any_kind_is_loaded_from_its_folder(whisper_dir, whisper, p
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16", "int8", "nf4"])
 def test_a_teacher_in_fewer_bits_says_nearly_the_same(whisper_dir, whisper, processor, batch, precision):
-    teacher = load_teacher(str(whisper_dir), precision).fit(whisper, processor, torch.device("cpu"))
+    teacher = load_teacher(str(whisper_dir), precision).fit(whisper.config, processor, torch.device("cpu"))
     ids = prompted(batch, whisper)
     logits = teacher.targets(batch, ids)
-    whole = Teacher(whisper, processor).fit(whisper, processor, torch.device("cpu")).targets(batch, ids)
+    whole = Teacher(whisper, processor).fit(whisper.config, processor, torch.device("cpu")).targets(batch, ids)
     assert not torch.equal(logits.float(), whole)
-    assert js_divergence(logits, whole, batch["labels"]) < {"nf4": 0.4}.get(precision, 0.05)
-    if precision == "int8":
-        assert teacher.model.model.encoder.layers[0].fc1.weight.dtype == torch.int8
+    assert js_divergence(logits, whole, batch["labels"]) < {"nf4": 0.15}.get(precision, 0.05)
+    stored = teacher.model.model.encoder.layers[0].fc1.weight.dtype
+    assert stored == {"int8": torch.int8, "nf4": torch.uint8}.get(precision, getattr(torch, precision, None))
+    with torch.autocast("cpu", dtype=torch.bfloat16):  # as in a training with --bf16
+        torch.testing.assert_close(teacher.targets(batch, ids), logits)
 
 
 def test_an_unknown_precision_is_refused(whisper_dir):
@@ -163,7 +165,7 @@ def test_an_unknown_precision_is_refused(whisper_dir):
 def test_a_whisper_alone_must_be_the_students_like(whisper, processor):
     other = tiny.make_whisper(tiny.make_processor(MORE))
     with pytest.raises(ValueError, match="The teacher has vocab_size 1771, the student 1770"):
-        Teacher(other).fit(whisper, processor, torch.device("cpu"))
+        Teacher(other).fit(whisper.config, processor, torch.device("cpu"))
 
 
 def test_training_with_a_teacher_leaves_it_as_it_was(whisper_dir, whisper, processor, recordings, tmp_path):

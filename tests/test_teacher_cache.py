@@ -9,10 +9,13 @@ import tiny
 import torch
 from scripts import run_script
 from training import load, make_trainer, rows_of
+from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
+from modeling_distilwhisper.audio import read_audio
 from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.losses import js_divergence, kl_divergence
-from modeling_distilwhisper.teacher_cache import TeacherCache
+from modeling_distilwhisper.teacher import Teacher, load_teacher
+from modeling_distilwhisper.teacher_cache import CacheWriter, TeacherCache, audio_digest, tokenizer_digest
 from modeling_distilwhisper.top_logits import TopLogits, shorten
 
 NO_EVALUATION = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
@@ -33,16 +36,33 @@ def recordings(data):
 
 def cache_teacher(whisper_dir, data, folder, *arguments):
     flags = ("--student", whisper_dir, "--teacher", whisper_dir, "--output_dir", folder, "--batch_size", 4)
-    flags += ("--part_size", 4, "--k", 1600, "--data", f"{data.name}={data}/{{language}}", "--languages", "gl")
-    return run_script("run_cache_teacher.py", *flags, *arguments)
+    flags += ("--part_size", 4, "--data", f"{data.name}={data}/{{language}}", "--languages", *arguments)
+    return run_script("run_cache_teacher.py", *flags)
 
 
 @pytest.fixture(scope="module")
 def cache(whisper_dir, data, tmp_path_factory):
+    """Of nearly all tokens: what differs from the teacher then is a fault."""
     folder = tmp_path_factory.mktemp("cache")
-    code, printed, errors = cache_teacher(whisper_dir, data, folder, "gl", "ca", "--temperatures", 1, 2)
+    code, printed, errors = cache_teacher(whisper_dir, data, folder, "gl", "ca", "--k", 1600, "--temperatures", 1, 2)
     assert code == 0, errors[-3000:]
     assert "12" in printed
+    return folder
+
+
+@pytest.fixture(scope="module")
+def states(whisper_dir, processor, recordings, data, tmp_path_factory):
+    """The other form, written without a process of its own."""
+    folder = tmp_path_factory.mktemp("states")
+    teacher = load_teacher(str(whisper_dir))
+    config = teacher.model.config
+    teacher.fit(config, processor, "cpu")
+    about = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
+    writer = CacheWriter(folder, teacher, k=None, temperatures=[], about=about, data=[])
+    own = list(rows(recordings, data))
+    batch = SpeechCollator(processor)(own)
+    prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
+    writer.write(writer.lines(own, [audio_digest(read_audio(row["audio"])) for row in own], batch, prompted))
     return folder
 
 
@@ -92,11 +112,11 @@ def test_all_tokens_but_one_are_the_whole():
 
 
 def test_training_from_the_cache_is_training_from_the_teacher(
-    whisper_dir, whisper, processor, recordings, data, cache, tmp_path
+    whisper_dir, whisper, processor, recordings, data, cache, states, tmp_path
 ):
-    """Teacher and student differ; nearly the whole vocabulary is stored. Two workers read it."""
+    """Teacher and student differ. Two workers read one of the caches."""
     ends = []
-    for teacher, workers in ((whisper, 0), (TeacherCache(cache), 0), (TeacherCache(cache), 2)):
+    for teacher, workers in ((whisper, 0), (TeacherCache(cache), 2), (TeacherCache(states), 0)):
         student = load(whisper_dir)
         tiny.unsettle(student)
         trainer = make_trainer(student, processor, recordings, tmp_path, ("gl", "ca"), **NO_EVALUATION)
@@ -125,16 +145,16 @@ def test_the_script_trains_from_the_cache_and_a_stopped_cache_is_finished(whispe
     begun = tmp_path / "begun"
     shutil.copytree(cache, begun)
     parts = sorted(begun.glob("part-*.arrow"))
-    for part in parts[3:]:
+    for part in (parts[1], *parts[4:]):
         part.unlink()
     (begun / ".part.partial").write_bytes(b"half")
-    kept = {part: part.read_bytes() for part in parts[:3]}
+    kept = {part: part.read_bytes() for part in (parts[0], *parts[2:4])}
     training = ("--student", whisper_dir, "--teacher_cache", begun, "--languages", "gl", "ca", "--use_cpu", "true")
     training += ("--data", f"{data.name}={data}/{{language}}", "--output_dir", tmp_path / "run", "--report_to", "none")
     training += ("--generation_max_length", 16, "--num_train_epochs", 1)
     code, _, errors = run_script("run_distil.py", *training)
     assert code != 0 and "lacks 12 of the 24 rows to train on" in errors
-    code, _, errors = cache_teacher(whisper_dir, data, begun, "gl", "ca", "--temperatures", 1, 2)
+    code, _, errors = cache_teacher(whisper_dir, data, begun, "gl", "ca", "--k", 1600, "--temperatures", 1, 2)
     assert code == 0, errors[-3000:]
     assert all(part.read_bytes() == content for part, content in kept.items())
     whole, finished = TeacherCache(cache), TeacherCache(begun)
@@ -146,11 +166,43 @@ def test_the_script_trains_from_the_cache_and_a_stopped_cache_is_finished(whispe
     assert (tmp_path / "run/results.json").is_file()
 
 
+def test_states_of_a_teacher_with_another_vocabulary_mean_what_it_says(whisper, processor, recordings, data, tmp_path):
+    """The teacher lacks a language that the student knows, and every token behind it is elsewhere."""
+    student = tiny.make_processor((*tiny.LANGUAGES, "uk"))
+    size = len(student.tokenizer)
+    config = tiny.make_whisper(student).config
+    teacher = Teacher(whisper, processor).fit(config, student, "cpu")
+    about = {"tokenizer": tokenizer_digest(student), "vocabulary": size}
+    writer = CacheWriter(tmp_path, teacher, k=None, temperatures=[], about=about, data=[])
+    own = list(rows(recordings, data, ["gl"]))[:4]
+    batch = SpeechCollator(student)(own)
+    prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
+    writer.write(writer.lines(own, [audio_digest(read_audio(row["audio"])) for row in own], batch, prompted))
+    cache = TeacherCache(tmp_path).fit(rows(recordings, data, ["gl"]).select(range(4)), config, student, 3.0, "cpu")
+    found = cache.targets(SpeechCollator(student, extra=cache)(own), prompted).log_softmax(-1)
+    expected = teacher.targets(batch, prompted).log_softmax(-1)
+    real = batch["labels"] != -100
+    assert (expected[real] == -torch.inf).any()
+    torch.testing.assert_close(found[real], expected[real], atol=0.02, rtol=0.01)
+
+
 def test_a_cache_of_another_kind_is_not_mixed_in(whisper_dir, data, cache):
     before = {path.name: path.read_bytes() for path in cache.iterdir()}
-    code, _, errors = cache_teacher(whisper_dir, data, cache, "--temperatures", 1)
+    code, _, errors = cache_teacher(whisper_dir, data, cache, "gl", "--k", 1600, "--temperatures", 1)
     assert code != 0 and "holds a cache of another kind: temperatures [1.0, 2.0], now [1.0]" in errors
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == before
+
+
+def test_a_damaged_part_is_named(cache, tmp_path):
+    shutil.copytree(cache, tmp_path / "damaged")
+    part = tmp_path / "damaged/part-00001.arrow"
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(ValueError, match="part-00001.arrow is damaged .* Delete it and run run_cache_teacher.py again"):
+        TeacherCache(tmp_path / "damaged")
+
+
+def test_the_corpora_of_a_cache_are_noted(cache, data):
+    assert json.loads((cache / "manifest.json").read_text())["data"] == [f"{data.name}={data}/{{language}}"]
 
 
 def test_a_cache_that_does_not_fit_is_refused(whisper_dir, processor, recordings, data, cache, tmp_path):
@@ -160,10 +212,11 @@ def test_a_cache_that_does_not_fit_is_refused(whisper_dir, processor, recordings
         (own.remove_columns("id").add_column("id", ["x"] * len(own)), 1.0, processor, "lacks 24 of the 24 rows"),
         (own, 3.0, processor, r"made for the temperatures \[1.0, 2.0\], not 3.0"),
         (own, 1.0, tiny.make_processor((*tiny.LANGUAGES, "uk")), "made for another tokenizer"),
+        (None, 1.0, processor, "Expected a data set with these columns"),
     ]
     for chosen, temperature, tokens, message in refused:
         with pytest.raises(ValueError, match=message):
-            TeacherCache(cache).check(chosen, student, tokens, temperature)
+            TeacherCache(cache).fit(chosen, student.config, tokens, temperature, "cpu")
     with pytest.raises(ValueError, match="holds no manifest.json"):
         TeacherCache(tmp_path)
     old = tmp_path / "old"
@@ -174,10 +227,10 @@ def test_a_cache_that_does_not_fit_is_refused(whisper_dir, processor, recordings
 
 
 def test_rows_that_changed_since_are_refused_when_they_are_read(whisper_dir, processor, recordings, data, cache):
-    found = TeacherCache(cache).check(rows(recordings, data), load(whisper_dir), processor, 1.0)
+    found = TeacherCache(cache).fit(rows(recordings, data), load(whisper_dir).config, processor, 1.0, "cpu")
     collator = SpeechCollator(processor, extra=found)
     one, other = list(rows(recordings, data, ["gl"]))[:2]
-    assert collator([one])["teacher_top_ids"].shape[-1] == 1600
+    assert collator([one])["teacher_ids"].shape[-1] == 1600
     with pytest.raises(ValueError, match="The labels of .* changed since"):
         collator([{**one, "text": "mo mo mo"}])
     with pytest.raises(ValueError, match="The audio of .* changed since"):

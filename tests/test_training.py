@@ -368,6 +368,22 @@ def test_bfloat16_trains_as_float32_does_but_for_its_rounding(whisper_dir, whisp
     assert sum(rounded[-3:]) == pytest.approx(sum(whole[-3:]), rel=0.1)
 
 
+def test_where_no_language_has_a_score_the_whole_decides(whisper_dir, processor, recordings, tmp_path):
+    model, losses, states = load(whisper_dir), iter([3.0, 1.0, 2.0]), []
+    trainer = make_trainer(
+        model, processor, recordings, tmp_path, ("gl", "ca"), num_train_epochs=3, metric_for_best_model="loss"
+    )
+
+    def evaluate(*args, **kwargs):
+        states.append(tiny.state_of(model))
+        return {"eval_loss": next(losses)}
+
+    trainer.evaluate = evaluate
+    trainer.train()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, states[1][name]), name
+
+
 def test_epochs_drawn_by_language_differ_from_each_other(whisper_dir, processor, recordings, tmp_path):
     """Were the sampler not told of the epoch, languages with many rows would be heard in part only."""
     model, heard = load(whisper_dir), []
