@@ -19,7 +19,6 @@ from pathlib import Path
 
 import torch
 from datasets import Dataset, concatenate_datasets
-from peft import LoraConfig, get_peft_model
 from tabulate import tabulate
 from transformers import (
     AutoModelForSpeechSeq2Seq,
@@ -187,6 +186,8 @@ def load_student(model_args: ModelArguments):
     plain = WhisperForConditionalGeneration.from_pretrained(model_args.student, dtype=torch.float32)
     if model_args.method == "finetune":
         return plain
+    from peft import LoraConfig, get_peft_model  # here alone: it takes seconds to import
+
     rank = model_args.lora_rank
     return get_peft_model(plain, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["fc1", "fc2"]))
 

@@ -18,12 +18,16 @@ import torch
 from remote import run_without_the_package
 from speech import make_pipeline
 from transformers import AutoProcessor, WhisperForConditionalGeneration
+from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.audio import SAMPLING_RATE, read_audio
 from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.data import read_folder
 from modeling_distilwhisper.gates import measure_openness
+from modeling_distilwhisper.losses import js_divergence, kl_divergence
+from modeling_distilwhisper.teacher import load_teacher
+from modeling_distilwhisper.teacher_cache import CacheWriter, TeacherCache, audio_digest, tokenizer_digest
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
 
@@ -193,3 +197,34 @@ def test_the_scoring_script_finds_what_whisper_base_is_known_to_score(checkpoint
     scores = json.loads((tmp_path / "scores/summary.json").read_text())["scores"]
     wers = {row["language"]: row["wer"] for row in scores}
     assert wers == pytest.approx({"ru": 0.230, "fr": 0.163}, abs=0.005)
+
+
+@pytest.mark.parametrize(("k", "temperature", "within"), [(None, 1.0, 0.005), (None, 3.0, 0.005), (64, 1.0, 0.1)])
+def test_the_cache_says_what_the_teacher_says(checkpoint, plain, processor, prompts, tmp_path, k, temperature, within):
+    """To a student some noise away. Whisper's many unlikely tokens weigh more than one thinks."""
+    student = copy.deepcopy(plain)
+    noise = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, weight in student.named_parameters():
+            if ".fc" in name and name.endswith("weight"):
+                weight += 0.1 * weight.std() * torch.randn(weight.shape, generator=noise)
+    config = student.config
+    rows = prompts["ru"].select(range(6))
+    teacher = load_teacher(checkpoint).fit(config, processor, "cpu")
+    batch = SpeechCollator(processor)(list(rows))
+    prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
+    about = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
+    writer = CacheWriter(tmp_path, teacher, k=k, temperatures=[temperature], about=about, data=[])
+    writer.write(writer.lines(list(rows), [audio_digest(read_audio(row["audio"])) for row in rows], batch, prompted))
+    cache = TeacherCache(tmp_path).fit(rows, config, processor, temperature, "cpu")
+    cached = cache.targets(SpeechCollator(processor, extra=cache)(list(rows)), prompted)
+    with torch.no_grad():
+        ours = student(batch["input_features"], decoder_input_ids=prompted).logits
+        live = teacher.targets(batch, prompted)
+    for divergence in (js_divergence, kl_divergence):
+        whole, found = (
+            divergence(ours, expected, batch["labels"], temperature=temperature).item() for expected in (live, cached)
+        )
+        print(f"{divergence.__name__}, k = {k}, temperature {temperature}: {whole:.5f}, from the cache {found:.5f}")
+        assert found == pytest.approx(whole, rel=within)
+        assert k is None or found <= whole
