@@ -238,6 +238,7 @@ class DistilWhisperTrainer(WholeCheckpoints):
 
     def _save_extras(self, folder: Path) -> None:
         state = {
+            "step": self.state.global_step,
             "utterances": self.figures.utterances,
             "steps": self.figures.steps,
             "kd_beta": self.kd_weight.learned,
@@ -252,7 +253,7 @@ class DistilWhisperTrainer(WholeCheckpoints):
         if self.is_routed:
             self.model.reload_experts(checkpoint)
             if self.is_world_process_zero():
-                self.best_experts.go_on(state["best"], self.state.global_step)
+                self.best_experts.go_on(state["best"], state["step"])
         else:
             super()._load_weights(checkpoint, model)
 

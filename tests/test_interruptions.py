@@ -1,5 +1,6 @@
 """Killed at any moment, out of room, with a damaged checkpoint: what was reached is not lost, nor another run."""
 
+import json
 import os
 import resource
 import shutil
@@ -171,6 +172,20 @@ def test_another_runs_best_experts_are_not_taken_for_this_ones(whisper_dir, proc
     assert best.scores() == {"gl": {"step": 4, "score": 0.5}, "ca": {"step": 8, "score": 0.3}}
     best.go_on({"gl": {"step": 2, "score": 0.6}}, 6)
     assert best.scores() == {"ca": {"step": 8, "score": 0.3}}
+
+
+def test_a_run_that_is_gone_on_with_forgets_what_another_left_there(whisper_dir, processor, recordings, tmp_path):
+    def trainer(steps):
+        settings = {"max_steps": steps, **EVERY_TWO_STEPS}
+        return make_trainer(load(whisper_dir, ["gl"]), processor, recordings, tmp_path, **settings)
+
+    first = trainer(2)
+    first.train()
+    foreign = {"gl": {"step": 1, "score": -1.0}}
+    (tmp_path / "best/best.json").write_text(json.dumps(foreign))
+    second = trainer(4)
+    second.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
+    assert second.best_experts.scores()["gl"]["step"] == 4
 
 
 def test_a_checkpoint_holds_experts_and_optimiser_and_little_else(processor, recordings, tmp_path):
