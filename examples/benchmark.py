@@ -35,14 +35,14 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.audio import SAMPLING_RATE, read_audio
+from modeling_distilwhisper.audio import SAMPLING_RATE
 from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.data.rows import make_rows
 from modeling_distilwhisper.teacher import Teacher
 from modeling_distilwhisper.teacher_cache import (
     CacheWriter,
     TeacherCache,
-    audio_digest,
+    WithDigests,
     tokenizer_digest,
 )
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
@@ -73,7 +73,7 @@ def main() -> None:
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=40, help="tokens of each row's labels")
     parser.add_argument("--rounds", type=int, default=9, help="steps of each system that count; two go before them")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         write_batch(Path(folder), args)
@@ -142,14 +142,13 @@ def write_batch(folder: Path, args: argparse.Namespace) -> None:
         soundfile.write(folder / f"{number}.wav", 0.1 * noise.standard_normal(30 * SAMPLING_RATE), SAMPLING_RATE)
     rows = list(read_rows(folder, args))
     teacher = Teacher(make_whisper(args.size, seed=1))
-    batch = SpeechCollator(processor)(rows)
+    batch = SpeechCollator(processor, extra=WithDigests(None))(rows)
     config = teacher.model.config
     prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
     about = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
-    audio = [audio_digest(read_audio(row["audio"])) for row in rows]
     for kind, k in CACHES.items():
         writer = CacheWriter(folder / kind, teacher, k=k, temperatures=[1.0], about=about, data=["noise"])
-        writer.write(writer.lines(rows, audio, batch, prompted))
+        writer.write(writer.lines(rows, batch, prompted))
 
 
 def read_rows(folder: Path, args: argparse.Namespace):
@@ -216,11 +215,11 @@ def work(name: str, folder: Path, args: argparse.Namespace, pipe) -> None:
         trainer.accelerator.clip_grad_norm_(model.parameters(), 1.0)
         trainer.optimizer.step()
         trainer.optimizer.zero_grad()
-        if args.device != "cpu":
+        if args.device == "cuda":
             torch.cuda.synchronize()
         pipe.send(time.perf_counter() - begun)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    if args.device != "cpu":
+    if args.device == "cuda":
         memory = torch.cuda.max_memory_allocated()
     trainer.state.global_step = 1
     trainer._save_checkpoint(model, None)

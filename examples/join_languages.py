@@ -23,6 +23,8 @@ def main() -> None:
     parser.add_argument("models", nargs="+", help="folders or Hub ids, the one with the backbone first")
     parser.add_argument("--output_dir", required=True)
     args = parser.parse_args()
+    if any(Path(model).resolve() == Path(args.output_dir).resolve() for model in args.models):
+        raise ValueError(f"{args.output_dir} is one of the models to be joined. Expected a folder of its own.")
     first, *others = args.models
     model = AutoModelForSpeechSeq2Seq.from_pretrained(first)
     origin = dict.fromkeys(model.config.languages, first)

@@ -24,12 +24,11 @@ from transformers import AutoConfig, HfArgumentParser, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from modeling_distilwhisper.any_whisper import weights_mark
-from modeling_distilwhisper.audio import read_audio
 from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.data import keep_usable, parse_sources
 from modeling_distilwhisper.settings import parse_settings
 from modeling_distilwhisper.teacher import load_teacher
-from modeling_distilwhisper.teacher_cache import CacheWriter, audio_digest, tokenizer_digest
+from modeling_distilwhisper.teacher_cache import KEY, CacheWriter, WithDigests, tokenizer_digest
 
 
 @dataclass
@@ -71,7 +70,7 @@ def main() -> None:
     writer = CacheWriter(
         args.output_dir, teacher, k=args.k or None, temperatures=args.temperatures, about=about, data=args.data
     )
-    collator = SpeechCollator(processor, extra=teacher.in_batches)
+    collator = SpeechCollator(processor, extra=WithDigests(teacher.in_batches))
     table = []
     for source in parse_sources(args.data, args.languages):
         for language in args.languages:
@@ -79,7 +78,8 @@ def main() -> None:
             if args.max_rows is not None:
                 rows = rows.select(range(min(args.max_rows, len(rows))))
             rows, left_out = keep_usable(rows, processor, config.max_target_positions)
-            lacking = rows.select([index for index, row in enumerate(rows) if writer.lacks(row)])
+            told = rows.remove_columns("audio")
+            lacking = rows.select([n for n, row in enumerate(told) if writer.lacks(row, processor.tokenizer)])
             add(writer, collator, lacking.sort("seconds"), config, args)
             counts = {"rows": len(rows), "new": len(lacking), "left out": left_out.total()}
             table.append({"corpus": source.name, "language": language, **counts})
@@ -91,10 +91,10 @@ def add(writer: CacheWriter, collator: SpeechCollator, rows, config, args: Argum
     settings = {"batch_size": args.batch_size, "num_workers": args.workers}
     loader = DataLoader(rows, collate_fn=partial(batch_of, collator), **settings)
     lines = []
-    for own, audio, batch in tqdm(loader, desc="Listening to the teacher", unit="batch", disable=not len(rows)):
+    for own, batch in tqdm(loader, desc="Listening to the teacher", unit="batch", disable=not len(rows)):
         batch = {name: value.to(args.device) for name, value in batch.items()}
         prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
-        lines += writer.lines(own, audio, batch, prompted)
+        lines += writer.lines(own, batch, prompted)
         if len(lines) >= args.part_size:
             writer.write(lines)
             lines = []
@@ -102,8 +102,8 @@ def add(writer: CacheWriter, collator: SpeechCollator, rows, config, args: Argum
         writer.write(lines)
 
 
-def batch_of(collator: SpeechCollator, rows: list[dict]) -> tuple[list[dict], list[bytes], dict[str, torch.Tensor]]:
-    return rows, [audio_digest(read_audio(row["audio"])) for row in rows], collator(rows)
+def batch_of(collator: SpeechCollator, rows: list[dict]) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    return [{name: row[name] for name in KEY} for row in rows], collator(rows)
 
 
 if __name__ == "__main__":

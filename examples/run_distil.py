@@ -140,9 +140,12 @@ def main() -> None:
         scores = {"before": score(trainer, data.tests)}
         if teacher is not None and data_args.score_teacher:
             own = {"data_collator": SpeechCollator(teacher.processor), "processing_class": teacher.processor}
-            scores["teacher"] = score(DistilWhisperTrainer(teacher.model, training_args, **own), data.tests)
+            scored = DistilWhisperTrainer(teacher.model, training_args, **own)
+            scores["teacher"] = score(scored, data.tests)
+            scored.release()
         run.write("before.json", scores)
 
+    set_seed(training_args.seed)  # whatever was drawn for scoring, which a run that is started again may skip
     trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint or run.last_checkpoint())
 
     scores["after"] = score(trainer, data.tests)

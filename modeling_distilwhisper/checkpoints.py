@@ -47,7 +47,7 @@ class WholeCheckpoints(Seq2SeqTrainer):
         self.accelerator.wait_for_everyone()
         push, self.args.push_to_hub, self._aside = self.args.push_to_hub, False, True
         try:
-            with self._room_for(str(folder / name)):
+            with self._explaining(str(folder / name)):
                 super()._save_checkpoint(model, trial)
                 self._name_best(folder, name)
                 self.accelerator.wait_for_everyone()
@@ -88,11 +88,11 @@ class WholeCheckpoints(Seq2SeqTrainer):
         shutil.rmtree(unfinished.parent, ignore_errors=True)
 
     @contextmanager
-    def _room_for(self, what: str) -> Iterator[None]:
+    def _explaining(self, what: str) -> Iterator[None]:
         try:
             yield
         except (OSError, RuntimeError, SafetensorError) as error:
-            if isinstance(error, torch.OutOfMemoryError | torch.distributed.DistError):
+            if isinstance(error, RuntimeError) and "write" not in str(error):  # torch.save has no kind of its own
                 raise
             folder = Path(self.args.output_dir)
             shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
@@ -119,6 +119,10 @@ class WholeCheckpoints(Seq2SeqTrainer):
         with _readable(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
 
+    def _load_scaler(self, checkpoint):
+        with _readable(checkpoint):
+            super()._load_scaler(checkpoint)
+
     def _load_rng_state(self, checkpoint):
         with _readable(checkpoint):
             super()._load_rng_state(checkpoint)
@@ -128,21 +132,24 @@ class WholeCheckpoints(Seq2SeqTrainer):
 def _readable(checkpoint: str | None) -> Iterator[None]:
     try:
         yield
-    except (torch.OutOfMemoryError, torch.distributed.DistError):
+    except torch.OutOfMemoryError:
         raise
     except Exception as error:  # what a damaged file raises depends on where it is damaged
         folder = Path(checkpoint)
         raise ValueError(
-            f"The checkpoint {checkpoint} cannot be gone on from ({type(error).__name__}: {error}). If it is damaged, "
-            f"delete that folder to go on from an earlier one (there: {_checkpoints(folder.parent)}). If it was made "
-            "by another version or with other settings, use another folder for this run."
+            f"{checkpoint} cannot be resumed ({type(error).__name__}: {error}). If it is damaged, delete that folder: "
+            f"the run then resumes an earlier one (there: {_checkpoints(folder.parent, before=folder)}). If it was "
+            "made by another version or with other settings, use another folder for this run."
         ) from error
 
 
-def _checkpoints(folder: Path) -> str:
+def _checkpoints(folder: Path, before: Path | None = None) -> str:
     steps = [path.name.removeprefix(f"{PREFIX_CHECKPOINT_DIR}-") for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")]
     ordered = sorted(int(step) for step in steps if step.isdecimal())
-    return ", ".join(f"{PREFIX_CHECKPOINT_DIR}-{step}" for step in ordered) or "none"
+    names = [f"{PREFIX_CHECKPOINT_DIR}-{step}" for step in ordered]
+    if before is not None and before.name in names:
+        names = names[: names.index(before.name)]
+    return ", ".join(names) or "none"
 
 
 def _megabytes(folder: Path) -> str:
@@ -177,8 +184,14 @@ class BestExperts:
                 better.append(language)
                 scores[language] = {"step": step, "score": score}
         if better:
+            # What is being replaced is not noted meanwhile: killed in between, it would be taken for what it was.
+            self._note({code: own for code, own in scores.items() if code not in better})
             model.save_experts(self.folder, languages=better)
-            write_whole(self.folder / "best.json", json.dumps(scores, indent=2) + "\n")
+            self._note(scores)
+
+    def _note(self, scores: dict[str, dict[str, float]]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_whole(self.folder / "best.json", json.dumps(scores, indent=2) + "\n")
 
     def load(self, model) -> None:
         """Puts them into the model; languages that were never scored stay as they are."""
@@ -186,9 +199,9 @@ class BestExperts:
             model.reload_experts(self.folder, languages=[language])
 
     def go_on(self, known: dict[str, dict[str, float]], step: int) -> None:
-        """Takes up a run at a step, when these were its scores, and forgets what another run left here.
+        """Resumes a run at a step, when these were its scores, and forgets those of another run up to that step.
 
-        What is there from later steps of the run itself stays: the steps are made again, and end alike.
+        Those of later steps stay: they are taken for the run's own, which makes these steps again.
         """
         there = self.scores()
         own = {code: found for code, found in there.items() if found["step"] > step or found == known.get(code)}
@@ -196,7 +209,7 @@ class BestExperts:
         if lost:
             logger.warning(f"{self.folder} has not the best experts so far of {lost}: those of later steps will count.")
         if own != there:
-            write_whole(self.folder / "best.json", json.dumps(own, indent=2) + "\n")
+            self._note(own)
 
     def forget(self) -> None:
         for path in [*self.folder.glob("expert.*.safetensors"), *self.folder.glob("best.json")]:

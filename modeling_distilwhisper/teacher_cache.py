@@ -9,15 +9,18 @@ larger than memory.
 
 import hashlib
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import torch
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from safetensors.torch import load_file, save_file
-from transformers import WhisperConfig, WhisperProcessor
+from transformers import WhisperConfig, WhisperProcessor, WhisperTokenizer
 
+from .collate import label_ids
 from .losses import IGNORED
 from .run_folder import write_whole
 from .teacher import Teacher
@@ -26,7 +29,8 @@ from .top_logits import TopLogits, shorten
 FORMAT = 1
 KEY = ("data_set", "split", "language", "id")
 MANIFEST, OUTPUT = "manifest.json", "output.safetensors"
-PREFIX = "teacher_"
+PREFIX, DIGEST = "teacher_", "audio_digest"
+AGAIN = "Run run_cache_teacher.py on this data: it adds what is missing or changed."
 ROW = [*((name, pa.string()) for name in KEY), ("labels", pa.list_(pa.int32())), ("audio", pa.binary(16))]
 # At each position, flat: k numbers, k numbers, one a temperature; or the hidden state.
 TOP = [("ids", pa.list_(pa.int32())), ("logits", pa.list_(pa.float32())), ("rest", pa.list_(pa.float32()))]
@@ -52,7 +56,7 @@ class CacheWriter:
 
     Raises:
         ValueError: the folder holds a cache of another kind, which the message tells apart, or a damaged file.
-        Timeout: another process is writing into it.
+        RuntimeError: another process is writing into it.
     """
 
     def __init__(
@@ -68,7 +72,12 @@ class CacheWriter:
         self.folder, self.teacher, self.k, self.temperatures = Path(folder), teacher, k, temperatures
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(self.folder / ".lock", timeout=0)
-        self.lock.acquire()  # for as long as the process lives
+        try:
+            self.lock.acquire()  # for as long as the process lives
+        except Timeout:
+            raise RuntimeError(
+                f"Another process is writing into {folder}. Wait for it, or use another folder."
+            ) from None
         kind = {"format": FORMAT, **about, "k": k, "temperatures": temperatures if k else None}
         path = self.folder / MANIFEST
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -83,26 +92,29 @@ class CacheWriter:
             save_file(teacher.output(), aside)
             aside.replace(self.folder / OUTPUT)
         write_whole(path, json.dumps(kind | {"data": data}, indent=2) + "\n")
-        self.done = set(_index(_table(self.folder, k)))
+        table = _table(self.folder, k)
+        labels = table["labels"].to_pylist()
+        self.done = {key: labels[number] for key, number in _index(table).items()}
 
-    def lacks(self, row: dict) -> bool:
-        return _key(row) not in self.done
+    def lacks(self, row: dict, tokenizer: WhisperTokenizer) -> bool:
+        """Whether the row is not there, or with another text."""
+        return self.done.get(_key(row)) != label_ids(tokenizer, row["text"], row["language"])
 
     def megabytes(self) -> float:
         return sum(path.stat().st_size for path in self.folder.iterdir()) / 1e6
 
-    def lines(self, rows: list[dict], audio: list[bytes], batch: dict, decoder_input_ids: torch.Tensor) -> list[dict]:
+    def lines(self, rows: list[dict], batch: dict[str, torch.Tensor], decoder_input_ids: torch.Tensor) -> list[dict]:
         """What the teacher expects in a batch, as lines of the cache.
 
         Args:
             rows: of a reader.
-            audio: digest of each row's samples.
-            batch: of these rows, as a `SpeechCollator` with `teacher.in_batches` makes it.
+            batch: of these rows, by a `SpeechCollator` whose `extra` is `WithDigests(teacher.in_batches)`.
             decoder_input_ids: `(batch, tokens)`.
         """
         expected = (self.teacher.hidden if self.k is None else self.teacher.targets)(batch, decoder_input_ids)
+        digests = [bytes(digest.tolist()) for digest in batch[DIGEST]]
         lines = []
-        for row, digest, labels, own in zip(rows, audio, batch["labels"], expected, strict=True):
+        for row, digest, labels, own in zip(rows, digests, batch["labels"], expected, strict=True):
             real = labels != IGNORED
             if self.k is None:
                 values = {"hidden": own[real].to(torch.float16)}
@@ -121,7 +133,19 @@ class CacheWriter:
         with pa.OSFile(str(aside), "wb") as file, pa.ipc.new_file(file, schema) as writer:
             writer.write_table(pa.Table.from_pylist(lines, schema=schema))
         aside.rename(self.folder / f"part-{max(numbers, default=-1) + 1:05d}.arrow")
-        self.done |= {_key(line) for line in lines}
+        self.done |= {_key(line): line["labels"] for line in lines}
+
+
+@dataclass
+class WithDigests:
+    """Adds a digest of each row's samples to batches, `(batch, 16)`, besides what else is added."""
+
+    extra: Callable[[list[dict], list[np.ndarray], torch.Tensor], dict[str, torch.Tensor]] | None
+
+    def __call__(self, rows: list[dict], samples: list[np.ndarray], labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        added = {} if self.extra is None else self.extra(rows, samples, labels)
+        digests = [list(audio_digest(heard)) for heard in samples]
+        return added | {DIGEST: torch.tensor(digests, dtype=torch.uint8)}
 
 
 def audio_digest(samples: np.ndarray) -> bytes:
@@ -189,8 +213,12 @@ class TeacherCache:
         if missing:
             raise ValueError(
                 f"{self.folder} lacks {len(missing)} of the {len(rows)} rows to train on, such as "
-                f"{dict(zip(KEY, missing[0], strict=True))}. Run run_cache_teacher.py on this data: it adds what lacks."
+                f"{dict(zip(KEY, missing[0], strict=True))}. {AGAIN}"
             )
+        labels = self.table["labels"].to_pylist()
+        for key, text in zip(zip(*(rows[name] for name in KEY), strict=True), rows["text"], strict=True):
+            if labels[self.index[key]] != label_ids(processor.tokenizer, text, key[2]):
+                raise ValueError(f"The text of {key} changed since {self.folder} was made. {AGAIN}")
         self.temperature = temperature
         if self.k is None:
             self.output = load_file(self.folder / OUTPUT, device=str(device))
@@ -262,9 +290,7 @@ def _table(folder: Path, k: int | None) -> pa.Table:
         try:
             parts.append(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
         except (pa.ArrowInvalid, OSError) as error:
-            raise ValueError(
-                f"{path} is damaged ({error}). Delete it and run run_cache_teacher.py again, which makes what lacks."
-            ) from None
+            raise ValueError(f"{path} is damaged ({error}). Delete that file. {AGAIN}") from None
     return pa.concat_tables(parts)
 
 

@@ -91,7 +91,7 @@ class DistilWhisperTrainer(WholeCheckpoints):
 
     def get_train_dataloader(self):
         """Transformers' own, over batches that hold what the teacher needs as well."""
-        extra = self.teacher and self.teacher.in_batches
+        extra = None if self.teacher is None else self.teacher.in_batches
         if extra is None:
             return super().get_train_dataloader()
         collator = self.data_collator
@@ -133,7 +133,8 @@ class DistilWhisperTrainer(WholeCheckpoints):
             "ce_loss": cross_entropy(outputs.logits, labels, label_smoothing=smoothing, num_items=num_items_in_batch)
         }
         if self.teacher is not None:
-            expected = self.teacher.targets(inputs, decoder_input_ids)
+            with self.accelerator.autocast():
+                expected = self.teacher.targets(inputs, decoder_input_ids)
             divergence, temperature = DIVERGENCES[self.args.kd_divergence], self.args.kd_temperature
             parts["kd_loss"] = divergence(
                 outputs.logits, expected, labels, temperature=temperature, num_items=num_items_in_batch
@@ -252,15 +253,27 @@ class DistilWhisperTrainer(WholeCheckpoints):
         self.kd_weight.learned = state["kd_beta"]
         if self.is_routed:
             self.model.reload_experts(checkpoint)
-            if self.is_world_process_zero():
+            if self.args.should_save:
                 self.best_experts.go_on(state["best"], state["step"])
         else:
             super()._load_weights(checkpoint, model)
 
     def train(self, resume_from_checkpoint=None, **kwargs):
-        if not resume_from_checkpoint and self.is_routed and self.is_world_process_zero():
+        self.release()
+        if not resume_from_checkpoint and self.is_routed and self.args.should_save:
             self.best_experts.forget()
-        return super().train(resume_from_checkpoint, **kwargs)
+        result = super().train(resume_from_checkpoint, **kwargs)
+        if self.is_routed and self.args.load_best_model_at_end:
+            self._load_best_model()  # Transformers does only where the best step's checkpoint was saved as well
+        return result
+
+    def release(self) -> None:
+        """Undoes what scoring did to the model: marked as prepared and wrapped for mixed precision, it would be trained
+        without the other processes, and a teacher would teach in another precision.
+        """
+        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        vars(self.model).pop("_is_accelerate_prepared", None)
+        self.accelerator.free_memory()
 
     def _run_epoch(self, model, epoch, train_dataloader, *args, **kwargs):
         # Transformers tells the samplers itself, but not those under all that wraps them where several processes go on
@@ -273,14 +286,17 @@ class DistilWhisperTrainer(WholeCheckpoints):
         return super()._run_epoch(model, epoch, train_dataloader, *args, **kwargs)
 
     def _determine_best_metric(self, metrics, trial):
-        if self.is_routed and self.args.load_best_model_at_end and self.is_world_process_zero():
+        is_best = super()._determine_best_metric(metrics, trial)
+        if self.is_routed and self.args.load_best_model_at_end and self.args.should_save:
             whole = f"eval_{self.args.metric_for_best_model.removeprefix('eval_')}"
-            # A score that there is for all rows together only, such as the loss, is every language's.
-            found = {code: metrics.get(f"{whole}_{code}", metrics[whole]) for code in self.model.config.languages}
-            with self._room_for("The best experts so far"):
+            languages = self.trained_languages
+            found = {code: metrics[f"{whole}_{code}"] for code in languages if f"{whole}_{code}" in metrics}
+            if not found:  # a score, such as the loss, that there is for all rows together only
+                found = dict.fromkeys(languages, metrics[whole])
+            with self._explaining("The best experts so far"):
                 better = self.args.greater_is_better
                 self.best_experts.keep(self.model, found, self.state.global_step, more_is_better=better)
-        return super()._determine_best_metric(metrics, trial)
+        return is_best
 
     def _load_best_model(self):
         """Each language's experts as they were when that language was scored best."""
@@ -291,6 +307,7 @@ class DistilWhisperTrainer(WholeCheckpoints):
 
     def _train_only_present_languages(self) -> None:
         self.model.freeze_backbone()
+        self.trained_languages = list(self.model.config.languages)
         if "language" not in (getattr(self.train_dataset, "column_names", None) or ()):
             return  # nothing to train on, or a data set of the user's own: each batch is checked
         present = sorted(set(self.train_dataset["language"]))
@@ -303,6 +320,7 @@ class DistilWhisperTrainer(WholeCheckpoints):
         for layer in self.model.routed_layers().values():
             for language, expert in layer.experts.items():
                 expert.requires_grad_(language in present)
+        self.trained_languages = present
 
     def _score(self, predictions) -> dict[str, float]:
         """WER and CER of all rows and of each language."""

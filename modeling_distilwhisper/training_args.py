@@ -55,8 +55,9 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
     def __post_init__(self):
         super().__post_init__()
         # A layer's gates leave it beside its output, which the older, reentrant checkpointing cannot follow.
-        if (self.gradient_checkpointing_kwargs or {}).get("use_reentrant"):
-            raise ValueError("--gradient_checkpointing_kwargs: use_reentrant must be false, or gates get no gradient.")
+        for kwargs in (self.activation_checkpointing_kwargs, self.gradient_checkpointing_kwargs):
+            if (kwargs or {}).get("use_reentrant"):
+                raise ValueError("--activation_checkpointing_kwargs: use_reentrant must be false for gates to learn.")
         # A process whose batch lacks a language has no gradient for its experts.
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = True

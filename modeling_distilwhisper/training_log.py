@@ -1,6 +1,6 @@
 """What a training tells of itself: the loss's parts, how open the gates are, and what each language has had."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -19,14 +19,17 @@ class TrainingLog:
         self.accelerator = accelerator
         self.utterances: Counter[str] = Counter()
         self.steps: Counter[str] = Counter()
-        self._values: dict[str, list[torch.Tensor]] = defaultdict(list)  # looked at once a line, not to wait for GPUs
+        self._sums: dict[str, torch.Tensor] = {}  # since the last line, as are the next two
+        self._counts: Counter[str] = Counter()
         self._opened: torch.Tensor | int = 0  # open gates, and gates, by language
         self._rows: Counter[int] = Counter()  # of this step, by language token
 
     def note(self, **values: float | torch.Tensor) -> None:
         """Figures of a batch. Their means go to the next line, so every process notes the same names."""
         for name, value in values.items():
-            self._values[name].append(torch.as_tensor(value, dtype=torch.float32, device=self.accelerator.device))
+            value = torch.as_tensor(value, dtype=torch.float32, device=self.accelerator.device)
+            self._sums[name] = self._sums.get(name, 0) + value
+            self._counts[name] += 1
 
     def note_languages(self, tokens: Sequence[int], opened: torch.Tensor) -> None:
         """A batch's languages.
@@ -52,17 +55,18 @@ class TrainingLog:
 
     def line(self, languages: Sequence[str]) -> dict[str, float]:
         """Means since the last line; gate openness, utterances and steps of each of the model's languages."""
-        if not self._values:
+        if not self._sums:
             return {}
-        means = torch.stack([torch.stack(values).mean() for values in self._values.values()])
-        line = dict(zip(self._values, self._reduced(means, "mean"), strict=True))
+        means = torch.stack([total / self._counts[name] for name, total in self._sums.items()])
+        line = dict(zip(self._sums, self._reduced(means, "mean"), strict=True))
         if isinstance(self._opened, torch.Tensor):
             counts = self._reduced(self._opened, "sum")
             shares = {code: opened / gates for code, (opened, gates) in zip(languages, counts, strict=True) if gates}
             line |= {f"openness_{language}": share for language, share in shares.items()}
         line |= {f"utterances_{language}": count for language, count in self.utterances.items()}
         line |= {f"steps_{language}": count for language, count in self.steps.items()}
-        self._values.clear()
+        self._sums.clear()
+        self._counts.clear()
         self._opened = 0
         return line
 

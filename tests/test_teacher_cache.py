@@ -11,11 +11,10 @@ from scripts import run_script
 from training import load, make_trainer, rows_of
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from modeling_distilwhisper.audio import read_audio
 from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.losses import js_divergence, kl_divergence
 from modeling_distilwhisper.teacher import Teacher, load_teacher
-from modeling_distilwhisper.teacher_cache import CacheWriter, TeacherCache, audio_digest, tokenizer_digest
+from modeling_distilwhisper.teacher_cache import CacheWriter, TeacherCache, WithDigests, tokenizer_digest
 from modeling_distilwhisper.top_logits import TopLogits, shorten
 
 NO_EVALUATION = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
@@ -46,7 +45,7 @@ def cache(whisper_dir, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("cache")
     code, printed, errors = cache_teacher(whisper_dir, data, folder, "gl", "ca", "--k", 1600, "--temperatures", 1, 2)
     assert code == 0, errors[-3000:]
-    assert "12" in printed
+    assert sum(line.split()[-3:] == ["12", "12", "0"] for line in printed.splitlines()) == 2, printed
     return folder
 
 
@@ -60,9 +59,9 @@ def states(whisper_dir, processor, recordings, data, tmp_path_factory):
     about = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
     writer = CacheWriter(folder, teacher, k=None, temperatures=[], about=about, data=[])
     own = list(rows(recordings, data))
-    batch = SpeechCollator(processor)(own)
+    batch = SpeechCollator(processor, extra=WithDigests(None))(own)
     prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
-    writer.write(writer.lines(own, [audio_digest(read_audio(row["audio"])) for row in own], batch, prompted))
+    writer.write(writer.lines(own, batch, prompted))
     return folder
 
 
@@ -173,9 +172,9 @@ def test_states_of_a_teacher_with_another_vocabulary_mean_what_it_says(whisper, 
     about = {"tokenizer": tokenizer_digest(student), "vocabulary": size}
     writer = CacheWriter(tmp_path, teacher, k=None, temperatures=[], about=about, data=[])
     own = list(rows(recordings, data, ["gl"]))[:4]
-    batch = SpeechCollator(student)(own)
+    batch = SpeechCollator(student, extra=WithDigests(None))(own)
     prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
-    writer.write(writer.lines(own, [audio_digest(read_audio(row["audio"])) for row in own], batch, prompted))
+    writer.write(writer.lines(own, batch, prompted))
     cache = TeacherCache(tmp_path).fit(rows(recordings, data, ["gl"]).select(range(4)), config, student, 3.0, "cpu")
     found = cache.targets(SpeechCollator(student, extra=cache)(own), prompted).log_softmax(-1)
     expected = teacher.targets(batch, prompted).log_softmax(-1)
@@ -197,7 +196,7 @@ def test_a_damaged_part_is_named(cache, tmp_path):
     shutil.copytree(cache, tmp_path / "damaged")
     part = tmp_path / "damaged/part-00001.arrow"
     part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(ValueError, match="part-00001.arrow is damaged .* Delete it and run run_cache_teacher.py again"):
+    with pytest.raises(ValueError, match="part-00001.arrow is damaged .* Delete that file. Run run_cache_teacher.py"):
         TeacherCache(tmp_path / "damaged")
 
 
@@ -213,6 +212,7 @@ def test_a_cache_that_does_not_fit_is_refused(whisper_dir, processor, recordings
         (own, 3.0, processor, r"made for the temperatures \[1.0, 2.0\], not 3.0"),
         (own, 1.0, tiny.make_processor((*tiny.LANGUAGES, "uk")), "made for another tokenizer"),
         (None, 1.0, processor, "Expected a data set with these columns"),
+        (own.map(lambda row: {"text": row["text"] + "!"}), 1.0, processor, "The text of .* changed since"),
     ]
     for chosen, temperature, tokens, message in refused:
         with pytest.raises(ValueError, match=message):

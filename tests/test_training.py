@@ -354,18 +354,40 @@ def test_tensorboard_shows_loss_parts_noise_gates_and_scores_by_language(
 def test_bfloat16_trains_as_float32_does_but_for_its_rounding(whisper_dir, whisper, processor, recordings, tmp_path):
     """With gradient checkpointing, as one would on a small GPU; the weights that learn stay in float32."""
     ends = []
-    for settings in ({}, {"bf16": True, "gradient_checkpointing": True}):
+    for settings in ({}, {"bf16": True, "activation_checkpointing": True}):
         model = load(whisper_dir, ["gl"])
         off = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
         trainer = make_trainer(
             model, processor, recordings, tmp_path, teacher=whisper, num_train_epochs=4, **off, **settings
         )
+        heard_in = []
+        whisper.model.encoder.layers[0].fc1.register_forward_hook(
+            lambda m, given, output: heard_in.append(output.dtype)
+        )
         trainer.train()
+        assert set(heard_in) == {torch.bfloat16 if settings else torch.float32}, "the teacher's precision"
+        whisper.model.encoder.layers[0].fc1._forward_hooks.clear()
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
         ends.append([entry["ce_loss"] for entry in trainer.state.log_history if "ce_loss" in entry])
     whole, rounded = ends
     assert rounded[0] == pytest.approx(whole[0], rel=0.02) and rounded != whole
     assert sum(rounded[-3:]) == pytest.approx(sum(whole[-3:]), rel=0.1)
+
+
+def test_the_best_experts_are_loaded_though_their_step_has_no_checkpoint(whisper_dir, processor, recordings, tmp_path):
+    model, wers, states = load(whisper_dir, ["gl"]), iter([0.2, 0.6, 0.5]), []
+    settings = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 4, "max_steps": 6}
+    trainer = make_trainer(model, processor, recordings, tmp_path, **settings)
+
+    def evaluate(*args, **kwargs):
+        states.append(tiny.state_of(model))
+        wer = next(wers)
+        return {"eval_wer": wer, "eval_wer_gl": wer}
+
+    trainer.evaluate = evaluate
+    trainer.train()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, states[0][name]), name
 
 
 def test_where_no_language_has_a_score_the_whole_decides(whisper_dir, processor, recordings, tmp_path):
@@ -437,6 +459,7 @@ def test_a_teacher_of_another_vocabulary_is_refused(whisper_dir, processor, reco
         ({"kd_beta": -1.0}, "--kd_beta must be 0 or more"),
         ({"warmup_epochs": -1.0}, "--warmup_epochs must be 0 or more"),
         ({"normalizer": "none"}, "--normalizer must be one of marks, paper, got 'none'"),
+        ({"activation_checkpointing_kwargs": {"use_reentrant": True}}, "use_reentrant must be false"),
         ({"gradient_checkpointing_kwargs": {"use_reentrant": True}}, "use_reentrant must be false"),
     ],
 )

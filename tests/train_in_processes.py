@@ -40,14 +40,17 @@ trainer = DistilWhisperTrainer(
         save_total_limit=None,
         load_best_model_at_end=False,
         report_to="none",
+        generation_max_length=8,
         use_cpu=True,
         disable_tqdm=True,
     ),
     teacher=tiny.make_whisper(processor, seed=5),
     train_dataset=concatenate_datasets([read_folder(f"{data}/{language}", "train") for language in ("gl", "ca")]),
+    eval_dataset=read_folder(f"{data}/gl", "validation"),
     data_collator=SpeechCollator(processor),
     processing_class=processor,
 )
+trainer.evaluate()  # before training, as run_distil.py does: it must not part the processes
 trainer.train(resume_from_checkpoint=checkpoint[0] if checkpoint else None)
 if trainer.is_world_process_zero():
     trainer.save_model(output)
