@@ -9,10 +9,10 @@ LEARNING_RATE = 0.05  # of the one number that decides a learned beta, in units 
 class DistillationWeight:
     """beta over a training.
 
-    Learned, it is the weight `b` that minimises `b KD - ln b` (the uncertainty weighting of Kendall et al., 2018): it
-    moves towards 1 / KD, so that the teacher counts for more the closer the student comes. The loss alone would be
-    lowest without a teacher, the logarithm is what speaks for one, and `b` stays below its bound as
-    `bound * sigmoid(x)`, of which x is learned by gradient descent.
+    Learned, it is the weight b that minimises `b KD - ln b` (uncertainty weighting, Kendall et al., 2018), in which the
+    logarithm keeps b from going to zero. So b moves towards 1 / KD: the closer the student comes, the more the teacher
+    counts. It is `bound * sigmoid(x)`, and so below its bound; x moves by gradient descent, by `LEARNING_RATE` a step at
+    most.
 
     Args:
         schedule: "constant", "linear" (from `start` to `end` over the training) or "learned" (from `start`).

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from functools import partial
 
 import pytest
 import speech
@@ -351,6 +352,10 @@ def test_tensorboard_shows_loss_parts_noise_gates_and_scores_by_language(
     assert [entry.value for entry in events.Scalars("train/ce_loss")] == pytest.approx(logged)
 
 
+def note_dtype(seen, module, given, output):
+    seen.append(output.dtype)
+
+
 def test_bfloat16_trains_as_float32_does_but_for_its_rounding(whisper_dir, whisper, processor, recordings, tmp_path):
     """With gradient checkpointing, as one would on a small GPU; the weights that learn stay in float32."""
     ends = []
@@ -360,13 +365,11 @@ def test_bfloat16_trains_as_float32_does_but_for_its_rounding(whisper_dir, whisp
         trainer = make_trainer(
             model, processor, recordings, tmp_path, teacher=whisper, num_train_epochs=4, **off, **settings
         )
-        heard_in = []
-        whisper.model.encoder.layers[0].fc1.register_forward_hook(
-            lambda m, given, output: heard_in.append(output.dtype)
-        )
+        seen: list[torch.dtype] = []
+        hook = whisper.model.encoder.layers[0].fc1.register_forward_hook(partial(note_dtype, seen))
         trainer.train()
-        assert set(heard_in) == {torch.bfloat16 if settings else torch.float32}, "the teacher's precision"
-        whisper.model.encoder.layers[0].fc1._forward_hooks.clear()
+        assert set(seen) == {torch.bfloat16 if settings else torch.float32}, "the teacher's precision"
+        hook.remove()
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
         ends.append([entry["ce_loss"] for entry in trainer.state.log_history if "ce_loss" in entry])
     whole, rounded = ends
