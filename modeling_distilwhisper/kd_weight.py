@@ -11,8 +11,8 @@ class DistillationWeight:
 
     Learned, it is the weight b that minimises `b KD - ln b` (uncertainty weighting, Kendall et al., 2018), in which the
     logarithm keeps b from going to zero. So b moves towards 1 / KD: the closer the student comes, the more the teacher
-    counts. It is `bound * sigmoid(x)`, and so below its bound; x moves by gradient descent, by `LEARNING_RATE` a step at
-    most.
+    counts. It is `bound * sigmoid(x)`, and so below its bound; x moves by gradient descent, at most `LEARNING_RATE` a
+    step.
 
     Args:
         schedule: "constant", "linear" (from `start` to `end` over the training) or "learned" (from `start`).
