@@ -378,7 +378,7 @@ def test_bfloat16_trains_as_float32_does_but_for_its_rounding(whisper_dir, whisp
 
 
 def test_the_best_experts_are_loaded_though_their_step_has_no_checkpoint(whisper_dir, processor, recordings, tmp_path):
-    model, wers, states = load(whisper_dir, ["gl"]), iter([0.2, 0.6, 0.5]), []
+    model, wers, states = load(whisper_dir, ["gl"]), itertools.chain([0.2], itertools.repeat(0.5)), []
     settings = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 4, "max_steps": 6}
     trainer = make_trainer(model, processor, recordings, tmp_path, **settings)
 
