@@ -69,12 +69,22 @@ CACHES = {"likeliest tokens": 64, "hidden states": None}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["train"])
+    names = [name for name in SYSTEMS if name not in (BASELINE, CLSR)]
+    parser.add_argument(
+        "--beside",
+        nargs="*",
+        choices=names,
+        default=names,
+        metavar="SYSTEM",
+        help=f"what to compare with {BASELINE!r} and {CLSR!r}, where all at once need too much memory: {names}",
+    )
     parser.add_argument("--size", choices=SIZES, default="base")
     parser.add_argument("--batch_size", type=int, default=4)
     parser.add_argument("--tokens", type=int, default=40, help="tokens of each row's labels")
     parser.add_argument("--rounds", type=int, default=9, help="steps of each system that count; two go before them")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
+    args.systems = [name for name in SYSTEMS if name in (BASELINE, CLSR, *args.beside)]
     with tempfile.TemporaryDirectory() as folder:
         write_batch(Path(folder), args)
         results = take_turns(Path(folder), args)
@@ -233,8 +243,8 @@ def work(name: str, folder: Path, args: argparse.Namespace, pipe) -> None:
 def take_turns(folder: Path, args: argparse.Namespace) -> dict[str, dict]:
     args.threads = torch.get_num_threads()
     context = multiprocessing.get_context("spawn")
-    pipes, results = {}, {name: {"seconds": []} for name in SYSTEMS}
-    for name in tqdm(SYSTEMS, desc="Starting", leave=False):
+    pipes, results = {}, {name: {"seconds": []} for name in args.systems}
+    for name in tqdm(args.systems, desc="Starting", leave=False):
         pipes[name], theirs = context.Pipe()
         context.Process(target=work, args=(name, folder, args, theirs), daemon=True).start()
         theirs.close()

@@ -115,12 +115,14 @@ def _distillation(divergence, student_logits, teacher, labels, temperature, num_
             f"tokens); got {tuple(student_logits.shape)}, {theirs} and {tuple(labels.shape)}."
         )
     real = labels != IGNORED
-    student = F.log_softmax(student_logits[real].float() / temperature, dim=-1)
+    student = student_logits[real].float() / temperature
     if short:
-        ids, expected = teacher.ids[real], teacher.log_probs(temperature)[real]
-        rest = student.scatter(-1, ids, -torch.inf).logsumexp(dim=-1, keepdim=True)
-        student = torch.cat([student.gather(-1, ids), rest], dim=-1)
+        expected = teacher.log_probs(temperature)[real]
+        top = student.gather(-1, teacher.ids[real]) - student.logsumexp(dim=-1, keepdim=True)
+        rest = (1 - top.exp().sum(dim=-1, keepdim=True)).clamp(min=torch.finfo(torch.float32).eps).log()
+        student = torch.cat([top, rest], dim=-1)
     else:
+        student = F.log_softmax(student, dim=-1)
         expected = F.log_softmax(teacher[real].float() / temperature, dim=-1)
     student, expected = (log_probs.clamp(min=LOWEST_LOG_PROB) for log_probs in (student, expected))
     return temperature**2 * divergence(student, expected) / _num_items(labels, num_items)
