@@ -140,7 +140,7 @@ def main() -> None:
         scores = {"before": score(trainer, data.tests)}
         if teacher is not None and data_args.score_teacher:
             own = {"data_collator": SpeechCollator(teacher.processor), "processing_class": teacher.processor}
-            scored = DistilWhisperTrainer(teacher.model, training_args, **own)
+            scored = DistilWhisperTrainer(teacher.model, training_args, eval_dataset=data.validation, **own)
             scores["teacher"] = score(scored, data.tests)
             scored.release()
         run.write("before.json", scores)

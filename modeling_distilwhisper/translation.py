@@ -43,7 +43,8 @@ def translation_rates(records: Sequence[Mapping]) -> dict[str, float | str | int
     row: dict[str, float | str | int] = {"utterances": len(records)}
     for name, metric in _metrics().items():
         found = metric.corpus_score(hypotheses, [references], n_bootstrap=1000)
-        row |= {name: found.score, f"{name} low": found._mean - found._ci, f"{name} high": found._mean + found._ci}
+        low, high = (float(found._mean + side * found._ci) for side in (-1, 1))
+        row |= {name: found.score, f"{name} low": low, f"{name} high": high}
         row[f"{name} signature"] = str(metric.get_signature())
     return row
 
