@@ -3,6 +3,7 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+import speech
 import tiny
 import torch
 
@@ -49,3 +50,11 @@ def model(fresh):
     """Experts for gl and ca that differ from the shared path, with gates about half open."""
     tiny.unsettle(fresh)
     return fresh
+
+
+@pytest.fixture(scope="session")
+def recordings(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("recordings")
+    return {
+        language: speech.write_folder(folder / language, language, seed=i) for i, language in enumerate(("gl", "ca"))
+    }

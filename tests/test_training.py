@@ -1,31 +1,19 @@
 """Training moves the experts of the languages at hand and nothing else, follows the budget, and can be resumed."""
 
 import itertools
-import re
 from functools import partial
 
 import pytest
-import speech
 import tiny
 import torch
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from training import load, make_trainer, rows_of
 from transformers import EvalPrediction, WhisperForConditionalGeneration
 
-from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.collate import SpeechCollator, label_ids
 from modeling_distilwhisper.gates import GateReport, measure_openness
 from modeling_distilwhisper.losses import cross_entropy, gate_budget_loss, kl_divergence
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
-
-
-@pytest.fixture(scope="session")
-def recordings(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("recordings")
-    return {
-        language: speech.write_folder(folder / language, language, seed=i) for i, language in enumerate(("gl", "ca"))
-    }
 
 
 @pytest.mark.parametrize("settings", [{}, {"gate_training": "soft"}, {"expert_rank": 4}])
@@ -156,17 +144,6 @@ def test_a_resumed_run_ends_where_the_unbroken_one_ends(whisper_dir, whisper, pr
     resumed = run("run", resume_from_checkpoint=str(checkpoint))
     for name, tensor in unbroken.items():
         assert torch.equal(resumed[name], tensor), name
-
-
-def test_the_best_checkpoint_is_kept_by_validation_wer(whisper_dir, processor, recordings, tmp_path):
-    model = load(whisper_dir, ["gl"])
-    trainer = make_trainer(model, processor, recordings, tmp_path, num_train_epochs=3)
-    trainer.train()
-    scores = {entry["step"]: entry["eval_wer"] for entry in trainer.state.log_history if "eval_wer" in entry}
-    assert len(scores) == 3 and trainer.state.best_metric == min(scores.values())
-    best = DistilWhisperForConditionalGeneration.from_pretrained(trainer.state.best_model_checkpoint)
-    for name, tensor in best.state_dict().items():
-        assert torch.equal(model.state_dict()[name], tensor), name
 
 
 def test_rows_are_scored_in_their_own_language(model, processor, recordings, tmp_path):
@@ -301,57 +278,6 @@ def test_processes_may_lack_a_language(tmp_path):
     assert DistilWhisperTrainingArguments(output_dir=str(tmp_path)).ddp_find_unused_parameters is True
 
 
-def test_each_language_ends_with_its_own_best_experts(whisper_dir, processor, recordings, tmp_path):
-    """Best at different steps: one checkpoint for both would be second best for one of them."""
-    model = load(whisper_dir)
-    trainer = make_trainer(model, processor, recordings, tmp_path, ("gl", "ca"), num_train_epochs=3)
-    wers = {"gl": iter([0.5, 0.4, 0.6]), "ca": iter([0.3, 0.7, 0.4])}
-    states = []
-
-    def evaluate(*args, **kwargs):
-        states.append(tiny.state_of(model))
-        own = {f"eval_wer_{language}": next(values) for language, values in wers.items()}
-        return own | {"eval_wer": sum(own.values())}
-
-    trainer.evaluate = evaluate
-    trainer.train()
-    best = {"gl": states[1], "ca": states[0]}
-    assert trainer.best_experts.scores() == {"gl": {"step": 12, "score": 0.4}, "ca": {"step": 6, "score": 0.3}}
-    for name, tensor in model.state_dict().items():
-        for language, state in best.items():
-            if f".experts.{language}." in name:
-                assert torch.equal(tensor, state[name]), name
-    make_trainer(
-        model,
-        processor,
-        recordings,
-        tmp_path,
-        max_steps=1,
-        eval_strategy="no",
-        save_strategy="no",
-        load_best_model_at_end=False,
-    ).train()
-    assert trainer.best_experts.scores() == {}, "another run must not end with the experts of the one before"
-
-
-def test_tensorboard_shows_loss_parts_noise_gates_and_scores_by_language(
-    whisper_dir, whisper, processor, recordings, tmp_path
-):
-    model = load(whisper_dir, gate_training="soft")
-    settings = {"teacher": whisper, "report_to": "tensorboard", "kd_beta_schedule": "linear"}
-    trainer = make_trainer(model, processor, recordings, tmp_path, ("gl", "ca"), **settings)
-    trainer.train()
-    events = EventAccumulator(str(next(tmp_path.rglob("events.out.tfevents*")).parent)).Reload()
-    training = {"ce_loss", "kd_loss", "gate_loss", "kd_beta", "gate_noise", "encoder_openness", "decoder_openness"}
-    training |= {f"{name}_{language}" for name in ("openness", "utterances", "steps") for language in ("gl", "ca")}
-    wanted = {f"train/{name}" for name in training} | {f"eval/wer_{language}" for language in ("gl", "ca")}
-    assert wanted <= set(events.Tags()["scalars"])
-    beta = [entry.value for entry in events.Scalars("train/kd_beta")]
-    assert beta == pytest.approx([2.0 * (1 - step / 12) for step in range(12)])
-    logged = [entry["ce_loss"] for entry in trainer.state.log_history if "ce_loss" in entry]
-    assert [entry.value for entry in events.Scalars("train/ce_loss")] == pytest.approx(logged)
-
-
 def note_dtype(seen, module, given, output):
     seen.append(output.dtype)
 
@@ -377,38 +303,6 @@ def test_bfloat16_trains_as_float32_does_but_for_its_rounding(whisper_dir, whisp
     assert sum(rounded[-3:]) == pytest.approx(sum(whole[-3:]), rel=0.1)
 
 
-def test_the_best_experts_are_loaded_though_their_step_has_no_checkpoint(whisper_dir, processor, recordings, tmp_path):
-    model, wers, states = load(whisper_dir, ["gl"]), itertools.chain([0.2], itertools.repeat(0.5)), []
-    settings = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 4, "max_steps": 6}
-    trainer = make_trainer(model, processor, recordings, tmp_path, **settings)
-
-    def evaluate(*args, **kwargs):
-        states.append(tiny.state_of(model))
-        wer = next(wers)
-        return {"eval_wer": wer, "eval_wer_gl": wer}
-
-    trainer.evaluate = evaluate
-    trainer.train()
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, states[0][name]), name
-
-
-def test_where_no_language_has_a_score_the_whole_decides(whisper_dir, processor, recordings, tmp_path):
-    model, losses, states = load(whisper_dir), iter([3.0, 1.0, 2.0]), []
-    trainer = make_trainer(
-        model, processor, recordings, tmp_path, ("gl", "ca"), num_train_epochs=3, metric_for_best_model="loss"
-    )
-
-    def evaluate(*args, **kwargs):
-        states.append(tiny.state_of(model))
-        return {"eval_loss": next(losses)}
-
-    trainer.evaluate = evaluate
-    trainer.train()
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, states[1][name]), name
-
-
 def test_epochs_drawn_by_language_differ_from_each_other(whisper_dir, processor, recordings, tmp_path):
     """Were the sampler not told of the epoch, languages with many rows would be heard in part only."""
     model, heard = load(whisper_dir), []
@@ -425,20 +319,6 @@ def test_epochs_drawn_by_language_differ_from_each_other(whisper_dir, processor,
     trainer.training_step = watch
     trainer.train()
     assert len(heard) == 48 and heard[:24] != heard[24:] and sorted(heard[:24]) == sorted(heard[24:])
-
-
-def test_the_log_counts_each_languages_utterances_and_steps_and_its_gates(whisper_dir, processor, recordings, tmp_path):
-    model = load(whisper_dir, gate_budgets={"gl": 0.8}, gate_budget=0.2)
-    settings = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
-    trainer = make_trainer(
-        model, processor, recordings, tmp_path, ("gl", "ca"), num_train_epochs=15, gate_momentum=0.5, **settings
-    )
-    trainer.train()
-    last = [entry for entry in trainer.state.log_history if "loss" in entry][-1]
-    assert last["utterances_gl"] == last["utterances_ca"] == 15 * 12
-    assert 0 < last["steps_gl"] <= 90 and 0 < last["steps_ca"] <= 90
-    assert last["openness_gl"] == pytest.approx(0.8, abs=0.2)
-    assert last["openness_ca"] == pytest.approx(0.2, abs=0.2)
 
 
 def test_a_language_without_an_expert_is_refused_before_training(whisper_dir, processor, recordings, tmp_path):
@@ -469,35 +349,6 @@ def test_a_teacher_of_another_vocabulary_is_refused(whisper_dir, processor, reco
 def test_arguments_out_of_range_are_refused(tmp_path, settings, message):
     with pytest.raises(ValueError, match=message):
         DistilWhisperTrainingArguments(output_dir=str(tmp_path), **settings)
-
-
-def test_the_bars_tell_loss_gates_error_rate_and_time_left(
-    whisper_dir, whisper, processor, recordings, tmp_path, capfd
-):
-    trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, teacher=whisper, disable_tqdm=False)
-    trainer.train()
-    trainer.predict(rows_of(recordings, ["gl"], "test"))
-    told = capfd.readouterr().err.replace("\r", "\n").splitlines()
-    bars = [line for line in told if line.startswith("Training")]
-    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    wer = [entry["eval_wer"] for entry in trainer.state.log_history if "eval_wer" in entry]
-    assert re.search(r"100%.* 6/6 \[\d\d:\d\d<00:00", bars[-1]), "steps, and time gone and left"
-    assert f"loss {losses[-1]:.3g} kd 0." in bars[-1] and f"WER {wer[-1]:.2f}" in bars[-1]
-    assert re.search(r"open 0\.\d\d and 0\.\d\d ", bars[-1]), "encoder and decoder"
-    assert any(line.startswith("Scoring") for line in told)
-    assert not any("'loss'" in line for line in told), "no lines of raw figures between"
-
-
-def test_the_bar_of_a_run_taken_up_again_starts_where_it_stopped(whisper_dir, processor, recordings, tmp_path, capfd):
-    settings = {"num_train_epochs": 1, "disable_tqdm": False, "lr_scheduler_type": "constant"}
-    make_trainer(load(whisper_dir), processor, recordings, tmp_path, **settings).train()
-    capfd.readouterr()
-    settings["num_train_epochs"] = 2
-    trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, **settings)
-    trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
-    told = capfd.readouterr().err.replace("\r", "\n").splitlines()
-    steps = [int(found[1]) for line in told if (found := re.search(r"^Training.* (\d)/6 \[", line))]
-    assert steps[0] == 3 and steps[-1] == 6
 
 
 def test_a_teacher_in_half_precision_is_scored_in_it(whisper_dir, processor, recordings, tmp_path):
