@@ -215,29 +215,30 @@ class RoutedFeedForward:
         _keep(routing, self.layer_idx, recorded)
 
         order = group.view(-1).argsort(stable=True)
-        bounds = torch.bincount(group.view(-1), minlength=1 + 2 * len(experts)).cumsum(0).tolist()
-        gated, opened = bounds[0], bounds[len(experts)]
+        counts = torch.bincount(group.view(-1), minlength=1 + 2 * len(experts)).tolist()
+        untouched, closed, opened = counts[0], counts[1 : 1 + len(experts)], counts[1 + len(experts) :]
         tokens = states.reshape(-1, states.shape[-1]).index_select(0, order)
         hidden = self.fc1(tokens) if any(expert.fc1.builds_on_shared for expert in experts) else None
 
-        def through_shared(start: int, end: int) -> torch.Tensor:
-            return self.shared(tokens[start:end], None if hidden is None else hidden[start:end])
+        def in_parts(*sizes: int) -> list[tuple[torch.Tensor, torch.Tensor | None]]:
+            # Split at once: the gradient of each slice by itself would be as large as the whole.
+            none = itertools.repeat(None, len(sizes))
+            return list(zip(tokens.split(sizes), none if hidden is None else hidden.split(sizes), strict=True))
 
-        def through_experts(first: int) -> list[torch.Tensor]:
-            spans = itertools.pairwise(bounds[first : first + len(experts) + 1])
-            return [
-                expert(tokens[start:end], self, None if hidden is None else hidden[start:end])
-                for expert, (start, end) in zip(experts, spans, strict=True)
-            ]
+        def through_experts(parts: list) -> list[torch.Tensor]:
+            return [expert(part, self, known) for expert, (part, known) in zip(experts, parts, strict=True)]
 
-        output = torch.cat([through_shared(0, opened), *through_experts(len(experts))])
+        first, *theirs = in_parts(untouched + sum(closed), *opened)
+        output = torch.cat([self.shared(*first), *through_experts(theirs)])
         if slope.requires_grad:
             with torch.no_grad():
-                others = torch.cat([*through_experts(0), through_shared(opened, len(tokens))])
-                gain = output[gated:] - others  # by how much the output is more with the gate as it is
-                gain[: opened - gated] *= -1
-            slope = slope.view(-1).index_select(0, order)[gated:].to(output.dtype)
-            output = torch.cat([output[:gated], output[gated:] + slope.unsqueeze(1) * gain])
+                _, *theirs, last = in_parts(untouched, *closed, sum(opened))
+                others = torch.cat([*through_experts(theirs), self.shared(*last)])
+                gain = output[untouched:] - others  # by how much the output is more with the gate as it is
+                gain[: sum(closed)] *= -1
+            slope = slope.view(-1).index_select(0, order)[untouched:].to(output.dtype)
+            skipped, gated = output.split([untouched, len(output) - untouched])
+            output = torch.cat([skipped, gated + slope.unsqueeze(1) * gain])
         return output.index_select(0, order.argsort()).view(states.shape)
 
     def _blend(self, states: torch.Tensor, routing: Routing) -> torch.Tensor:
