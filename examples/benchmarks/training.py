@@ -1,0 +1,188 @@
+"""What a training step costs: plain fine-tuning, LoRA and experts side by side.
+
+A step is what the trainer does with a batch that is there already: loss, gradients, optimiser; making the batch is the
+work of a data loader's processes meanwhile. The teacher is of the student's size.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+from peft import LoraConfig, get_peft_model
+from tabulate import tabulate
+from transformers import WhisperForConditionalGeneration
+from transformers.models.whisper.modeling_whisper import shift_tokens_right
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.audio import SAMPLING_RATE
+from modeling_distilwhisper.collate import SpeechCollator
+from modeling_distilwhisper.data.rows import make_rows
+from modeling_distilwhisper.teacher import Teacher
+from modeling_distilwhisper.teacher_cache import CacheWriter, TeacherCache, WithDigests, tokenizer_digest
+from modeling_distilwhisper.trainer import DistilWhisperTrainer
+from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
+
+from .turns import take_turns
+from .whispers import LANGUAGES, make_processor, make_whisper
+
+LANGUAGE = LANGUAGES[0]
+BASELINE, CLSR = "fc1 and fc2 only", "CLSR, full experts"
+# Settings of the experts, or what else is trained; and the teacher.
+SYSTEMS = {
+    "full fine-tuning": ("all", None),
+    BASELINE: ("fc1 and fc2", None),
+    "LoRA, r = 32": ("LoRA", None),
+    CLSR: ({}, None),
+    "CLSR, r = 64": ({"expert_rank": 64}, None),
+    "CLSR, r = 128": ({"expert_rank": 128}, None),
+    "DistilWhisper, teacher live": ({}, "live"),
+    "DistilWhisper, cache of k = 64": ({}, "likeliest tokens"),
+    "DistilWhisper, cache of states": ({}, "hidden states"),
+}
+STEP = "step"
+CACHES = {"likeliest tokens": 64, "hidden states": None}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    names = [name for name in SYSTEMS if name not in (BASELINE, CLSR)]
+    parser.add_argument(
+        "--beside",
+        nargs="*",
+        choices=names,
+        default=names,
+        metavar="SYSTEM",
+        help=f"what to compare with {BASELINE!r} and {CLSR!r}, where all at once need too much memory: {names}",
+    )
+    parser.add_argument("--batch_size", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=40, help="tokens of each row's labels")
+
+
+def run(args: argparse.Namespace) -> None:
+    systems = [name for name in SYSTEMS if name in (BASELINE, CLSR, *args.beside)]
+    with tempfile.TemporaryDirectory() as folder:
+        args.folder = Path(folder)
+        write_batch(args)
+        results = take_turns(TrainingStep, systems, args)
+    seconds = {name: found["seconds"][STEP] for name, found in results.items()}
+    base, clsr = (statistics.median(seconds[name]) for name in (BASELINE, CLSR))
+    table = [
+        {
+            "": name,
+            "median s": statistics.median(seconds[name]),
+            "fastest s": min(seconds[name]),
+            f"/ {BASELINE}": statistics.median(seconds[name]) / base,
+            f"/ {CLSR}": statistics.median(seconds[name]) / clsr,
+            "making a batch s": found["batch"],
+            "peak memory GB": found["memory"] / 1e9,
+            "checkpoint MB": found["checkpoint"] / 1e6,
+            "/ its tensors": found["checkpoint"] / found["tensors"],
+        }
+        for name, found in results.items()
+    ]
+    print(
+        f"whisper-{args.size}, random weights, batch {args.batch_size}, {args.tokens} label tokens, {args.rounds} steps"
+    )
+    print(f"float32, {args.device}, {torch.get_num_threads()} threads\n")
+    print(tabulate(table, headers="keys", floatfmt=".2f"))
+
+
+def write_batch(args: argparse.Namespace) -> None:
+    """The student, the recordings of one batch (noise of 30 s), and what the teacher expects in them."""
+    folder = args.folder
+    make_whisper(args.size, seed=0).save_pretrained(folder / "student")
+    processor = make_processor()
+    noise = np.random.default_rng(0)
+    for number in range(args.batch_size):
+        soundfile.write(folder / f"{number}.wav", 0.1 * noise.standard_normal(30 * SAMPLING_RATE), SAMPLING_RATE)
+    rows = list(read_rows(args))
+    teacher = Teacher(make_whisper(args.size, seed=1))
+    batch = SpeechCollator(processor, extra=WithDigests(None))(rows)
+    config = teacher.model.config
+    prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
+    about = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
+    for kind, k in CACHES.items():
+        writer = CacheWriter(folder / kind, teacher, k=k, temperatures=[1.0], about=about, data=["noise"])
+        writer.write(writer.lines(rows, batch, prompted))
+
+
+def read_rows(args: argparse.Namespace):
+    text = "a" * (args.tokens - 5)  # with a space in front; language, task, no times and end make up the rest
+    told = {"text": text, "language": LANGUAGE, "data_set": "noise", "split": "train"}
+    return make_rows(
+        {"audio": args.folder / f"{number}.wav", "id": str(number), **told} for number in range(args.batch_size)
+    )
+
+
+def make_trainer(name: str, args: argparse.Namespace) -> DistilWhisperTrainer:
+    trained, teacher = SYSTEMS[name]
+    folder = args.folder
+    student, processor = folder / "student", make_processor()
+    if isinstance(trained, dict):
+        model = DistilWhisperForConditionalGeneration.from_whisper(student, languages=[LANGUAGE], **trained)
+    else:
+        model = WhisperForConditionalGeneration.from_pretrained(student)
+    if trained == "LoRA":
+        model = get_peft_model(model, LoraConfig(r=32, lora_alpha=64, target_modules=["fc1", "fc2"]))
+    elif trained == "fc1 and fc2":
+        for parameter_name, parameter in model.named_parameters():
+            parameter.requires_grad_(".fc1." in parameter_name or ".fc2." in parameter_name)
+    if teacher == "live":
+        teacher = Teacher(make_whisper(args.size, seed=1))
+    elif teacher is not None:
+        teacher = TeacherCache(folder / teacher)
+    training_args = DistilWhisperTrainingArguments(
+        output_dir=str(folder / name),
+        per_device_train_batch_size=args.batch_size,
+        max_steps=1000,
+        warmup_steps=1,
+        eval_strategy="no",
+        load_best_model_at_end=False,
+        report_to="none",
+        use_cpu=args.device == "cpu",
+        disable_tqdm=True,
+    )
+    return DistilWhisperTrainer(
+        model,
+        training_args,
+        teacher=teacher,
+        train_dataset=read_rows(args),
+        data_collator=SpeechCollator(processor),
+        processing_class=processor,
+    )
+
+
+class TrainingStep:
+    """One system, with its optimiser, and the batch that all of its steps are made on."""
+
+    tasks = [STEP]
+
+    def __init__(self, name: str, args: argparse.Namespace):
+        self.trainer = trainer = make_trainer(name, args)
+        trainer.create_optimizer_and_scheduler(1000)
+        self.model, _ = trainer.accelerator.prepare(trainer.model, trainer.optimizer)
+        self.model.train()
+        trainer.current_gradient_accumulation_steps = 1
+        begun = time.perf_counter()
+        self.batch = next(iter(trainer.get_train_dataloader()))
+        self.collating = time.perf_counter() - begun
+        self.label_tokens = (self.batch["labels"] != -100).sum()
+
+    def run(self, task: str) -> None:
+        self.trainer.training_step(self.model, dict(self.batch), self.label_tokens)
+        self.trainer.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.trainer.optimizer.step()
+        self.trainer.optimizer.zero_grad()
+
+    def facts(self) -> dict:
+        """What a checkpoint of it takes, and its weights and AdamW's two moments in float32, in bytes."""
+        self.trainer.state.global_step = 1
+        self.trainer._save_checkpoint(self.model, None)
+        files = Path(self.trainer.args.output_dir, "checkpoint-1").iterdir()
+        learned = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+        checkpoint = sum(path.stat().st_size for path in files)
+        return {"batch": self.collating, "checkpoint": checkpoint, "tensors": 3 * 4 * learned}

@@ -1,0 +1,56 @@
+"""Whispers of the published sizes with random weights: what a thing costs does not depend on what they learned."""
+
+from tokenizers.pre_tokenizers import ByteLevel
+from transformers import (
+    GenerationConfig,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+    WhisperProcessor,
+    WhisperTokenizer,
+    set_seed,
+)
+
+# Width, layers of each side, heads, as published.
+SIZES = {"tiny": (384, 4, 6), "base": (512, 6, 8), "small": (768, 12, 12), "medium": (1024, 24, 16)}
+LANGUAGES = ["gl", "ca", "hu", "uk", "fi", "hi", "ta", "th"]
+
+
+def make_processor() -> WhisperProcessor:
+    """Whisper's features and control tokens, with letters for a vocabulary."""
+    letters = {letter: index for index, letter in enumerate(sorted(ByteLevel.alphabet()))}
+    tokenizer = WhisperTokenizer(vocab=letters | {"<|endoftext|>": len(letters)}, merges=[], pad_token="<|endoftext|>")
+    names = ("startoftranscript", *LANGUAGES, "translate", "transcribe", "notimestamps")
+    tokenizer.add_special_tokens({"additional_special_tokens": [f"<|{name}|>" for name in names]})
+    return WhisperProcessor(WhisperFeatureExtractor(), tokenizer)
+
+
+def make_whisper(size: str, seed: int) -> WhisperForConditionalGeneration:
+    width, layers, heads = SIZES[size]
+    tokenizer = make_processor().tokenizer
+
+    def ids(*names: str) -> dict[str, int]:
+        return {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in names}
+
+    end, start, no_times = ids("endoftext", "startoftranscript", "notimestamps").values()
+    set_seed(seed)
+    config = WhisperConfig(
+        **{
+            f"{side}_{name}": value
+            for side in ("encoder", "decoder")
+            for name, value in {"layers": layers, "attention_heads": heads, "ffn_dim": 4 * width}.items()
+        },
+        d_model=width,
+        decoder_start_token_id=start,
+        **{f"{name}_token_id": end for name in ("pad", "bos", "eos")},
+    )
+    model = WhisperForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        lang_to_id={f"<|{code}|>": token for code, token in ids(*LANGUAGES).items()},
+        task_to_id=ids("translate", "transcribe"),
+        is_multilingual=True,
+        no_timestamps_token_id=no_times,
+        decoder_start_token_id=start,
+        **{f"{name}_token_id": end for name in ("pad", "bos", "eos")},
+    )
+    return model
