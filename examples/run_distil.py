@@ -71,6 +71,9 @@ class ModelArguments:
     gate_training: str = field(default="hard", metadata={"help": "'hard', or 'soft' as in the report."})
     gate_noise_max: float = field(default=5.0, metadata={"help": "What the noise of soft gates rises to."})
     expert_rank: int = field(default=0, metadata={"help": "0 for full experts, or the rank of low-rank ones."})
+    experts_from: str | None = field(
+        default=None, metadata={"help": "Folder or Hub id of experts to go on from, such as compressed ones."}
+    )
     lora_rank: int = field(default=32, metadata={"help": "Rank of --method lora."})
     save_backbone: bool = field(default=True, metadata={"help": "Save Whisper's own weights beside the experts."})
 
@@ -183,9 +186,15 @@ def load_student(model_args: ModelArguments):
         names = ("gate_budget", "skip_gate_prob", "gate_training", "gate_noise_max", "expert_rank")
         settings = {name: getattr(model_args, name) for name in names}
         settings["gate_budgets"] = budgets(model_args.language_budgets, model_args.languages)
-        return DistilWhisperForConditionalGeneration.from_whisper(
-            model_args.student, languages=model_args.languages, dtype=torch.float32, **settings
+        new = [] if model_args.experts_from else model_args.languages
+        model = DistilWhisperForConditionalGeneration.from_whisper(
+            model_args.student, languages=new, dtype=torch.float32, **settings
         )
+        if model_args.experts_from:
+            for language in model_args.languages:
+                model.load_experts(model_args.experts_from, language)
+            model.freeze_backbone()
+        return model
     plain = WhisperForConditionalGeneration.from_pretrained(model_args.student, dtype=torch.float32)
     if model_args.method == "finetune":
         return plain
@@ -202,6 +211,10 @@ def check(model_args: ModelArguments, data_args: DataArguments) -> None:
         raise ValueError("--teacher has no use beside --teacher_cache but to be scored. Give one of them.")
     if data_args.score_teacher and model_args.teacher_precision in ("int8", "nf4"):
         raise ValueError("--score_teacher takes a teacher that is not quantised. run_eval.py scores any.")
+    if model_args.experts_from and (model_args.method != "experts" or model_args.expert_rank):
+        raise ValueError(
+            "--experts_from brings experts with a rank of their own: give neither --expert_rank nor another --method."
+        )
     if model_args.language_budgets and model_args.method != "experts":
         raise ValueError(f"--language_budgets are of experts' gates, and --method {model_args.method} has none.")
 

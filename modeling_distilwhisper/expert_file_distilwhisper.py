@@ -11,6 +11,7 @@ from .configuration_distilwhisper import DistilWhisperConfig, check_language_cod
 from .fingerprint_distilwhisper import check_fingerprint, fingerprint
 
 FORMAT_VERSION = "1"
+SCALE = ".scale"  # behind the name of a matrix that is stored in integers
 
 
 def expert_file_name(language: str) -> str:
@@ -18,14 +19,18 @@ def expert_file_name(language: str) -> str:
 
 
 def write_expert_file(
-    path: Path, language: str, tensors: dict[str, torch.Tensor], model, *, rank: int, gate_dim: int
+    path: Path, language: str, tensors: dict[str, torch.Tensor], model, *, rank: int, gate_dim: int, int8: bool
 ) -> None:
     """Writes the file aside and renames it, so that an interruption leaves an older one whole.
 
     Args:
         tensors: under the model's own keys.
         model: whose backbone the experts belong to; its fingerprint and dimensions go into the metadata.
+        int8: whether the feed-forwards' matrices are stored as 8-bit integers.
     """
+    tensors = {key: tensor.detach().cpu() for key, tensor in tensors.items()}
+    if int8:
+        tensors = _to_int8(tensors)
     metadata = {
         "format": "pt",
         "distilwhisper_version": FORMAT_VERSION,
@@ -38,7 +43,7 @@ def write_expert_file(
     }
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, aside, metadata=metadata)
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, aside, metadata=metadata)
         os.replace(aside, path)
     finally:
         aside.unlink(missing_ok=True)
@@ -56,7 +61,7 @@ def read_expert_file(path: str, language: str, model) -> tuple[dict[str, torch.T
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}
+            tensors = _from_int8({key: file.get_tensor(key) for key in file.keys()})
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file ({error}). Fetch or save it again.") from None
     if metadata.get("distilwhisper_version") != FORMAT_VERSION:
@@ -86,6 +91,29 @@ def check_tensors(path: str, found: dict[str, torch.Tensor], expected: dict[str,
             raise ValueError(f"{path}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}.")
         if not tensor.is_floating_point() or tensor.isnan().any():
             raise ValueError(f"{path}: {key} holds {tensor.dtype} or NaN, expected floating-point numbers.")
+
+
+def _to_int8(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Matrices as integers of -127 to 127, beside each a scale `(rows, 1)`. Gates, which decide by a hair, stay."""
+    stored = {}
+    for key, tensor in tensors.items():
+        if tensor.dim() == 2 and ".gate." not in key:
+            scale = (tensor.float().abs().amax(dim=1, keepdim=True) / 127).clamp(min=torch.finfo(torch.float32).tiny)
+            stored[key + SCALE] = scale
+            tensor = (tensor.float() / scale).round().to(torch.int8)
+        stored[key] = tensor
+    return stored
+
+
+def _from_int8(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    scales = {key.removesuffix(SCALE): stored[key] for key in stored if key.endswith(SCALE)}
+    # What has no integers beside its scale stays, and is found to be a tensor too many.
+    scales = {key: scale for key, scale in scales.items() if key in stored and stored[key].dtype == torch.int8}
+    return {
+        key: tensor * scales[key] if key in scales else tensor
+        for key, tensor in stored.items()
+        if key.removesuffix(SCALE) not in scales or key in scales
+    }
 
 
 def _dimensions(config: DistilWhisperConfig) -> dict[str, str]:

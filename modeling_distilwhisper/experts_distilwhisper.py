@@ -158,10 +158,10 @@ class LanguageExpertsMixin:
             OSError, ValueError: as `load_experts`.
         """
         for language in self.config.languages if languages is None else languages:
-            self._require_loaded(language)
+            loaded = self.experts_of(language)
             experts = self._read_experts(repo_or_dir, language, **hub_arguments)
-            for place, layer in self.routed_layers().items():
-                layer.experts[language].load_state_dict(experts[place].state_dict())
+            for place, expert in loaded.items():
+                expert.load_state_dict(experts[place].state_dict())
 
     def remove_language(self, language: str) -> None:
         """Takes the experts of `language` out of the model; its rows then run as plain Whisper.
@@ -179,6 +179,7 @@ class LanguageExpertsMixin:
         save_directory: str | os.PathLike,
         languages: list[str] | None = None,
         state_dict: dict[str, torch.Tensor] | None = None,
+        int8: bool = False,
     ) -> list[Path]:
         """Writes `expert.<language>.safetensors` for each of `languages` (default: all loaded) and returns the paths.
 
@@ -186,20 +187,22 @@ class LanguageExpertsMixin:
 
         Args:
             state_dict: taken instead of the model's own tensors, under the same names.
+            int8: store matrices as 8-bit integers with a scale a row, a quarter of the size of float32. In a model that
+                loads them they are numbers of its own precision again.
         """
         directory = Path(save_directory)
         directory.mkdir(parents=True, exist_ok=True)
         paths = []
         for language in self.config.languages if languages is None else check_language_codes(languages):
-            self._require_loaded(language)
-            experts = {place: layer.experts[language] for place, layer in self.routed_layers().items()}
+            experts = self.experts_of(language)
             tensors = _tensors(language, experts)
             if state_dict is not None:
                 tensors = {key: state_dict[key] for key in tensors}
             some = next(iter(experts.values()))
             rank = getattr(getattr(some.fc1, "up", None), "in_features", 0)
             path = directory / expert_file_name(language)
-            write_expert_file(path, language, tensors, self, rank=rank, gate_dim=some.gate.hidden.out_features)
+            gate_dim = some.gate.hidden.out_features
+            write_expert_file(path, language, tensors, self, rank=rank, gate_dim=gate_dim, int8=int8)
             paths.append(path)
         return paths
 
@@ -243,6 +246,15 @@ class LanguageExpertsMixin:
         """Every layer that has experts, by side and index: `("encoder", 0)` and so on."""
         sides = {"encoder": self.model.encoder, "decoder": self.model.decoder}
         return {(side, layer.layer_idx): layer for side, module in sides.items() for layer in module.layers}
+
+    def experts_of(self, language: str) -> dict[tuple[str, int], LanguageExpert]:
+        """The experts of a language, by side and layer.
+
+        Raises:
+            ValueError: no expert of this language is loaded.
+        """
+        self._require_loaded(language)
+        return {place: layer.experts[language] for place, layer in self.routed_layers().items()}
 
     def _read_experts(self, repo_or_dir, language: str, **hub_arguments) -> dict[tuple[str, int], LanguageExpert]:
         file_name = expert_file_name(language)

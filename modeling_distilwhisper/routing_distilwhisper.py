@@ -82,22 +82,34 @@ class FullLinear(nn.Linear):
         self.weight.data.copy_(shared.weight)
         self.bias.data.copy_(shared.bias)
 
+    def whole(self, shared: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias of the expert's matrix, written out."""
+        return self.weight, self.bias
+
 
 class LowRankLinear(nn.Module):
-    """An expert's difference from a shared matrix: weight = shared + up @ down, with `up` starting at zero."""
+    """An expert's difference from a shared matrix: weight = shared + up @ down, bias = shared + that of `up`.
+
+    `up` starts at zero.
+    """
 
     builds_on_shared = True
 
     def __init__(self, in_features: int, out_features: int, rank: int):
         super().__init__()
         self.down = nn.Linear(in_features, rank, bias=False)
-        self.up = nn.Linear(rank, out_features, bias=False)
+        self.up = nn.Linear(rank, out_features)
 
     def forward(self, states: torch.Tensor, shared: nn.Linear, from_shared: torch.Tensor | None = None) -> torch.Tensor:
         return (shared(states) if from_shared is None else from_shared) + self.up(self.down(states))
 
     def copy_shared(self, shared: nn.Linear) -> None:
         nn.init.zeros_(self.up.weight)
+        nn.init.zeros_(self.up.bias)
+
+    def whole(self, shared: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
+        """Weight and bias of the expert's matrix, written out."""
+        return shared.weight + self.up.weight @ self.down.weight, shared.bias + self.up.bias
 
 
 class LanguageExpert(nn.Module):
