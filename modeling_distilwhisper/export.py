@@ -1,0 +1,43 @@
+"""One language as a plain Whisper, which every tool for Whisper runs: each layer's path is fixed for all tokens."""
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
+
+
+@torch.no_grad()
+def export_to_whisper(
+    model: DistilWhisperForConditionalGeneration, language: str, shares: Mapping[tuple[str, int], float]
+) -> WhisperForConditionalGeneration:
+    """A Whisper whose feed-forwards are the language's experts, Whisper's own, or in between.
+
+    Args:
+        model: not quantised.
+        shares: of each layer, by side and index as `routed_layers` names them: 1 for the expert, 0 for the shared
+            feed-forward, and in between the mean of both's weights, where the expert has this share.
+
+    Raises:
+        ValueError: the language has no expert, or a layer's share is missing or not from 0 to 1.
+    """
+    experts = model.experts_of(language)
+    if shares.keys() != experts.keys() or not all(0 <= share <= 1 for share in shares.values()):
+        raise ValueError(f"Expected for each of the layers {list(experts)} a share from 0 to 1, got {dict(shares)}.")
+    known = WhisperConfig().to_dict().keys()
+    settings = {name: value for name, value in model.config.to_dict().items() if name in known}
+    config = WhisperConfig.from_dict(settings | {"model_type": "whisper", "architectures": None})
+    plain = WhisperForConditionalGeneration(config).to(model.device, model.dtype)
+    plain.load_state_dict({key: tensor for key, tensor in model.state_dict().items() if ".experts." not in key})
+    plain.generation_config = copy.deepcopy(model.generation_config)
+    sides = {"encoder": plain.model.encoder.layers, "decoder": plain.model.decoder.layers}
+    for (side, index), expert in experts.items():
+        for name in ("fc1", "fc2"):
+            shared = getattr(model.routed_layers()[side, index], name)
+            matrix = getattr(sides[side][index], name)
+            weight, bias = getattr(expert, name).whole(shared)
+            matrix.weight.lerp_(weight, shares[side, index])
+            matrix.bias.lerp_(bias, shares[side, index])
+    return plain.eval()
