@@ -1,0 +1,92 @@
+"""What is said in recordings of any length, and when: segments with times, of batches that may mix languages."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import WhisperProcessor
+
+from .audio import SAMPLING_RATE
+
+
+@dataclass
+class Segment:
+    """Some words, from `start` to `end` in seconds."""
+
+    start: float
+    end: float
+    text: str
+
+
+@dataclass
+class Transcript:
+    """Attributes:
+    language: code of the language that it is in, given or detected.
+    seconds: length of the recording.
+    segments: in the order of time.
+    """
+
+    language: str
+    seconds: float
+    segments: list[Segment]
+
+    @property
+    def text(self) -> str:
+        return " ".join(segment.text for segment in self.segments)
+
+
+@torch.inference_mode()
+def transcribe_clips(
+    model, processor: WhisperProcessor, clips: list[np.ndarray], languages: list[str | None], **settings
+) -> list[Transcript]:
+    """Transcribes a batch.
+
+    Args:
+        model: a multilingual Whisper of any kind, in evaluation mode.
+        clips: samples `(samples,)` at 16 kHz, each of any length. Alike lengths are fastest.
+        languages: a code for each, or `None` to detect it in the first 30 s.
+        settings: for `generate`, as `num_beams=5` or `task="translate"`.
+    """
+    window = processor.feature_extractor.n_samples
+    is_long = max(map(len, clips)) > window
+    whole = {"truncation": False, "padding": "longest"} if is_long else {}
+    features = processor.feature_extractor(
+        clips, sampling_rate=SAMPLING_RATE, return_attention_mask=True, return_tensors="pt", **whole
+    )
+    inputs = features.input_features.to(model.device, model.dtype)
+    languages = _with_detected(model, processor, inputs, languages)
+    found = model.generate(
+        input_features=inputs,
+        attention_mask=features.attention_mask.to(model.device),
+        language=languages,
+        return_timestamps=True,
+        return_segments=True,
+        **settings,
+    )
+    return [
+        Transcript(language, len(clip) / SAMPLING_RATE, _segments(own, processor, len(clip) / SAMPLING_RATE))
+        for language, clip, own in zip(languages, clips, found["segments"], strict=True)
+    ]
+
+
+def _with_detected(model, processor: WhisperProcessor, inputs: torch.Tensor, languages: list[str | None]) -> list[str]:
+    unknown = [index for index, language in enumerate(languages) if language is None]
+    if not unknown:
+        return languages
+    tokens = model.detect_language(inputs[unknown, :, : processor.feature_extractor.nb_max_frames])
+    names = {token: name.strip("<|>") for name, token in model.generation_config.lang_to_id.items()}
+    detected = dict(zip(unknown, (names[token] for token in tokens.tolist()), strict=True))
+    return [detected.get(index, language) for index, language in enumerate(languages)]
+
+
+def _segments(found: list[dict], processor: WhisperProcessor, seconds: float) -> list[Segment]:
+    segments = []
+    for one in found:
+        # Control tokens and times have the numbers from the end token on; not every tokenizer lists the times.
+        words = one["tokens"][one["tokens"] < processor.tokenizer.eos_token_id]
+        text = processor.tokenizer.decode(words).strip()
+        if text:
+            # The last window is padded to 30 s, and Whisper may say that its words end in the padding.
+            start, end = (min(float(one[name]), seconds) for name in ("start", "end"))
+            segments.append(Segment(round(start, 2), round(end, 2), text))
+    return segments

@@ -1,0 +1,44 @@
+"""Transcripts as files: SubRip, WebVTT, JSON, and plain text."""
+
+import json
+from dataclasses import asdict
+
+from .segments import Transcript
+
+
+def to_srt(transcript: Transcript) -> str:
+    cues = (
+        f"{number}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{segment.text}\n"
+        for number, segment in enumerate(transcript.segments, start=1)
+    )
+    return "\n".join(cues)
+
+
+def to_vtt(transcript: Transcript) -> str:
+    cues = (
+        f"{_clock(segment.start, '.')} --> {_clock(segment.end, '.')}\n{_escaped(segment.text)}\n"
+        for segment in transcript.segments
+    )
+    return "\n".join(["WEBVTT\n", *cues])
+
+
+def to_json(transcript: Transcript) -> str:
+    return json.dumps({"text": transcript.text, **asdict(transcript)}, indent=2, ensure_ascii=False) + "\n"
+
+
+def to_text(transcript: Transcript) -> str:
+    return "".join(f"{segment.text}\n" for segment in transcript.segments)
+
+
+FORMATS = {"srt": to_srt, "vtt": to_vtt, "json": to_json, "txt": to_text}
+
+
+def _clock(seconds: float, point: str) -> str:
+    milliseconds = round(1000 * seconds)
+    hours, rest = divmod(milliseconds, 3_600_000)
+    minutes, rest = divmod(rest, 60_000)
+    return f"{hours:02}:{minutes:02}:{rest // 1000:02}{point}{rest % 1000:03}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
