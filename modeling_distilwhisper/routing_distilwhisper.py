@@ -280,7 +280,7 @@ class RoutedFeedForward:
 
         In the others, skipped utterances, all gates are shut. The budget counts gates before that (section 4.3.1).
         """
-        keep = torch.ones(len(logits), 1, dtype=torch.bool, device=logits.device)
+        keep = torch.ones_like(logits[:, :1], dtype=torch.bool)
         if not self.training:
             return gate.is_open(logits).to(logits.dtype), keep
         margin = logits - gate.threshold
