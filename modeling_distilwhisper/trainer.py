@@ -292,8 +292,11 @@ class DistilWhisperTrainer(WholeCheckpoints):
         """Undoes what scoring did to the model: marked as prepared and wrapped for mixed precision, it would be trained
         without the other processes, and a teacher would teach in another precision.
         """
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        vars(self.model).pop("_is_accelerate_prepared", None)
+        own = vars(self.model)
+        own.pop("_is_accelerate_prepared", None)
+        if own.pop("_original_forward", None) is not None:
+            # accelerate's own unwrapping goes on below what it wrapped, through Transformers' decorators.
+            own.pop("forward", None)
         self.accelerator.free_memory()
 
     def _run_epoch(self, model, epoch, train_dataloader, *args, **kwargs):
