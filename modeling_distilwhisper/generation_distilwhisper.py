@@ -13,7 +13,8 @@ class LanguageRoutedGenerationMixin(GenerationMixin):
 
     def generate(self, inputs=None, *args, decoder_input_ids: torch.Tensor | None = None, **kwargs):
         if decoder_input_ids is not None:
-            language_ids, decoder_language_ids = self.read_prompt(decoder_input_ids)
+            # On the CPU, where no decoding step has to wait to read them.
+            language_ids, decoder_language_ids = self.read_prompt(decoder_input_ids.cpu())
             kwargs |= {"language_ids": language_ids, "decoder_language_ids": decoder_language_ids}
         return super().generate(inputs, *args, decoder_input_ids=decoder_input_ids, **kwargs)
 
