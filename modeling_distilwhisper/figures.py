@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
@@ -87,6 +88,29 @@ def draw_gates(
     panels["encoder"].set_title(title, parse_math=False)  # a sentence may hold dollar signs
     labels = {"rotation": 60, "ha": "right", "fontsize": 8, "parse_math": False}
     panels["decoder"].set_xticks(np.arange(len(tokens)) + 0.5, tokens, **labels)
+    _save(figure, path)
+
+
+def draw_audio_gates(gates: np.ndarray, samples: np.ndarray, seconds: float, path: str | Path) -> None:
+    """A recording's waveform and under it, layer by layer, when the encoder's tokens took the expert.
+
+    Args:
+        gates: `(layers, frames)`, from 0 (shut) to 1 (open).
+        samples: `(samples,)` of the same time.
+        seconds: how much time both span.
+        path: of the PNG.
+    """
+    figure = Figure(figsize=(6, 3.2), layout="constrained")  # read on a phone, too
+    wave, panel = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+    each = max(1, len(samples) // 1500)  # a bar for each point that a screen has
+    spans = samples[: len(samples) // each * each].reshape(-1, each)
+    times = np.linspace(0, seconds, len(spans))
+    wave.fill_between(times, spans.min(axis=1), spans.max(axis=1), color=PALETTE[7], linewidth=0)
+    wave.set_axis_off()
+    extent = (0, seconds, len(gates) - 0.5, -0.5)
+    panel.imshow(gates, vmin=0, vmax=1, cmap="Blues", aspect="auto", interpolation="none", extent=extent)
+    panel.set(xlabel="time, s", ylabel="encoder layer", xlim=(0, seconds))
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     _save(figure, path)
 
 
