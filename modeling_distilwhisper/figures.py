@@ -97,21 +97,28 @@ def draw_audio_gates(gates: np.ndarray, samples: np.ndarray, seconds: float, pat
     Args:
         gates: `(layers, frames)`, from 0 (shut) to 1 (open).
         samples: `(samples,)` of the same time.
-        seconds: how much time both span.
+        seconds: how long that is.
         path: of the PNG.
     """
-    figure = Figure(figsize=(6, 3.2), layout="constrained")  # read on a phone, too
+    figure = Figure(figsize=(5, 3), layout="constrained")  # to be read on a phone, too
     wave, panel = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
-    each = max(1, len(samples) // 1500)  # a bar for each point that a screen has
-    spans = samples[: len(samples) // each * each].reshape(-1, each)
+    spans = _columns(samples, 1500)
     times = np.linspace(0, seconds, len(spans))
-    wave.fill_between(times, spans.min(axis=1), spans.max(axis=1), color=PALETTE[7], linewidth=0)
+    wave.fill_between(times, spans.min(axis=-1), spans.max(axis=-1), color=PALETTE[7], linewidth=0)
     wave.set_axis_off()
+    shares = _columns(gates, 750).mean(axis=-1)
     extent = (0, seconds, len(gates) - 0.5, -0.5)
-    panel.imshow(gates, vmin=0, vmax=1, cmap="Blues", aspect="auto", interpolation="none", extent=extent)
+    panel.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto", interpolation="none", extent=extent)
     panel.set(xlabel="time, s", ylabel="encoder layer", xlim=(0, seconds))
     panel.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     _save(figure, path)
+
+
+def _columns(values: np.ndarray, at_most: int) -> np.ndarray:
+    """`(..., time)` as `(..., columns, time in a column)`: no more columns than a picture shows apart."""
+    each = -(-values.shape[-1] // at_most)
+    padding = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % each)]
+    return np.pad(values, padding, mode="edge").reshape(*values.shape[:-1], -1, each)
 
 
 def _legend(figure: Figure, panel) -> None:

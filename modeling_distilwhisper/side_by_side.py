@@ -21,16 +21,14 @@ PROMPT = 3  # language, task and <|notimestamps|> stand before the text
 
 @dataclass
 class Gates:
-    """Which tokens of the first window (30 s in Whisper) took the expert, when the transcript is read again.
+    """Which tokens took the expert, when each window of a recording (30 s in Whisper) is heard with its own transcript.
 
     Attributes:
-        seconds: how much of the recording the frames span.
         frames: `(layers, frames)` of the encoder, 1 where the expert ran.
         words: of the transcript, in order.
         words_open: `(layers, words)` of the decoder: the share of a word's tokens that took the expert.
     """
 
-    seconds: float
     frames: np.ndarray
     words: list[str]
     words_open: np.ndarray
@@ -74,11 +72,22 @@ def transcribe_side_by_side(
 
 
 def _gates(model, processor: WhisperProcessor, samples: np.ndarray, transcript: Transcript) -> Gates:
-    heard = samples[: processor.feature_extractor.n_samples]
-    seconds = len(heard) / SAMPLING_RATE
-    text = " ".join(segment.text for segment in transcript.segments if segment.start < seconds)
+    size = processor.feature_extractor.n_samples
+    windows = []
+    for begin in range(0, len(samples), size):
+        heard, (start, end) = samples[begin : begin + size], (begin / SAMPLING_RATE, (begin + size) / SAMPLING_RATE)
+        text = " ".join(segment.text for segment in transcript.segments if start <= segment.start < end)
+        windows.append(_gates_of_window(model, processor, heard, text, transcript.language))
+    return Gates(
+        frames=np.concatenate([gates.frames for gates in windows], axis=1),
+        words=[word for gates in windows for word in gates.words],
+        words_open=np.concatenate([gates.words_open for gates in windows], axis=1),
+    )
+
+
+def _gates_of_window(model, processor: WhisperProcessor, heard: np.ndarray, text: str, language: str) -> Gates:
     # The start token comes in front of the labels.
-    labels = label_ids(processor.tokenizer, text, transcript.language)[: model.config.max_target_positions - 1]
+    labels = label_ids(processor.tokenizer, text, language)[: model.config.max_target_positions - 1]
     features = processor.feature_extractor(
         heard, sampling_rate=SAMPLING_RATE, return_attention_mask=True, return_tensors="pt"
     )
@@ -89,10 +98,14 @@ def _gates(model, processor: WhisperProcessor, samples: np.ndarray, transcript: 
     }
     found = {side: gates.float().cpu().numpy() for side, gates in gates_of_utterance(model, batch).items()}
     tokens = [token for token in labels[PROMPT:] if token != processor.tokenizer.eos_token_id]
-    words, _, places = _combine_tokens_into_words(processor.tokenizer, tokens, LANGUAGES[transcript.language])
-    opened = [found["decoder"][:, [PROMPT + place for place in own]].mean(axis=1) for own in places]
-    shape = (len(found["decoder"]), 0)
-    return Gates(seconds, found["encoder"], words, np.stack(opened, axis=1) if opened else np.empty(shape))
+    words, _, places = _combine_tokens_into_words(processor.tokenizer, tokens, LANGUAGES[language])
+    opened = {
+        index: found["decoder"][:, [PROMPT + place for place in own]].mean(axis=1)
+        for index, own in enumerate(places)
+        if words[index].strip()  # of an empty transcript there is still the space that stands in front
+    }
+    words_open = np.stack([*opened.values()], axis=1) if opened else np.empty((len(found["decoder"]), 0))
+    return Gates(found["encoder"], [words[index].strip() for index in opened], words_open)
 
 
 def changed_words(before: Transcript, after: Transcript) -> tuple[list[tuple[str, bool]], list[tuple[str, bool]]]:
