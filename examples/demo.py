@@ -115,11 +115,10 @@ def make_page(model, processor, examples: list[Path], scratch: Path) -> gr.Block
                     elem_id="audio",
                 )
                 if examples:
+                    shared = os.path.commonpath([path.parent for path in examples])
+                    names = [str(path.relative_to(shared)) for path in examples]
                     gr.Examples(
-                        [[str(path)] for path in examples],
-                        [audio],
-                        label="Recordings to try",
-                        example_labels=[str(path.relative_to(path.parents[2])) for path in map(Path.resolve, examples)],
+                        [[str(path)] for path in examples], [audio], label="Recordings to try", example_labels=names
                     )
             with gr.Column(min_width=320):
                 choices = [("Detect it", ""), *((f"{named(code)}, with experts", code) for code in trained)]
@@ -152,6 +151,7 @@ def make_page(model, processor, examples: list[Path], scratch: Path) -> gr.Block
                             interactive=False,
                             show_label=False,
                             buttons=["fullscreen"],
+                            alt_text="The recording's waveform, and under it where each layer's expert ran",
                             elem_id="picture",
                         )
                     with gr.Column(min_width=320):
@@ -208,10 +208,17 @@ def table(transcript: Transcript) -> str:
     return f"<table>{rows}</table>"
 
 
+def recording(name: str) -> Path:
+    path = Path(name).resolve()
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{name} is not there")
+    return path
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="folder or Hub id of a model with language experts")
-    parser.add_argument("--examples", nargs="+", type=Path, default=[], help="recordings that visitors can choose")
+    parser.add_argument("--examples", nargs="+", type=recording, default=[], help="recordings that visitors can choose")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in")
     parser.add_argument("--port", type=int, default=7860)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
