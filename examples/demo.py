@@ -27,8 +27,7 @@ from modeling_distilwhisper.segments import Transcript
 from modeling_distilwhisper.side_by_side import Gates, SideBySide, changed_words, transcribe_side_by_side
 from modeling_distilwhisper.subtitles import to_srt
 
-FONTS = ["system-ui", "sans-serif"]  # by default Gradio asks Google for them
-THEME = gr.themes.Default(primary_hue="blue", font=FONTS, font_mono=["ui-monospace", "monospace"])
+THEME = gr.themes.Default(primary_hue="blue")  # its fonts are served from here
 CSS = """
 .html-container { padding: 0 !important; }
 .transcript { font-size: 1.3rem; line-height: 1.7; overflow-wrap: anywhere; }
@@ -36,7 +35,7 @@ CSS = """
 #plain mark { background: rgb(230 159 0 / .35); }
 #experts mark { background: rgb(0 114 178 / .3); }
 .gates { display: flex; flex-wrap: wrap; gap: 1rem .6rem; font-size: 1.1rem; }
-.gates > span { display: flex; flex-direction: column; align-items: center; }
+.gates > span { display: flex; flex-direction: column; align-items: center; max-width: 100%; overflow-wrap: anywhere; }
 .gates i { width: 100%; min-width: 2.2rem; height: .9rem; margin-top: -1px; border: 1px solid rgb(128 128 128 / .5);
            background: rgb(0 114 178 / var(--open)); }
 .gates i:first-of-type { margin-top: .3rem; }
