@@ -54,7 +54,7 @@ def main() -> None:
         raise ValueError(f"{args.model} has no language experts: there is nothing to put beside plain Whisper.")
     with tempfile.TemporaryDirectory() as scratch:
         page = make_page(model, processor, args.examples, Path(scratch))
-        # Neither a server of Node's nor links to elsewhere.
+        # Without a server of Node's, links to elsewhere, and records of what was tried.
         page.launch(
             server_name=args.host,
             server_port=args.port,
@@ -62,6 +62,7 @@ def main() -> None:
             css=CSS,
             ssr_mode=False,
             footer_links=[],
+            run_history=False,
         )
 
 
