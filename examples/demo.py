@@ -1,6 +1,6 @@
 """A page to try a model: plain Whisper's transcript beside that of its language experts, and where they ran.
 
-    python examples/demo.py distilwhisper-quickstart --examples examples/quickstart/in_domain/*/test/000.ogg
+    python examples/demo.py distilwhisper-quickstart --examples examples/quickstart/in_domain/*/test/001.ogg
 
 Upload or record, choose the language or have it detected. Recordings stay on this machine, and nothing is fetched from
 others: with the model in a folder, it works without a network. Needs `pip install -e ".[examples,demo]"`.
@@ -175,12 +175,10 @@ def named(code: str) -> str:
 
 
 def summary(found: SideBySide, *, detected: bool, took: float) -> str:
-    language, seconds = found.plain.language, found.plain.seconds
-    text = (
-        f"{named(language)}{' (detected)' if detected else ''}, {seconds:.1f} s of audio, heard twice in {took:.1f} s."
-    )
+    language = f"{named(found.plain.language)}{' (detected)' if detected else ''}"
+    text = f"{language}, {found.plain.seconds:.1f} s of audio, heard twice in {took:.1f} s."
     if found.gates is None:
-        text = f"{named(language)}{' (detected)' if detected else ''} has no experts here: this is plain Whisper."
+        text = f"{language} has no experts here: this is plain Whisper."
     return f"<p>{escape(text)}</p>"
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, PreTrainedConfig, WhisperConfig
 from transformers.dynamic_module_utils import custom_object_save
-from transformers.utils import GENERATION_CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils import GENERATION_CONFIG_NAME, SAFE_WEIGHTS_NAME, cached_file
 from transformers.utils.hub import resolve_revision
 
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_code, check_language_codes
 from .expert_file_distilwhisper import check_tensors, expert_file_name, read_expert_file, write_expert_file
-from .hub_distilwhisper import HUB_ARGUMENTS, languages_in
+from .hub_distilwhisper import HUB_ARGUMENTS, has_weights, languages_in, require_distilwhisper
 from .routing_distilwhisper import LanguageExpert, RoutedFeedForward
 
 
@@ -87,7 +87,7 @@ class LanguageExpertsMixin:
         if not isinstance(config, PreTrainedConfig):
             dtype = {key: kwargs.pop(key) for key in ("dtype", "torch_dtype") if key in kwargs}
             config, kwargs = DistilWhisperConfig.from_pretrained(
-                _require_distilwhisper(config or name, hub), return_unused_kwargs=True, **kwargs
+                require_distilwhisper(config or name, hub), return_unused_kwargs=True, **kwargs
             )
             kwargs |= hub | dtype
         if not hasattr(type(config), "experts_by_token"):
@@ -101,7 +101,7 @@ class LanguageExpertsMixin:
         bare = copy.deepcopy(config)
         bare.languages = []
         kwargs.setdefault("use_safetensors", True)
-        if _has_weights(name, kwargs.get("variant"), hub) or kwargs["use_safetensors"] is False:
+        if has_weights(name, kwargs.get("variant"), hub) or kwargs["use_safetensors"] is False:
             loaded = super().from_pretrained(name, *model_args, config=bare, **kwargs)
             model = loaded[0] if isinstance(loaded, tuple) else loaded
         else:
@@ -319,23 +319,6 @@ class LanguageExpertsMixin:
         if language not in self.config.languages:
             has = ", ".join(self.config.languages) or "none"
             raise ValueError(f"No expert of {language!r} is loaded. Loaded: {has}.")
-
-
-def _require_distilwhisper(source: str, hub: dict) -> str:
-    found, _ = WhisperConfig.get_config_dict(source, **hub)
-    if found.get("model_type") != DistilWhisperConfig.model_type:
-        raise ValueError(
-            f"{source} is a {found.get('model_type')!r}, expected a 'distilwhisper'. "
-            "To put experts on a plain Whisper, use `from_whisper(..., languages=[...])`."
-        )
-    return source
-
-
-def _has_weights(name: str, variant: str | None, hub: dict) -> bool:
-    names = [SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME]
-    if variant is not None:
-        names = [f"model.{variant}.safetensors", f"model.safetensors.index.{variant}.json", *names]
-    return any(cached_file(name, file, _raise_exceptions_for_missing_entries=False, **hub) for file in names)
 
 
 def _experts(model, language: str, config: DistilWhisperConfig) -> dict[tuple[str, int], LanguageExpert]:

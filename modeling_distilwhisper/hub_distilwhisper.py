@@ -8,7 +8,8 @@ from pathlib import Path
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 from huggingface_hub.hf_api import ModelInfo
-from transformers.utils import CONFIG_NAME
+from transformers import WhisperConfig
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_codes
 from .expert_file_distilwhisper import backbone_metadata, check_backbone, expert_file_name, language_of_file
@@ -25,6 +26,25 @@ def languages_in(repo_or_dir: str | os.PathLike, **hub_arguments) -> list[str]:
         return sorted(filter(None, (language_of_file(path.name) for path in folder.glob("expert.*"))))
     arguments = {key: value for key, value in hub_arguments.items() if key in HUB_ARGUMENTS}
     return list(DistilWhisperConfig.get_config_dict(str(repo_or_dir), **arguments)[0].get("languages", []))
+
+
+def require_distilwhisper(source: str, hub: dict) -> str:
+    """Returns `source`, a folder or Hub repository, if it holds a DistilWhisper."""
+    found, _ = WhisperConfig.get_config_dict(source, **hub)
+    if found.get("model_type") != DistilWhisperConfig.model_type:
+        raise ValueError(
+            f"{source} is a {found.get('model_type')!r}, expected a 'distilwhisper'. "
+            "To put experts on a plain Whisper, use `from_whisper(..., languages=[...])`."
+        )
+    return source
+
+
+def has_weights(name: str, variant: str | None, hub: dict) -> bool:
+    """Whether a folder or Hub repository holds the backbone's weights too."""
+    names = [SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME]
+    if variant is not None:
+        names = [f"model.{variant}.safetensors", f"model.safetensors.index.{variant}.json", *names]
+    return any(cached_file(name, file, _raise_exceptions_for_missing_entries=False, **hub) for file in names)
 
 
 class PushExpertsMixin:
@@ -184,4 +204,4 @@ def _files(repository: ModelInfo) -> dict[str, str | None]:
     return {file.rfilename: file.blob_id for file in repository.siblings or []}
 
 
-__all__ = ["PushExpertsMixin", "languages_in"]
+__all__ = ["PushExpertsMixin", "has_weights", "languages_in", "require_distilwhisper"]
