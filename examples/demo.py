@@ -49,7 +49,7 @@ CSS = """
 
 def main() -> None:
     args = parse()
-    model, processor = load_model(args.model, torch.float32, args.device), load_processor(args.model)
+    model, processor = load_model(args.model, "auto", args.device), load_processor(args.model)
     if not getattr(model.config, "languages", None):
         raise ValueError(f"{args.model} has no language experts: there is nothing to put beside plain Whisper.")
     with tempfile.TemporaryDirectory() as scratch:
