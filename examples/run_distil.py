@@ -226,8 +226,8 @@ def check(model_args: ModelArguments, data_args: DataArguments) -> None:
         )
     if model_args.student_precision not in STUDENT_PRECISIONS:
         raise ValueError(
-            f"--student_precision must be one of {', '.join(STUDENT_PRECISIONS)}, got {model_args.student_precision!r}. "
-            "Half precision in training is --bf16 or --fp16."
+            f"--student_precision must be one of {', '.join(STUDENT_PRECISIONS)} (half precision in training is --bf16 "
+            f"or --fp16), got {model_args.student_precision!r}."
         )
     if model_args.student_precision in QUANTISED and model_args.method == "finetune":
         raise ValueError("Quantised weights cannot be fine-tuned. Train experts on them, or --method lora.")
