@@ -36,6 +36,7 @@ from modeling_distilwhisper.data import Source, keep_usable, parse_sources
 from modeling_distilwhisper.evaluation import score, wer_rows
 from modeling_distilwhisper.figures import draw_openness, draw_wer
 from modeling_distilwhisper.gates import forced_gates, measure_openness
+from modeling_distilwhisper.precision import PRECISIONS, QUANTISED
 from modeling_distilwhisper.run_folder import RunFolder
 from modeling_distilwhisper.settings import parse_settings
 from modeling_distilwhisper.teacher import load_teacher
@@ -54,7 +55,7 @@ class ModelArguments:
         default=None, metadata={"help": "Folder or Hub id of the Whisper to learn from, of any size and kind."}
     )
     teacher_precision: str = field(
-        default="auto", metadata={"help": "'auto', 'float32', 'bfloat16', 'float16', 'int8' (LLM.int8()) or 'nf4'."}
+        default="auto", metadata={"help": f"One of {', '.join(PRECISIONS)}; int8 is LLM.int8()."}
     )
     teacher_cache: str | None = field(
         default=None, metadata={"help": "Folder that run_cache_teacher.py wrote, in place of --teacher."}
@@ -209,7 +210,7 @@ def check(model_args: ModelArguments, data_args: DataArguments) -> None:
         raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {model_args.method!r}.")
     if model_args.teacher and model_args.teacher_cache and not data_args.score_teacher:
         raise ValueError("--teacher has no use beside --teacher_cache but to be scored. Give one of them.")
-    if data_args.score_teacher and model_args.teacher_precision in ("int8", "nf4"):
+    if data_args.score_teacher and model_args.teacher_precision in QUANTISED:
         raise ValueError("--score_teacher takes a teacher that is not quantised. run_eval.py scores any.")
     if model_args.experts_from and (model_args.method != "experts" or model_args.expert_rank):
         raise ValueError(
