@@ -142,7 +142,7 @@ class Corpora:
 
 def transcribe(name: str, location: str, processor: WhisperProcessor, corpora: Corpora, arguments) -> list[dict]:
     """The records of a model; those that are there already are not made again."""
-    model, records = load_model(location, getattr(torch, arguments.dtype), arguments.device), []
+    model, records = load_model(location, arguments.dtype, arguments.device), []
     decides = {"model": location, "weights": weights_mark(location)}
     decides |= {setting: getattr(arguments, setting) for setting in ("task", "num_beams", "dtype")}
     for source, split, language, rows in corpora.cells:

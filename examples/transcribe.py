@@ -46,7 +46,7 @@ class Recording:
 
 def main() -> int:
     args = parse()
-    model = load_model(args.model, getattr(torch, args.dtype), args.device)
+    model = load_model(args.model, args.dtype, args.device)
     processor = load_processor(args.model)
     known = {name.strip("<|>") for name in getattr(model.generation_config, "lang_to_id", None) or {}}
     if not known:
