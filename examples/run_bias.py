@@ -99,9 +99,7 @@ def check(arguments: BiasArguments) -> tuple[dict[str, str], list[tuple[Corpus, 
         raise ValueError("--models wants speech to be judged on: --balanced or --data, and --languages.")
     part, _, parts = arguments.part.partition("/")
     if not (part.isdecimal() and parts.isdecimal()):
-        raise ValueError(
-            f"--part takes this machine's number and how many there are, such as 2/3; got {arguments.part}."
-        )
+        raise ValueError(f"--part takes a machine's number and how many there are, such as 2/3; got {arguments.part}.")
     languages = list(dict.fromkeys(arguments.languages))
     sources = parse_sources([*arguments.balanced, *arguments.data], languages)
     corpora = [Corpus.balanced_from(source) for source in sources[: len(arguments.balanced)]]

@@ -90,10 +90,10 @@ def draw_gates(
     save_figure(figure, path)
 
 
-def add_legend(figure: Figure, panel) -> None:
+def add_legend(figure: Figure, panel, columns: int = 6) -> None:
     """What a panel's colours mean, below all panels."""
     handles, labels = panel.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), columns), frameon=False)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:

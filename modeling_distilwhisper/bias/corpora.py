@@ -1,4 +1,4 @@
-"""The study's rows (section 3.1.1), and for each row that is left out, why: Balanced-FLEURS, and corpora as they are."""
+"""The study's rows (section 3.1.1), and of each that is left out, why: Balanced-FLEURS, and corpora as they are."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass

@@ -1,6 +1,6 @@
 """The chapter's findings (sections 3.2 to 3.4), answered for the data at hand."""
 
-from itertools import combinations
+from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
@@ -23,8 +23,8 @@ def compression_findings(tests: pd.DataFrame, classes: pd.DataFrame) -> pd.DataF
     - kept: the groups differ in WER before, and nothing shows that compression changed them differently;
     - not shown: neither, or there are no two groups large enough.
 
-    Differences count where their adjusted p-value is below 0.05. "Kept" is as sure as the cells are large: `why` has the
-    groups that fared worst and best, with the intervals of their shares.
+    Differences count where their adjusted p-value is below 0.05. "Kept" is as sure as the cells are large: `why` has
+    the groups that fared worst and best, with the intervals of their shares.
 
     Args:
         tests, classes: of `group_tests` and `class_table`.
@@ -33,17 +33,18 @@ def compression_findings(tests: pd.DataFrame, classes: pd.DataFrame) -> pd.DataF
         A row for each data set, model, precision and grouping: `bias`, `report`, `here` and `why`.
     """
     keys, rows = ["data_set", "model", "precision", "by"], []
-    for key, cells in classes.groupby(keys, sort=False) if len(classes) else ():
+    for key, cells in classes.groupby(keys, sort=False):
         large = cells[~cells["too small"]]
         about = dict(zip(("data_set", "model", "precision", "bias"), key, strict=True))
         about["report"] = REPORT.get(key[-1], "-")
-        found = tests[(tests[keys] == list(key)).all(axis=1)] if len(tests) else tests
+        found = tests[(tests[keys] == list(key)).all(axis=1)]
         if found.empty:
             told = ", ".join(f"{row['group']} ({row['utterances']})" for _, row in cells.iterrows())
             rows.append(about | {"here": NOT_SHOWN, "why": f"no two groups are large enough to compare: {told}"})
             continue
         rows.append(about | dict(zip(("here", "why"), _verdict(found.iloc[0], large), strict=True)))
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows, columns=[*SYSTEM, "bias", "report", "here", "why"])
+    return table.sort_values(SYSTEM, kind="stable", ignore_index=True)
 
 
 def harm_follows_bias(cells: pd.DataFrame) -> float:
@@ -58,7 +59,8 @@ def harm_follows_bias(cells: pd.DataFrame) -> float:
 def _verdict(test: pd.Series, cells: pd.DataFrame) -> tuple[str, str]:
     before, change = test["p before, adjusted"] < LEVEL, test["p change, adjusted"] < LEVEL
     harm = (cells["worse"] - cells["better"]).to_numpy()
-    most, least = cells.iloc[int(harm.argmax())], cells.iloc[int(harm.argmin())]
+    order = np.argsort(harm, kind="stable")
+    most, least = cells.iloc[order[-1]], cells.iloc[order[0]]
     told = [
         f"WER before {'differs' if before else 'does not differ'} (p = {test['p before, adjusted']:.3f})",
         f"what changed {'differs' if change else 'does not differ'} (p = {test['p change, adjusted']:.3f})",
@@ -91,8 +93,8 @@ def model_findings(
         Rows of `finding`, `data_set`, `model`, `here` (shown, not shown, or the contrary) and `why`.
     """
     rows = [
-        *_resource_rows(resources[resources["precision"] == baseline] if len(resources) else resources),
-        *_gender_rows(genders[genders["precision"] == baseline] if len(genders) else genders),
+        *_resource_rows(resources[resources["precision"] == baseline]),
+        *_gender_rows(genders[genders["precision"] == baseline]),
         *_size_rows(languages[(languages["precision"] == baseline) & ~languages["too small"]], models),
     ]
     return pd.DataFrame(rows, columns=["finding", "data_set", "model", "here", "why"])
@@ -110,7 +112,7 @@ def _resource_rows(resources: pd.DataFrame):
 
 
 def _gender_rows(genders: pd.DataFrame):
-    for (data_set, model, _), own in genders.groupby(SYSTEM, sort=False) if len(genders) else ():
+    for (data_set, model, _), own in genders.groupby(SYSTEM, sort=False):
         large, finding = own[~own["too small"]], {"data_set": data_set, "model": model}
         differ = large[large["p adjusted"] < LEVEL]
         points = (large["female"] - large["male"]).abs()
@@ -118,22 +120,21 @@ def _gender_rows(genders: pd.DataFrame):
         told += f"; within 3 points in {(points <= 3).sum()}; {len(own) - len(large)} languages too small"
         here = "shown" if len(differ) else NOT_SHOWN
         yield finding | {"finding": "women and men differ, in some languages", "here": here, "why": told}
-    for first, second in combinations(genders["data_set"].unique() if len(genders) else (), 2):
-        for model, own in genders[~genders["too small"]].groupby("model", sort=False):
+    for first, second in combinations(genders["data_set"].unique(), 2):
+        for model, own in genders[~genders["too small"].astype(bool)].groupby("model", sort=False):
             both = own.pivot_table(index="language", columns="data_set", values="difference")
-            both = both.reindex(columns=[first, second]).dropna()
-            about = {
-                "finding": "genders differ alike in both corpora",
-                "data_set": f"{first}, {second}",
-                "model": model,
-            }
+            if not {first, second} <= set(both):
+                continue
+            both = both[[first, second]].dropna()
+            about = {"finding": "genders differ alike in both corpora", "model": model}
+            about["data_set"] = f"{first}, {second}"
             yield about | _agreement(both[first], both[second])
 
 
 def _size_rows(languages: pd.DataFrame, models: list[str]):
     for data_set, own in languages.groupby("data_set", sort=False):
         table = own.pivot_table(index="language", columns="model", values="wer").dropna()
-        for smaller, larger in zip(models, models[1:], strict=False):
+        for smaller, larger in pairwise(models):
             if smaller not in table or larger not in table or table.empty:
                 continue
             worse = int((table[smaller] > table[larger]).sum())

@@ -67,9 +67,8 @@ def read_rows(
         except (FileNotFoundError, ValueError) as error:
             logger.warning(f"{corpus.name} {language} is left out: {error}")
             continue
-        notes_in, checked_in = (
-            RunFolder(folder / name / file_name(corpus.name), {"run": run}) for name in (ROWS, CHECKED)
-        )
+        places = [folder / name / file_name(corpus.name) for name in (ROWS, CHECKED)]
+        notes_in, checked_in = (RunFolder(place, {"run": run}) for place in places)
         checked = RecordFile(checked_in.folder / f"{file_name(language)}.jsonl")
         rows, notes = select(rows, checked, detector if corpus.balanced else None, corpus.balanced, least)
         RecordFile(notes_in.folder / f"{file_name(language)}.jsonl").keep(notes)
@@ -100,11 +99,8 @@ def run_grid(
         ValueError: the folder has transcripts of other weights or settings.
     """
     for name, location in models.items():
-        about = {
-            "model": name,
-            "shape": model_shape(load_config(location)),
-            "weights": weights_mark(location) or location,
-        }
+        about = {"model": name, "shape": model_shape(load_config(location))}
+        about["weights"] = weights_mark(location) or location
         processor = load_processor(location)
         for precision in precisions:
             model = None

@@ -56,13 +56,9 @@ def write_tables(found: Study, folder: Path) -> str:
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     for name, (_, table) in all_tables(found).items():
         write_whole(folder / "tables" / f"{name}.csv", table.to_csv(index=False))
-    shown = [
-        ("findings_after", found.after),
-        ("findings_before", found.before),
-        ("classes", _with_intervals(found.classes)),
-    ]
-    titles = all_tables(found)
-    return "\n\n".join(f"## {titles[name][0]}\n\n{_text(table)}" for name, table in shown)
+    shown = {**all_tables(found), "classes": ("Sentences by change, %", _with_intervals(found.classes))}
+    chosen = [shown[name] for name in ("findings_after", "findings_before", "classes")]
+    return "\n\n".join(f"## {title}\n\n{_text(table)}" for title, table in chosen)
 
 
 def write_page(found: Study, pictures: Sequence[Path], folder: Path) -> Path:
@@ -96,7 +92,7 @@ def _about(found: Study) -> str:
 def _with_intervals(classes: pd.DataFrame) -> pd.DataFrame:
     """The table of classes with each share and its ends in one column."""
     shown = classes.copy()
-    for change in CHANGES if len(classes) else ():
+    for change in CHANGES if len(classes) else ():  # of none there are no ends
         ends = classes[[change, f"{change} low", f"{change} high"]].to_numpy()
         shown[change] = [f"{share:.1f} ({low:.1f} to {high:.1f})" for share, low, high in ends]
     return shown.drop(columns=[name for name in shown if name.endswith((" low", " high"))])

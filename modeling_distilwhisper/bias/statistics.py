@@ -73,7 +73,7 @@ def shuffle_test(
 
 
 def adjusted(p_values: np.ndarray) -> np.ndarray:
-    """P-values corrected for how many there are, by the false discovery rate (Benjamini and Hochberg, 1995); NaN stays."""
+    """P-values corrected for their number, by the false discovery rate (Benjamini and Hochberg, 1995); NaN stays."""
     p_values = np.asarray(p_values, dtype=float)
     found = np.full(len(p_values), np.nan)
     there = ~np.isnan(p_values)

@@ -59,7 +59,7 @@ def study(folder: str | Path, baseline: str = "float32", normalizer: str = "mark
     sentences = sentence_table(cells, normalizer)
     changes, excluded = change_table(sentences, baseline)
     found = [tables.class_table(changes, by) for by in GROUPINGS]
-    classes = pd.concat([table for table in found if len(table)] or [pd.DataFrame()], ignore_index=True)
+    classes = pd.concat([table for table in found if len(table)] or found[:1], ignore_index=True)
     tests = tables.group_tests(changes, classes)
     languages = tables.language_table(sentences)
     resources, genders = tables.resource_table(languages), tables.gender_table(sentences)

@@ -15,6 +15,10 @@ from .sentences import CHANGES, by_gender_of_sentence, column, unit_sums
 from .statistics import adjusted, histograms_differ, rates_differ, share_interval, shuffle_test
 
 SYSTEM = ["data_set", "model", "precision"]
+RESOURCES = [*SYSTEM, "resource", "wer", "languages", "which", "rho", "p"]
+GENDERS = [*SYSTEM, "language", "resource", "measure", "female", "male", "difference", "low", "high", "p", "too small"]
+CLASSES = [*SYSTEM, "by", "group", *CHANGES, "before", "after", "utterances", "units", "too small"]
+TESTS = [*SYSTEM, "by", "groups", "unit", "units", "p before", "p change"]
 
 
 def language_table(sentences: pd.DataFrame) -> pd.DataFrame:
@@ -65,7 +69,7 @@ def resource_table(languages: pd.DataFrame) -> pd.DataFrame:
             about |= {"languages": len(members), "which": " ".join(sorted(members["language"]))}
             about |= {"rho": found.statistic if found else np.nan, "p": found.pvalue if found else np.nan}
             rows.append(about)
-    return pd.DataFrame(rows)
+    return _table(rows, RESOURCES)
 
 
 def gender_table(sentences: pd.DataFrame) -> pd.DataFrame:
@@ -92,10 +96,9 @@ def gender_table(sentences: pd.DataFrame) -> pd.DataFrame:
         smaller = min(sizes, key=lambda size: (not size["too small"], size["utterances"]))
         about = {**dict(zip(SYSTEM, system, strict=True)), "language": language, "resource": own["resource"].iloc[0]}
         rows.append(about | {"measure": "relative" if balanced else "absolute", **found, **smaller})
-    table = pd.DataFrame(rows)
-    if len(table):
-        tested = table["p"].where(~table["too small"])
-        table["p adjusted"] = tested.groupby([table[name] for name in SYSTEM]).transform(lambda p: adjusted(p))
+    table = _table(rows, GENDERS)
+    tested = table["p"].where(~table["too small"].astype(bool))
+    table["p adjusted"] = tested.groupby([table[name] for name in SYSTEM]).transform(adjusted)
     return table
 
 
@@ -128,7 +131,7 @@ def class_table(changes: pd.DataFrame, by: str) -> pd.DataFrame:
             row |= _sizes(part)
             if by != "accent" or not row["too small"]:
                 rows.append(row)
-    return pd.DataFrame(rows)
+    return _table(rows, CLASSES)
 
 
 def group_tests(changes: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
@@ -142,9 +145,8 @@ def group_tests(changes: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
         `units`, `p before` and `p change`, and both `adjusted` over this table.
     """
     rows = []
-    large = classes[~classes["too small"]] if len(classes) else classes
-    keys = ["data_set", "model", "precision", "by"]
-    bar = tqdm(list(large.groupby(keys, sort=False)) if len(large) else [], desc="Testing groups", leave=False)
+    large, keys = classes[~classes["too small"].astype(bool)], [*SYSTEM, "by"]
+    bar = tqdm(list(large.groupby(keys, sort=False)), desc="Testing groups", leave=False)
     for (data_set, model, precision, by), cells in bar:
         if len(cells) < 2:
             continue
@@ -162,8 +164,8 @@ def group_tests(changes: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
         row["p before"] = shuffle_test(before, groups, strata, rates_differ)
         row["p change"] = shuffle_test(change, groups, strata, histograms_differ)
         rows.append(row)
-    table = pd.DataFrame(rows)
-    for name in ("p before", "p change") if len(table) else ():
+    table = _table(rows, TESTS)
+    for name in ("p before", "p change"):
         table[f"{name}, adjusted"] = adjusted(table[name])
     return table
 
@@ -179,10 +181,8 @@ def _test_units(own: pd.DataFrame, by: str) -> tuple[pd.DataFrame, str]:
     units = own.groupby(["unit", "language", by] if by != "language" else ["unit", by], sort=True)[sums].sum()
     units = units.reset_index()
     same_sentences = by == "gender" and own["balanced"].all()
-    if by == "model" or same_sentences:
-        stratum = units["unit"]
-    else:
-        stratum = "all" if by == "language" else units["language"]
+    alike = "unit" if by == "model" or same_sentences else "language"
+    stratum = "all" if by == "language" else units[alike]
     return units.assign(stratum=stratum, drawn=units["unit"]), own["kind"].iloc[0]
 
 
@@ -223,6 +223,11 @@ def _relative(female_errors, female_words, male_errors, male_words, axis: int = 
         np.asarray(ratio(male_errors, male_words, axis)),
     )
     return 200 * (female - male) / np.maximum(female + male, 1e-12)
+
+
+def _table(rows: list[dict], columns: list[str]) -> pd.DataFrame:
+    """Of no rows too, with the columns that are asked for."""
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
 
 
 def _sizes(part: pd.DataFrame) -> dict[str, int | bool]:
