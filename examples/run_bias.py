@@ -2,7 +2,7 @@
 
     python examples/run_bias.py --models tiny=openai/whisper-tiny large=openai/whisper-large-v2 \
         --precisions float16 int8 nf4 --balanced fleurs:google/fleurs \
-        --data common_voice:cv-corpus-13.0-2023-03-09 --languages ca cs gl hu uk --output_dir bias
+        --data common_voice:cv-corpus-13.0-2023-03-09 --languages ca gl hu uk --output_dir bias
 
 Writes which rows were taken and why, a file of transcripts for each model, precision, corpus and language, and from
 them tables, figures 2 to 12 of the report and one page with all of it. Started again, it goes on where it was. On three
@@ -10,7 +10,9 @@ machines, each with --part 1/3 (2/3, 3/3) and a folder of its own; then, anywher
 
     python examples/run_bias.py --join part1 part2 part3 --output_dir bias --precisions float16
 
-With neither --models nor --join it redraws what a folder holds: --figures figure7 figure10.
+With neither --models nor --join it redraws what a folder holds, all or some of the figures:
+
+    python examples/run_bias.py --output_dir bias --precisions float16 --figures figure7 figure10
 """
 
 import sys

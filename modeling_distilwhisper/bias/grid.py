@@ -137,9 +137,7 @@ def _merge(source: Path, into: RecordFile) -> None:
     for record in RecordFile(source).read():
         known = there.setdefault(record["id"], record)
         if known.get("hypothesis") != record.get("hypothesis"):
-            raise ValueError(
-                f"{source} and {into.path} heard different things in {record['id']}. Join only one of them."
-            )
+            raise ValueError(f"{source} and {into.path} heard other things in {record['id']}. Join only one of them.")
     into.keep(list(there.values()))
 
 
