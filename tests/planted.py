@@ -84,4 +84,4 @@ def write_cell(folder: Path, model: str, precision: str, data_set: str, language
 
 
 def said(wrong: int) -> str:
-    return " ".join(["wrong"] * wrong + [f"word{index}" for index in range(wrong, WORDS)])
+    return " ".join(f"{'x' if index < wrong else 'w'}{index}" for index in range(WORDS))

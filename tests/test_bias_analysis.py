@@ -286,7 +286,7 @@ def test_the_page_holds_its_pictures_and_every_table(found, tmp_path):
     pictures = draw_figures(found, tmp_path, ["figure7"])
     text, page = write_tables(found, tmp_path), write_page(found, pictures, tmp_path).read_text()
     assert page.count("<img ") == 1 and "base64," in page and not re.search(r'(src|href)="(?!data:)', page)
-    assert page.count("<table>") == 9 and "amplified" in page and "figure7.fleurs" in page
+    assert page.count("<table>") == 9 and "amplified" in page and "figure7, fleurs" in page
     assert "What compression did to each bias" in text and "40.8 (" in text
     saved = pd.read_csv(tmp_path / "tables/classes.csv", keep_default_na=False)
     low = one(saved, data_set="fleurs", model="base", by="resource", group="extremely low")

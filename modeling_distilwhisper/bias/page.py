@@ -18,7 +18,9 @@ STYLE = """
 body { font-family: sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1em; line-height: 1.4; color: #222 }
 table { border-collapse: collapse; font-size: 85%; margin: 1em 0; display: block; overflow-x: auto }
 th, td { border-bottom: 1px solid #ccc; padding: .2em .6em; text-align: left; vertical-align: top }
-th { border-bottom: 2px solid #555 } img { max-width: 100% } figcaption { font-size: 85%; color: #555 }
+th { border-bottom: 2px solid #555 } th, td:nth-child(-n+6) { white-space: nowrap }
+figure { display: inline-block; width: 47%; margin: 1%; vertical-align: top } img { width: 100% }
+figcaption { font-size: 85%; color: #555 }
 """
 METHOD = f"""
 A sentence is worse, similar or better by the change of its own WER: by more than 5 points, or not. Sentences with a WER
@@ -81,9 +83,11 @@ def write_page(found: Study, pictures: Sequence[Path], folder: Path) -> Path:
 
 
 def _about(found: Study) -> str:
-    sizes = ", ".join(f"{model}: {size}" for model, size in found.sizes.items())
+    sizes = ", ".join(f"{model} ({size})" for model, size in found.sizes.items())
     sets = ", ".join(f"{name}{' (balanced)' if balanced else ''}" for name, balanced in found.balanced.items())
-    told = f"Sizes: {sizes}. Data: {sets}. Before compression: {found.baseline}. Normaliser: {found.normalizer}."
+    told = (
+        f"Models, by size: {sizes}. Data: {sets}. Before compression: {found.baseline}. Normaliser: {found.normalizer}."
+    )
     if found.unfinished:
         told += f" Not transcribed to the end, and left out: {'; '.join(found.unfinished)}."
     return escape(told)
@@ -123,5 +127,5 @@ def _cell(value, name: str) -> str:
 
 def _picture(path: Path) -> str:
     content = base64.b64encode(path.read_bytes()).decode()
-    name = escape(path.stem)
+    name = escape(path.stem.replace(".", ", "))
     return f'<figure><img src="data:image/png;base64,{content}" alt="{name}"><figcaption>{name}</figcaption></figure>'
