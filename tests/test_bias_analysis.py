@@ -238,6 +238,17 @@ def test_a_change_of_five_points_is_similar_whatever_floats_make_of_it():
     assert changes["kind"].unique().tolist() == ["utterance"]
 
 
+def test_a_transcript_that_begins_to_repeat_itself_is_counted_beside_its_class(tmp_path):
+    rows = [{"id": str(i), "wrong": 1} for i in range(60)]
+    for precision in ("float32", "int8"):
+        planted.write_cell(tmp_path, "base", precision, "cv", "ru", rows, balanced=False)
+    path = tmp_path / "transcripts/base/int8/cv/ru.jsonl"
+    path.write_text(path.read_text().replace("x0 w1", "x0 " + "again " * 100 + "w1", 1))
+    row = one(study(tmp_path).classes, by="language")
+    assert row["new loops"] == 1 and row["worse"] == pytest.approx(100 / 60)
+    assert row["before"] == 5 and row["after"] == pytest.approx(5 + 100 * 100 / (60 * 20))
+
+
 def test_what_is_not_transcribed_to_the_end_is_left_out_and_named(folder, tmp_path):
     planted.write_cell(tmp_path, "base", "float32", "cv", "ru", [{"id": str(i), "wrong": 1} for i in range(5)], False)
     planted.write_cell(tmp_path, "base", "int8", "cv", "ru", [{"id": str(i), "wrong": 1} for i in range(5)], False)

@@ -24,13 +24,13 @@ figcaption { font-size: 85%; color: #555 }
 """
 METHOD = f"""
 A sentence is worse, similar or better by the change of its own WER: by more than 5 points, or not. Sentences with a WER
-of 100 or more before are left out. Intervals hold 95 %, by bootstrap over units; shares of 0 or 100 % have Wilson's.
-Units are speakers where a corpus names them, else sentences with all their recordings, else utterances. Tests shuffle
-the names of groups over units, {SHUFFLES} times, and only among alike ones: within a sentence for genders in balanced
-corpora and for models, else within a language; for resource classes languages are the units. p-values are adjusted by
-the false discovery rate over the table that they stand in (for genders by language: over the languages of a system),
-and count below {LEVEL}. Cells with fewer than {MIN_UTTERANCES} utterances or {MIN_UNITS} units are too small to speak:
-they are shown, paler in pictures, and not tested; of accents they are not reported.
+of 100 or more before are left out, of each model its own. Intervals hold 95 %, by bootstrap over units; shares of 0 or
+100 % have Wilson's. Units are speakers where a corpus names them, else sentences with all their recordings, else
+utterances. Tests shuffle the names of groups over units, {SHUFFLES} times, and only among alike ones: within a sentence
+for genders in balanced corpora and for models, else within a language; for resource classes languages are the units.
+p-values are adjusted by the false discovery rate over the table that they stand in (for genders by language: over the
+languages of a system), and count below {LEVEL}. Cells with fewer than {MIN_UTTERANCES} utterances or {MIN_UNITS} units
+are too small to speak: they are shown, paler in pictures, and not tested; of accents they are not reported.
 """
 
 

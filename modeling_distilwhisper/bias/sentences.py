@@ -20,7 +20,8 @@ def sentence_table(cells: Sequence[Cell], normalizer: str = "marks") -> pd.DataF
     Returns:
         Columns `data_set`, `balanced`, `model`, `shape`, `precision`, `language`, `resource`, `id`, `gender`, `age`,
         `accent` (its language in front), `sentence` (which recordings of one text share), `unit` (what is drawn and
-        shuffled, see `statistics`), `kind` (of unit), `errors` and `words`, `seconds` and `compute_seconds`.
+        shuffled, see `statistics`), `kind` (of unit), `errors` and `words`, `loops` (see `ErrorCounts`), `seconds` and
+        `compute_seconds`.
     """
     named = {cell.run["data_set"]: True for cell in cells}
     for cell in cells:
@@ -42,7 +43,7 @@ def sentence_table(cells: Sequence[Cell], normalizer: str = "marks") -> pd.DataF
         by_speaker = has_speakers and not cell.run["balanced"]
         frame["unit"] = f"{cell.language} " + records["speaker"] if by_speaker else frame["sentence"]
         frame["kind"] = "speaker" if by_speaker else "sentence" if has_sentences else "utterance"
-        frame["errors"], frame["words"] = counts.errors, counts.words
+        frame["errors"], frame["words"], frame["loops"] = counts.errors, counts.words, counts.loops
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 
@@ -55,12 +56,13 @@ def change_table(sentences: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, 
         baseline: the precision before compression.
 
     Returns:
-        A row for each utterance, model and other precision: as before, with `errors_before`, and 1 in one of the
-        columns of `CHANGES`, else 0. And a row for each model and precision with how many were left out: those with
-        a WER of 100 or more before, and those whose reference has no word.
+        A row for each utterance, model and other precision: as before, with `errors_before`, 1 in one of the columns of
+        `CHANGES`, else 0, and 1 in `new loops` where it repeats itself as it did not before. And a row for each data
+        set, model and precision with how many were left out: those with a WER of 100 or more before, and those whose
+        reference has no word.
     """
     key = ["data_set", "model", "language", "id"]
-    before = sentences[sentences["precision"] == baseline][[*key, "errors"]]
+    before = sentences[sentences["precision"] == baseline][[*key, "errors", "loops"]]
     after = sentences[sentences["precision"] != baseline]
     both = after.merge(before, on=key, suffixes=("", "_before"), validate="many_to_one")
     wordless, hopeless = both["words"] == 0, both["errors_before"] >= both["words"]
@@ -73,6 +75,7 @@ def change_table(sentences: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, 
     # In whole numbers: a change of exactly 5 points is similar, whatever floats make of it.
     change, limit = 100 * (both["errors"] - both["errors_before"]), THRESHOLD * both["words"]
     both["worse"], both["better"] = (change > limit).astype(int), (change < -limit).astype(int)
+    both["new loops"] = (both["loops"] & ~both["loops_before"]).astype(int)
     both["similar"] = 1 - both["worse"] - both["better"]
     return both, left_out
 

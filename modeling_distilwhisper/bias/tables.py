@@ -17,7 +17,7 @@ from .statistics import adjusted, histograms_differ, rates_differ, share_interva
 SYSTEM = ["data_set", "model", "precision"]
 RESOURCES = [*SYSTEM, "resource", "wer", "languages", "which", "rho", "p"]
 GENDERS = [*SYSTEM, "language", "resource", "measure", "female", "male", "difference", "low", "high", "p", "too small"]
-CLASSES = [*SYSTEM, "by", "group", *CHANGES, "before", "after", "utterances", "units", "too small"]
+CLASSES = [*SYSTEM, "by", "group", *CHANGES, "before", "after", "new loops", "utterances", "units", "too small"]
 TESTS = [*SYSTEM, "by", "groups", "unit", "units", "p before", "p change"]
 
 
@@ -111,7 +111,8 @@ def class_table(changes: pd.DataFrame, by: str) -> pd.DataFrame:
 
     Returns:
         Columns `data_set`, `model` ("all" where models are the groups), `precision`, `by`, `group`, and for each of
-        `CHANGES` its share with `low` and `high`; `before` and `after`, the WER of these sentences; `utterances`,
+        `CHANGES` its share with `low` and `high`; `before` and `after`, the WER of these sentences; `new loops`, how
+        many repeat themselves without end, which one class of three hardly shows and WER exaggerates; `utterances`,
         `units`, `too small`.
     """
     rows = []
@@ -128,7 +129,7 @@ def class_table(changes: pd.DataFrame, by: str) -> pd.DataFrame:
             words = column(sums, "words")
             row["before"] = 100 * ratio(column(sums, "errors_before"), words)
             row["after"] = 100 * ratio(column(sums, "errors"), words)
-            row |= _sizes(part)
+            row |= {"new loops": int(part["new loops"].sum()), **_sizes(part)}
             if by != "accent" or not row["too small"]:
                 rows.append(row)
     return _table(rows, CLASSES)
