@@ -22,6 +22,7 @@ from transformers import set_seed
 
 from modeling_distilwhisper.any_whisper import load_model, load_processor
 from modeling_distilwhisper.audio import read_audio
+from modeling_distilwhisper.precision import PRECISIONS
 from modeling_distilwhisper.run_folder import write_whole
 from modeling_distilwhisper.segments import transcribe_clips
 from modeling_distilwhisper.subtitles import FORMATS
@@ -147,7 +148,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--fallback", action="store_true", help="try other temperatures where a text goes wrong: slower"
     )
-    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
+    parser.add_argument("--dtype", choices=PRECISIONS, default="auto", help="precision")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 

@@ -79,7 +79,7 @@ class FullLinear(nn.Linear):
         return super().forward(states)
 
     def copy_shared(self, shared: nn.Linear) -> None:
-        self.weight.data.copy_(shared.weight)
+        self.weight.data.copy_(dense_weight(shared))
         self.bias.data.copy_(shared.bias)
 
     def whole(self, shared: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
@@ -109,7 +109,20 @@ class LowRankLinear(nn.Module):
 
     def whole(self, shared: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight and bias of the expert's matrix, written out."""
-        return shared.weight + self.up.weight @ self.down.weight, shared.bias + self.up.bias
+        return dense_weight(shared) + self.up.weight @ self.down.weight, shared.bias + self.up.bias
+
+
+@torch.no_grad()
+def dense_weight(linear: nn.Linear) -> torch.Tensor:
+    """The matrix `(out, in)` that a layer multiplies by; of a quantised one, what it makes of the unit vectors."""
+    if type(linear) is nn.Linear and type(linear.weight.data) is torch.Tensor:
+        return linear.weight
+    units = torch.eye(linear.in_features, device=linear.bias.device, dtype=linear.bias.dtype)
+    was_training = linear.training
+    linear.train()  # or bitsandbytes would quantise the unit vectors too, or pack its weights for inference
+    weight = (linear(units) - linear.bias).T
+    linear.train(was_training)
+    return weight
 
 
 class LanguageExpert(nn.Module):
@@ -280,7 +293,7 @@ class RoutedFeedForward:
 
         In the others, skipped utterances, all gates are shut. The budget counts gates before that (section 4.3.1).
         """
-        keep = torch.ones(len(logits), 1, dtype=torch.bool, device=logits.device)
+        keep = torch.ones_like(logits[:, :1], dtype=torch.bool)
         if not self.training:
             return gate.is_open(logits).to(logits.dtype), keep
         margin = logits - gate.threshold
