@@ -18,7 +18,8 @@ FEW_LANGUAGES = 5  # fewer say nothing of how two orders of languages agree
 def compression_findings(tests: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
     """What compression did to each bias.
 
-    - amplified: it changed the groups' sentences differently, and more to the worse where WER was higher before;
+    - amplified: it changed the groups' sentences differently, and more to the worse where WER was higher before; or
+      the groups did not differ before, and now one is harmed more;
     - reduced: differently, and more to the worse where WER was lower before;
     - kept: the groups differ in WER before, and nothing shows that compression changed them differently;
     - not shown: neither, or there are no two groups large enough.
@@ -140,9 +141,8 @@ def _size_rows(languages: pd.DataFrame, models: list[str]):
             worse = int((table[smaller] > table[larger]).sum())
             about = {"data_set": data_set, "model": f"{smaller}, {larger}"}
             here = "shown" if worse > 0.9 * len(table) else NOT_SHOWN if worse > 0.1 * len(table) else "the contrary"
-            told = (
-                f"{worse} of {len(table)} languages; mean WER {table[smaller].mean():.1f}, {table[larger].mean():.1f}"
-            )
+            means = f"{table[smaller].mean():.1f}, {table[larger].mean():.1f}"
+            told = f"{worse} of {len(table)} languages; mean WER {means}"
             yield about | {"finding": "the smaller model is worse", "here": here, "why": told}
             finding = {"finding": "models of all sizes fail in the same languages"}
             yield about | finding | _agreement(table[smaller], table[larger])

@@ -219,10 +219,8 @@ def _of_speakers(own: pd.DataFrame) -> dict | None:
 
 
 def _relative(female_errors, female_words, male_errors, male_words, axis: int = -1) -> np.ndarray:
-    female, male = (
-        np.asarray(ratio(female_errors, female_words, axis)),
-        np.asarray(ratio(male_errors, male_words, axis)),
-    )
+    parts = ((female_errors, female_words), (male_errors, male_words))
+    female, male = (np.asarray(ratio(errors, words, axis)) for errors, words in parts)
     return 200 * (female - male) / np.maximum(female + male, 1e-12)
 
 
