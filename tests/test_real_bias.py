@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from test_real_whisper import required
+from real import required
 from test_run_bias import run
 
 from modeling_distilwhisper.audio import read_audio
