@@ -35,8 +35,8 @@ def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) 
         panel.set_title(name)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"WER, % (normaliser: {rows[0]['normalizer']})")
-    _legend(figure, panels[0])
-    _save(figure, path)
+    add_legend(figure, panels[0])
+    save_figure(figure, path)
 
 
 def draw_openness(openness: Mapping[str, Mapping[str, float]], budgets: Collection[float], path: str | Path) -> None:
@@ -60,8 +60,8 @@ def draw_openness(openness: Mapping[str, Mapping[str, float]], budgets: Collecti
         panel.set(title=side, xlabel="layer", ylim=(0, 1), xticks=range(len(layers)))
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("share of tokens that take the expert")
-    _legend(figure, panels[0])
-    _save(figure, path)
+    add_legend(figure, panels[0])
+    save_figure(figure, path)
 
 
 def draw_gates(
@@ -87,15 +87,17 @@ def draw_gates(
     panels["encoder"].set_title(title, parse_math=False)  # a sentence may hold dollar signs
     labels = {"rotation": 60, "ha": "right", "fontsize": 8, "parse_math": False}
     panels["decoder"].set_xticks(np.arange(len(tokens)) + 0.5, tokens, **labels)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _legend(figure: Figure, panel) -> None:
+def add_legend(figure: Figure, panel, columns: int = 6) -> None:
+    """What a panel's colours mean, below all panels."""
     handles, labels = panel.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), columns), frameon=False)
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Writes a PNG, whole or not at all."""
     aside = Path(path).with_suffix(".partial")
     figure.savefig(aside, format="png", dpi=150)
     aside.replace(path)
