@@ -36,6 +36,7 @@ from modeling_distilwhisper.data import Source, keep_usable, parse_sources
 from modeling_distilwhisper.evaluation import score, wer_rows
 from modeling_distilwhisper.figures import draw_openness, draw_wer
 from modeling_distilwhisper.gates import forced_gates, measure_openness
+from modeling_distilwhisper.model_card import sizes
 from modeling_distilwhisper.run_folder import RunFolder
 from modeling_distilwhisper.settings import parse_settings
 from modeling_distilwhisper.teacher import load_teacher
@@ -162,7 +163,7 @@ def main() -> None:
             language: measure_openness(model, map(trainer._prepare_inputs, trainer.get_test_dataloader(rows)))
             for language, rows in own[data.first].items()
         }
-    results["rows left out"] = data.left_out
+    results["data"], results["rows left out"] = data.amounts, data.left_out
     results["training"] = trained.metrics | {"steps by language": trainer.figures.steps}
     results["best by language"] = trainer.best_experts.scores()
     results["settings"] = settings | {"training": training_args.to_dict()}
@@ -170,6 +171,8 @@ def main() -> None:
         backbone = {"save_backbone": model_args.save_backbone} if trainer.is_routed else {}
         model.save_pretrained(training_args.output_dir, **backbone)
         processor.save_pretrained(training_args.output_dir)
+        if trainer.is_routed:
+            results["sizes"] = sizes(model, training_args.output_dir)
         run.write("results.json", results)  # before anything else can go wrong
         clip = data.tests[data.first][model_args.languages[0]][0]
         results["example"] = try_out(training_args.output_dir, clip, model_args.method)
@@ -239,11 +242,13 @@ class SpeechData:
         train, validation: rows of the trained languages, of all corpora.
         tests: rows by corpus and language.
         first: the name of the first corpus.
-        left_out: counts by reason, by corpus, split and language.
+        amounts: rows and hours, by corpus, split and language.
+        left_out: counts by reason, likewise.
         chosen: the corpora as they were understood, and the ids of the rows that are used.
     """
 
     def __init__(self, data_args: DataArguments, languages: list[str], processor, max_tokens: int):
+        self.amounts: dict[str, dict[str, float]] = {}
         self.left_out: dict[str, dict[str, int]] = {}
         self._ids: dict[str, list[str]] = {}
         self._how = (data_args.max_rows, processor, max_tokens)
@@ -268,6 +273,7 @@ class SpeechData:
         kept, reasons = keep_usable(rows, processor, max_tokens)
         title = f"{source.name} {split} {language}"
         self.left_out[title], self._ids[title] = dict(reasons), list(kept["id"])
+        self.amounts[title] = {"rows": len(kept), "hours": sum(kept["seconds"]) / 3600}
         told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none"
         print(f"{title}: {len(kept)} rows; left out: {told}")
         if not len(kept) and split != "validation":
