@@ -105,8 +105,8 @@ def _read_config(folder: Path) -> dict:
         raise ValueError(f"{folder} is in this package's layout already. Load it with `from_pretrained`.")
     if theirs.get("model_type") not in ("distilwhisper", "whisper") or "clsr_gate_dim" not in theirs:
         raise ValueError(
-            f"{path} describes a {theirs.get('model_type')!r} without `clsr_gate_dim`. Expected the config of a Whisper "
-            "that the authors' code saved."
+            f"{path} describes a {theirs.get('model_type')!r}, with gates {theirs.get('clsr_gate_dim')} wide. Expected "
+            "the config of a Whisper that the authors' code saved, with `clsr_gate_dim`."
         )
     if theirs.get("clsr_residual"):
         raise ValueError(f"{path} sets `clsr_residual`, which adds to the shared path. Expected experts in its place.")
@@ -172,7 +172,7 @@ def _read_tensors(path: Path) -> Tensors:
             raise ValueError(
                 f"{path} holds more than tensors, or no pickle at all. It was not loaded, since that may run code."
             ) from None
-        except (RuntimeError, EOFError) as error:
+        except (RuntimeError, EOFError, OSError) as error:
             raise ValueError(f"{path} is damaged ({error}). Fetch it again.") from None
     if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise ValueError(f"{path} holds no tensors by name. Expected a state dict.")

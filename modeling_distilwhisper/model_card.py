@@ -7,7 +7,7 @@ from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
 
 def sizes(model: DistilWhisperForConditionalGeneration, folder: str | Path) -> dict:
-    """Parameters of the backbone, and of each language's experts and gates, with the bytes of their file in `folder`."""
+    """Parameters of the backbone, and of each language's experts and gates, and the bytes of its file in `folder`."""
     backbone = sum(weights.numel() for name, weights in model.named_parameters() if ".experts." not in name)
     experts = {}
     for language in model.config.languages:
