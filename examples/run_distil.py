@@ -36,7 +36,7 @@ from modeling_distilwhisper.data import Source, keep_usable, parse_sources
 from modeling_distilwhisper.evaluation import score, wer_rows
 from modeling_distilwhisper.figures import draw_openness, draw_wer
 from modeling_distilwhisper.gates import forced_gates, measure_openness
-from modeling_distilwhisper.model_card import sizes
+from modeling_distilwhisper.model_card import card_of_run, save_card, sizes
 from modeling_distilwhisper.run_folder import RunFolder
 from modeling_distilwhisper.settings import parse_settings
 from modeling_distilwhisper.teacher import load_teacher
@@ -45,6 +45,7 @@ from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
 
 METHODS = ("experts", "lora", "finetune")
+CARD_TEMPLATE = Path(__file__).parent.parent / "model_cards/template.md"
 
 
 @dataclass
@@ -177,6 +178,9 @@ def main() -> None:
         clip = data.tests[data.first][model_args.languages[0]][0]
         results["example"] = try_out(training_args.output_dir, clip, model_args.method)
         run.write("results.json", results)
+        if trainer.is_routed:
+            name = training_args.hub_model_id or run.folder.resolve().name
+            save_card(card_of_run(results, CARD_TEMPLATE, name=name), run.folder / "README.md")
         report(results, run.folder)
 
 
@@ -317,7 +321,8 @@ def report(results: dict, folder: Path) -> None:
         own = budgets(settings["language_budgets"], settings["languages"]).values()
         draw_openness(openness, sorted({settings["gate_budget"], *own}), folder / "openness.png")
     print(f"\n{tabulate(results['example'].items(), tablefmt='plain')}")
-    print(f"\nAll of it: {folder}/results.json, and as pictures: {folder}/*.png")
+    card = f"; the model card: {folder}/README.md" if (folder / "README.md").is_file() else ""
+    print(f"\nAll of it: {folder}/results.json, and as pictures: {folder}/*.png{card}")
 
 
 if __name__ == "__main__":

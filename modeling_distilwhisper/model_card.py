@@ -88,7 +88,7 @@ def card_of_run(
         data=table_of(data_rows(amounts)),
         hours=sum(own["hours"] for title, own in amounts.items() if title.split()[-2] == "train"),
         minutes=results["training"]["train_runtime"] / 60,
-        best={language_name(code): 100 * own for code, own in results["best by language"].items()},
+        best={language_name(code): own for code, own in results["best by language"].items()},
         openness=table_of(openness_rows(results["openness at inference"])),
         backbone=sizes.get("backbone"),
         sizes=table_of(size_rows(sizes.get("experts", {}))),

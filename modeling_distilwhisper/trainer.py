@@ -258,6 +258,11 @@ class DistilWhisperTrainer(WholeCheckpoints):
         else:
             super()._load_weights(checkpoint, model)
 
+    def create_model_card(self, *args, **kwargs):
+        """Transformers' short one where the folder has none: there may be one that tells more (`card_of_run`)."""
+        if not Path(self.args.output_dir, "README.md").is_file():
+            super().create_model_card(*args, **kwargs)
+
     def train(self, resume_from_checkpoint=None, **kwargs):
         self.release()
         if not resume_from_checkpoint and self.is_routed and self.args.should_save:
