@@ -1,21 +1,22 @@
 """The authors' checkpoints give what the authors' layers give; nothing that is not one of them is taken for one."""
 
 import json
-import runpy
 import shutil
 
 import authors
 import pytest
 import tiny
 import torch
+from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
-from scripts import EXAMPLES, run_script
+from scripts import run_in_process
 from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.conversion import convert_checkpoint
+from modeling_distilwhisper.conversion import convert_checkpoint, fetch
 
 EXPERT = "expert.catalan.bin"
+SCRIPT = "convert_authors_checkpoint.py"
 
 
 @pytest.fixture
@@ -116,6 +117,30 @@ def test_one_language_is_taken_without_opening_the_others(theirs, whisper_dir):
         convert_checkpoint(folder, str(whisper_dir), ["ru"])
 
 
+def test_of_a_repository_no_more_is_fetched_than_is_wanted(monkeypatch, tmp_path):
+    asked = {}
+    monkeypatch.setattr(
+        "modeling_distilwhisper.conversion.snapshot_download",
+        lambda name, **how: asked.update(how, name=name) or tmp_path,
+    )
+    there = [
+        "config.json",
+        "pytorch_model.bin",
+        "optimizer.pt",
+        "vocab.json",
+        "merges.txt",
+        "README.md",
+        "training_args.bin",
+    ]
+    there += [f"expert.{name}.bin" for name in ("catalan", "valencian", "galician")]
+    needed = {"config.json", "pytorch_model.bin", "vocab.json", "merges.txt"}
+    for languages, names in {("ca",): {"catalan", "valencian"}, None: {"catalan", "valencian", "galician"}}.items():
+        assert fetch("org/theirs", languages and list(languages)) == tmp_path and asked["name"] == "org/theirs"
+        fetched = set(filter_repo_objects(there, allow_patterns=asked["allow_patterns"]))
+        assert fetched == needed | {f"expert.{name}.bin" for name in names}
+    assert fetch(str(tmp_path)) == tmp_path
+
+
 def test_half_precision_and_safetensors_are_read_too(theirs, whisper_dir, converted):
     folder, _ = theirs
     weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
@@ -129,12 +154,12 @@ def test_half_precision_and_safetensors_are_read_too(theirs, whisper_dir, conver
         assert torch.equal(state[key], tensor.half().float() if halved else tensor), key
 
 
-def test_the_script_writes_a_folder_that_loads_by_languages(theirs, converted, whisper_dir, processor, tmp_path):
-    folder, _ = theirs
+def test_the_script_writes_a_folder_that_loads_by_languages(
+    theirs, converted, whisper_dir, processor, tmp_path, monkeypatch, capsys
+):
     output = tmp_path / "ours"
-    flags = (folder, "--base", whisper_dir, "--output_dir", output)
-    code, printed, errors = run_script("convert_authors_checkpoint.py", *flags)
-    assert code == 0, errors[-3000:]
+    run_in_process(monkeypatch, SCRIPT, theirs[0], "--base", whisper_dir, "--output_dir", output)
+    printed = capsys.readouterr().out
     names = {path.name for path in output.iterdir()}
     assert {"expert.ca.safetensors", "expert.gl.safetensors", "model.safetensors", "tokenizer.json"} <= names
     assert not [name for name in names if name.endswith(".bin")]
@@ -302,16 +327,12 @@ def test_a_base_that_knows_no_languages_is_refused_and_the_own_settings_win(thei
 def test_nothing_is_written_where_something_is_refused_or_there(theirs, whisper_dir, tmp_path, monkeypatch, capsys):
     folder, _ = theirs
     edit("expert.galician.bin", without("gate_"))(folder)
-
-    def run(output):
-        monkeypatch.setattr("sys.argv", ["", str(folder), "--base", str(whisper_dir), "--output_dir", str(output)])
-        runpy.run_path(str(EXAMPLES / "convert_authors_checkpoint.py"), run_name="__main__")
-
+    flags = (folder, "--base", whisper_dir, "--output_dir")
     with pytest.raises(ValueError, match=r"expert.galician.bin has no gates of 'galician'"):
-        run(tmp_path / "ours")
+        run_in_process(monkeypatch, SCRIPT, *flags, tmp_path / "ours")
     assert not (tmp_path / "ours").exists()
     before = {path.name for path in folder.iterdir()}
     with pytest.raises(SystemExit):
-        run(folder)
+        run_in_process(monkeypatch, SCRIPT, *flags, folder)
     assert "is there already. Name a new folder" in capsys.readouterr().err
     assert {path.name for path in folder.iterdir()} == before

@@ -106,7 +106,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     for picture in ("wer.png", "openness.png"):
         assert (output / picture).read_bytes().startswith(b"\x89PNG")
     card = ModelCard.load(output / "README.md")
-    assert card.data.language == ["gl", "ca"] and 'from_pretrained("out", ' in card.text
+    assert card.data.language == ["gl", "ca"] and 'checkpoint = "out"' in card.text
     found = {(result.dataset_name.split(",")[0], result.dataset_config) for result in card.data.eval_results}
     assert found == {(name, language) for name in ("in-domain", "again", "other") for language in ("gl", "ca")}
     names = {path.name for path in output.iterdir()}

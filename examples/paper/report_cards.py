@@ -121,8 +121,8 @@ def figures(setting: str) -> dict[tuple[str, str, str], dict[str, str]]:
 
 
 def rows_of(wers: dict, data_set: str, languages: list[str]) -> list[dict[str, str | None]]:
-    rows = []
-    for (own_set, model, trained_on), row in wers.items():
+    rows, order = [], [*reproduce.UNTRAINED, *reproduce.SETTINGS]
+    for (own_set, model, trained_on), row in sorted(wers.items(), key=lambda item: order.index(item[0][1])):
         if own_set == data_set:
             about = {"model": model, "trained on": trained_on.replace("+", " + "), "avg": row.get("avg")}
             rows.append(about | {language: row.get(language) for language in sorted(languages)})
