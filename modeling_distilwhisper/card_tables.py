@@ -1,12 +1,10 @@
 """What a model card shows of results: scores of a run or an evaluation as records, and tables of them in Markdown."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from huggingface_hub import EvalResult
 from tabulate import tabulate
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
-
-from .run_folder import file_name
 
 OURS = "with experts"
 SYSTEMS = {"before": "without experts", "after": OURS, "teacher": "teacher"}  # of a run, as a card calls them
@@ -40,18 +38,21 @@ def scores_of_evaluation(summary: Mapping, system: str) -> list[dict]:
     return own + [dict(row) for row in rows if row["system"] != system]
 
 
-def eval_results(scores: Iterable[Row], places: Mapping[str, str | None], trained: Sequence[str]) -> list[EvalResult]:
+def eval_results(
+    scores: Iterable[Row], trained: Sequence[str], place_of: Callable[[str, str], tuple[str, str]]
+) -> list[EvalResult]:
     """The model's WER and CER in the languages that it was trained on, as entries of the Hub's model index.
 
     An entry has no place for an interval: it stands in the metric's name.
 
     Args:
-        places: the Hub id of each data set, as far as it has one.
+        place_of: what the Hub calls a data set and its part in a language.
     """
     found = []
     for score in scores:
         if score["system"] != OURS or score["language"] not in trained:
             continue
+        data_set, config = place_of(score["data_set"], score["language"])
         about = f"{score['words']} words, normaliser {score['normalizer']}"
         sure = f"95 % interval {interval(score)}; " if score.get("wer_low") is not None else ""
         for metric, name in {"wer": f"WER in % ({sure}{about})", "cer": f"CER in % ({about})"}.items():
@@ -59,9 +60,9 @@ def eval_results(scores: Iterable[Row], places: Mapping[str, str | None], traine
                 EvalResult(
                     task_type="automatic-speech-recognition",
                     task_name="Speech recognition",
-                    dataset_type=places.get(score["data_set"]) or file_name(score["data_set"]),
+                    dataset_type=data_set,
                     dataset_name=f"{score['data_set']}, {language_name(score['language'])}",
-                    dataset_config=score["language"],
+                    dataset_config=config,
                     dataset_split=score["split"],
                     metric_type=metric,
                     metric_name=name,

@@ -11,7 +11,6 @@ Theirs is a backbone and pickled files `expert.<language's name>.bin`. Of a laye
 Nothing is computed, so the numbers come out as they went in. What does not fit is refused before anything is made.
 """
 
-import json
 import pickle
 import re
 from dataclasses import fields
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import GenerationConfig, WhisperConfig, WhisperProcessor
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
@@ -76,6 +76,7 @@ def convert_checkpoint(
     """
     folder = Path(folder)
     theirs = _read_config(folder)
+    _check_base(folder, theirs, base)
     model = _bare_model(folder, theirs, base)
     weights_path, weights = _read_weights(folder)
     experts = _experts_by_code(folder, weights_path, weights)
@@ -100,7 +101,7 @@ def load_processor(folder: str | Path, base: str) -> WhisperProcessor:
 
 def _read_config(folder: Path) -> dict:
     path = folder / CONFIG_NAME
-    theirs = json.loads(path.read_text(encoding="utf-8"))
+    theirs, _ = WhisperConfig.get_config_dict(str(folder), local_files_only=True)
     if "language_token_ids" in theirs:
         raise ValueError(f"{folder} is in this package's layout already. Load it with `from_pretrained`.")
     if theirs.get("model_type") not in ("distilwhisper", "whisper") or "clsr_gate_dim" not in theirs:
@@ -115,16 +116,13 @@ def _read_config(folder: Path) -> dict:
 
 def _bare_model(folder: Path, theirs: dict, base: str) -> DistilWhisperForConditionalGeneration:
     """A model of the right shape, with generation settings, without experts and with random weights."""
-    whisper = {field.name: theirs[field.name] for field in fields(WhisperConfig) if field.name in theirs}
-    for name in ("architectures", "transformers_version"):
-        whisper.pop(name, None)
-    generation = _generation_config(folder, base, theirs)
+    generation = _generation_config(folder, base)
     config = DistilWhisperConfig(
-        **whisper,
+        **_of_whisper(theirs),
         gate_dim=theirs["clsr_gate_dim"],
         gate_training="soft",
         gate_budget=theirs["gate_budget"] if theirs.get("use_gate_budget") else REPORTED_BUDGET,
-        skip_gate_prob=theirs["skip_gate_prob"],
+        skip_gate_prob=theirs.get("skip_gate_prob", 0.2),
         translate_token_id=(getattr(generation, "task_to_id", None) or {}).get("translate"),
         base_model_name_or_path=str(Path(base).resolve()) if Path(base).is_dir() else base,
     )
@@ -133,14 +131,25 @@ def _bare_model(folder: Path, theirs: dict, base: str) -> DistilWhisperForCondit
     return model
 
 
-def _generation_config(folder: Path, base: str, theirs: dict) -> GenerationConfig:
-    """The folder's own if it knows languages, else the base's, whose shape must then be that of the checkpoint."""
-    of_base, _ = WhisperConfig.get_config_dict(base)
+def _check_base(folder: Path, theirs: dict, base: str) -> None:
+    """A Whisper of another shape, or with tokens in other places, is not what the checkpoint was made on."""
+    shapes = [WhisperConfig(**_of_whisper(found)) for found in (WhisperConfig.get_config_dict(base)[0], theirs)]
     differ = [
-        f"{name} {of_base.get(name)}, not {theirs.get(name)}" for name in SHAPE if of_base.get(name) != theirs.get(name)
+        f"{name} {its}, not {expected}"
+        for name in SHAPE
+        if (its := getattr(shapes[0], name)) != (expected := getattr(shapes[1], name))
     ]
     if differ:
         raise ValueError(f"{base} is not the Whisper that {folder} was made on: it has {', '.join(differ)}.")
+
+
+def _of_whisper(found: dict) -> dict:
+    names = {field.name for field in fields(WhisperConfig)} - {"architectures", "transformers_version", "dtype"}
+    return {name: value for name, value in found.items() if name in names}
+
+
+def _generation_config(folder: Path, base: str) -> GenerationConfig:
+    """The folder's own if it knows languages, else the base's."""
     for place in (folder, base):
         if place == base or (folder / GENERATION_CONFIG_NAME).is_file():
             config = GenerationConfig.from_pretrained(place)
@@ -163,18 +172,16 @@ def _read_weights(folder: Path) -> tuple[Path, Tensors]:
 
 def _read_tensors(path: Path) -> Tensors:
     """A file's tensors by name. Whatever else a pickle might hold or do, it is not loaded."""
-    if path.suffix == ".safetensors":
-        tensors = load_file(path)
-    else:
-        try:
-            tensors = torch.load(path, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            raise ValueError(
-                f"{path} holds more than tensors, or no pickle at all. It was not loaded, since that may run code."
-            ) from None
-        except (RuntimeError, EOFError, OSError) as error:
-            raise ValueError(f"{path} is damaged ({error}). Fetch it again.") from None
-    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+    try:
+        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{path} holds more than tensors, or no pickle at all. It was not loaded, since that may run code."
+        ) from None
+    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
+        raise ValueError(f"{path} is damaged ({error}). Fetch it again.") from None
+    whole = isinstance(tensors, dict) and all(isinstance(name, str) for name in tensors)
+    if not whole or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise ValueError(f"{path} holds no tensors by name. Expected a state dict.")
     for key, tensor in tensors.items():
         if not tensor.isfinite().all() or tensor.dtype == torch.float64:

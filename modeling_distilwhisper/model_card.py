@@ -22,10 +22,11 @@ from .card_tables import (
     size_rows,
     table_of,
 )
+from .data import fleurs
 from .data.sources import Source
 from .expert_file_distilwhisper import expert_file_name
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from .run_folder import write_whole
+from .run_folder import file_name, write_whole
 
 MARK = "<!-- Written from results. Without this line the card is somebody's own, and is left as it is. -->"
 IN_ISO_639 = {"jw": "jv"}  # Whisper's code, and the Hub's
@@ -66,7 +67,7 @@ def card_of_run(
         covered = {score["data_set"] for score in found}
         scores = [*found, *(score for score in scores if score["data_set"] not in covered)]
     learned, others = ([Source.parse(word) for word in data[which]] for which in ("data", "test_data"))
-    places = {source.name: hub_data_set(source) for source in (*learned, *others)}
+    sources = {source.name: source for source in (*learned, *others)}
     names = [source.name for source in learned]
     amounts, sizes = results.get("data", {}), results.get("sizes", {})
     return render(
@@ -75,8 +76,8 @@ def card_of_run(
         languages=languages,
         base=settings["student"],
         teacher=settings["teacher"],
-        data_sets=[place for name in names if (place := places[name])],
-        results=eval_results(scores, places, languages),
+        data_sets=[place for source in learned if (place := hub_data_set(source))],
+        results=eval_results(scores, languages, lambda data_set, code: place_of(data_set, code, sources.get(data_set))),
         license=license,
         note=note,
         settings=settings | results["settings"]["training"],
@@ -177,11 +178,23 @@ def link(name: str) -> str:
 
 
 def hub_data_set(source: Source) -> str | None:
-    """The Hub's id of a corpus: its own, or, for a release of Common Voice, what the Hub knew that by."""
-    if source.reader in ("hub", "fleurs"):
-        return hub_id(source.location)
+    """The Hub's id of a corpus, or, for a release of Common Voice, what the Hub knew that by."""
+    if source.reader == "fleurs":
+        return fleurs.HUB_ID
+    if source.reader == "hub":
+        return source.location
     release = re.search(r"cv-corpus-(\d+)\.(\d+)", source.location) if source.reader == "common_voice" else None
     return f"mozilla-foundation/common_voice_{release[1]}_{release[2]}" if release else None
+
+
+def place_of(data_set: str, language: str, source: Source | None) -> tuple[str, str]:
+    """What the Hub calls a data set and its part in a language, as far as it has it."""
+    config = language
+    if source is not None and source.reader == "fleurs":
+        config = fleurs.CODES.get(language, language)
+    elif source is not None and source.reader == "hub":
+        config = source.settings.get("config", language).replace("{language}", language)
+    return (source and hub_data_set(source)) or file_name(data_set), config
 
 
 __all__ = ["card_of_run", "render", "save_card", "sizes"]

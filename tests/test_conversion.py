@@ -257,6 +257,16 @@ REFUSED = {
         "expert.catalan.bin is damaged",
     ),
     "an empty file": (lambda folder: (folder / EXPERT).write_bytes(b""), "expert.catalan.bin is damaged"),
+    "half of safetensors": (
+        lambda folder: (folder / "model.safetensors").write_bytes(b"{}"),
+        "model.safetensors is damaged",
+    ),
+    "tensors without names": (
+        lambda folder: torch.save({0: torch.ones(1)}, folder / EXPERT),
+        "holds no tensors by name",
+    ),
+    "no config": (lambda folder: (folder / "config.json").unlink(), "config.json"),
+    "half a config": (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON file"),
     "an unknown language": (
         lambda folder: (folder / EXPERT).rename(folder / "expert.klingon.bin"),
         "has experts of 'klingon'. Expected a language that Whisper knows",

@@ -15,7 +15,8 @@ from training import load
 from transformers.utils.hub import PushToHubMixin
 
 from modeling_distilwhisper.card_tables import language_name, percent, table_of
-from modeling_distilwhisper.model_card import MARK, card_of_run, hub_id, save_card
+from modeling_distilwhisper.data import Source
+from modeling_distilwhisper.model_card import MARK, card_of_run, hub_id, place_of, save_card
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
 
@@ -167,6 +168,21 @@ def test_hub_ids_come_from_what_the_run_used_and_folders_are_not_taken_for_them(
     card = make(results)
     assert card.data.base_model is None and "The Whisper `whisper-small` with" in card.text
     assert hub_id("/some/where") is None and hub_id("whisper") is None
+
+
+@pytest.mark.parametrize(
+    ("corpus", "expected"),
+    [
+        ("f=fleurs:some/folder", ("google/fleurs", "hu_hu")),
+        ("h=hub:org/speech?config={language}_all", ("org/speech", "hu_all")),
+        ("cv=common_voice:releases/cv-corpus-17.0-2024-03-15.tar.gz", ("mozilla-foundation/common_voice_17_0", "hu")),
+        ("my words=recordings/{language}", ("my-words", "hu")),
+    ],
+)
+def test_the_hub_is_told_a_data_set_by_its_own_name_and_part(corpus, expected):
+    source = Source.parse(corpus)
+    assert place_of(source.name, "hu", source) == expected
+    assert place_of("my words", "hu", None) == ("my-words", "hu"), "a test set of an evaluation alone"
 
 
 def test_an_evaluation_takes_the_place_of_the_runs_scores_where_it_has_any(results, summary):
