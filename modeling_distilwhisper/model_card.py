@@ -182,7 +182,7 @@ def hub_data_set(source: Source) -> str | None:
     if source.reader == "fleurs":
         return fleurs.HUB_ID
     if source.reader == "hub":
-        return source.location
+        return hub_id(source.location)  # none where it differs from language to language
     release = re.search(r"cv-corpus-(\d+)\.(\d+)", source.location) if source.reader == "common_voice" else None
     return f"mozilla-foundation/common_voice_{release[1]}_{release[2]}" if release else None
 
