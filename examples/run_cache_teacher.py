@@ -26,6 +26,7 @@ from transformers.models.whisper.modeling_whisper import shift_tokens_right
 from modeling_distilwhisper.any_whisper import weights_mark
 from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.data import keep_usable, parse_sources
+from modeling_distilwhisper.precision import PRECISIONS
 from modeling_distilwhisper.settings import parse_settings
 from modeling_distilwhisper.teacher import load_teacher
 from modeling_distilwhisper.teacher_cache import KEY, CacheWriter, WithDigests, tokenizer_digest
@@ -45,7 +46,7 @@ class Arguments:
         default_factory=lambda: [1.0], metadata={"help": "With k: temperatures that a training may distil at."}
     )
     teacher_precision: str = field(
-        default="auto", metadata={"help": "'auto', 'float32', 'bfloat16', 'float16', 'int8' (LLM.int8()) or 'nf4'."}
+        default="auto", metadata={"help": f"One of {', '.join(PRECISIONS)}; int8 is LLM.int8()."}
     )
     max_rows: int | None = field(default=None, metadata={"help": "At most so many rows of each language, for a try."})
     batch_size: int = field(default=16, metadata={"help": "Utterances at a time."})

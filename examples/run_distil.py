@@ -37,6 +37,7 @@ from modeling_distilwhisper.evaluation import score, wer_rows
 from modeling_distilwhisper.figures import draw_openness, draw_wer
 from modeling_distilwhisper.gates import forced_gates, measure_openness
 from modeling_distilwhisper.model_card import card_of_run, save_card, sizes
+from modeling_distilwhisper.precision import PRECISIONS, QUANTISED, precision_settings
 from modeling_distilwhisper.run_folder import RunFolder
 from modeling_distilwhisper.settings import parse_settings
 from modeling_distilwhisper.teacher import load_teacher
@@ -46,17 +47,22 @@ from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
 
 METHODS = ("experts", "lora", "finetune")
 CARD_TEMPLATE = Path(__file__).parent.parent / "model_cards/template.md"
+STUDENT_PRECISIONS = ("float32", "int8", "nf4")
 
 
 @dataclass
 class ModelArguments:
     student: str = field(metadata={"help": "Folder or Hub id of the Whisper that learns."})
     languages: list[str] = field(metadata={"help": "Codes of the languages to train, such as gl ca."})
+    student_precision: str = field(
+        default="float32",
+        metadata={"help": "'float32', or quantised: 'int8' (LLM.int8()) or 'nf4'. What is trained stays whole."},
+    )
     teacher: str | None = field(
         default=None, metadata={"help": "Folder or Hub id of the Whisper to learn from, of any size and kind."}
     )
     teacher_precision: str = field(
-        default="auto", metadata={"help": "'auto', 'float32', 'bfloat16', 'float16', 'int8' (LLM.int8()) or 'nf4'."}
+        default="auto", metadata={"help": f"One of {', '.join(PRECISIONS)}; int8 is LLM.int8()."}
     )
     teacher_cache: str | None = field(
         default=None, metadata={"help": "Folder that run_cache_teacher.py wrote, in place of --teacher."}
@@ -117,7 +123,7 @@ def main() -> None:
 
     check(model_args, data_args)
     processor = WhisperProcessor.from_pretrained(model_args.student)
-    model = load_student(model_args)
+    model = load_student(model_args, training_args.device)
     teacher = None
     if model_args.teacher:
         teacher = load_teacher(model_args.teacher, model_args.teacher_precision, training_args.device)
@@ -169,14 +175,16 @@ def main() -> None:
     results["best by language"] = trainer.best_experts.scores()
     results["settings"] = settings | {"training": training_args.to_dict()}
     if trainer.is_world_process_zero():
-        backbone = {"save_backbone": model_args.save_backbone} if trainer.is_routed else {}
+        # A quantised backbone comes from where it came from, in the precision that one loads it in.
+        whole = model_args.save_backbone and model_args.student_precision not in QUANTISED
+        backbone = {"save_backbone": whole} if trainer.is_routed else {}
         model.save_pretrained(training_args.output_dir, **backbone)
         processor.save_pretrained(training_args.output_dir)
         if trainer.is_routed:
             results["sizes"] = sizes(model, training_args.output_dir)
         run.write("results.json", results)  # before anything else can go wrong
         clip = data.tests[data.first][model_args.languages[0]][0]
-        results["example"] = try_out(training_args.output_dir, clip, model_args.method)
+        results["example"] = try_out(training_args.output_dir, clip, model_args)
         run.write("results.json", results)
         if trainer.is_routed:
             name = training_args.hub_model_id or run.folder.resolve().name
@@ -188,21 +196,22 @@ def as_long(finished: dict, training_args: DistilWhisperTrainingArguments) -> bo
     return all(finished[name] == getattr(training_args, name) for name in ("num_train_epochs", "max_steps"))
 
 
-def load_student(model_args: ModelArguments):
+def load_student(model_args: ModelArguments, device: torch.device):
+    loading = precision_settings(model_args.student_precision, device)
     if model_args.method == "experts":
         names = ("gate_budget", "skip_gate_prob", "gate_training", "gate_noise_max", "expert_rank")
         settings = {name: getattr(model_args, name) for name in names}
         settings["gate_budgets"] = budgets(model_args.language_budgets, model_args.languages)
         new = [] if model_args.experts_from else model_args.languages
         model = DistilWhisperForConditionalGeneration.from_whisper(
-            model_args.student, languages=new, dtype=torch.float32, **settings
+            model_args.student, languages=new, **loading, **settings
         )
         if model_args.experts_from:
             for language in model_args.languages:
                 model.load_experts(model_args.experts_from, language)
             model.freeze_backbone()
         return model
-    plain = WhisperForConditionalGeneration.from_pretrained(model_args.student, dtype=torch.float32)
+    plain = WhisperForConditionalGeneration.from_pretrained(model_args.student, **loading)
     if model_args.method == "finetune":
         return plain
     from peft import LoraConfig, get_peft_model  # here alone: it takes seconds to import
@@ -216,12 +225,19 @@ def check(model_args: ModelArguments, data_args: DataArguments) -> None:
         raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {model_args.method!r}.")
     if model_args.teacher and model_args.teacher_cache and not data_args.score_teacher:
         raise ValueError("--teacher has no use beside --teacher_cache but to be scored. Give one of them.")
-    if data_args.score_teacher and model_args.teacher_precision in ("int8", "nf4"):
+    if data_args.score_teacher and model_args.teacher_precision in QUANTISED:
         raise ValueError("--score_teacher takes a teacher that is not quantised. run_eval.py scores any.")
     if model_args.experts_from and (model_args.method != "experts" or model_args.expert_rank):
         raise ValueError(
             "--experts_from brings experts with a rank of their own: give neither --expert_rank nor another --method."
         )
+    if model_args.student_precision not in STUDENT_PRECISIONS:
+        raise ValueError(
+            f"--student_precision must be one of {', '.join(STUDENT_PRECISIONS)}, got {model_args.student_precision!r}. "
+            "Half precision in training is --bf16 or --fp16."
+        )
+    if model_args.student_precision in QUANTISED and model_args.method == "finetune":
+        raise ValueError("Quantised weights cannot be fine-tuned. Train experts on them, or --method lora.")
     if model_args.language_budgets and model_args.method != "experts":
         raise ValueError(f"--language_budgets are of experts' gates, and --method {model_args.method} has none.")
 
@@ -288,14 +304,15 @@ class SpeechData:
         return {name: {code: own[code] for code in languages} for name, own in self.tests.items()}
 
 
-def try_out(folder: str, clip: dict, method: str) -> dict[str, str]:
+def try_out(folder: str, clip: dict, model_args: ModelArguments) -> dict[str, str]:
     """What the saved folder makes of a clip, loaded as users load it."""
     processor = WhisperProcessor.from_pretrained(folder)
     heard = {"clip": clip["audio"]["path"] or clip["id"], "said": clip["text"]}
     own = [clip["language"]]
-    choices = [{"languages": []}, {"languages": own}] if method == "experts" else [{}]
+    choices = [{"languages": []}, {"languages": own}] if model_args.method == "experts" else [{}]
+    loading = precision_settings(model_args.student_precision)
     for chosen in choices:
-        model = AutoModelForSpeechSeq2Seq.from_pretrained(folder, **chosen)
+        model = AutoModelForSpeechSeq2Seq.from_pretrained(folder, **chosen, **loading)
         speech = pipeline(
             "automatic-speech-recognition",
             model=model,

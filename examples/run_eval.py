@@ -25,6 +25,7 @@ from transformers import HfArgumentParser, WhisperProcessor
 from modeling_distilwhisper.any_whisper import load_model, load_processor, name_models, weights_mark
 from modeling_distilwhisper.data import Source, keep_scorable, parse_sources
 from modeling_distilwhisper.normalization import NORMALIZERS
+from modeling_distilwhisper.precision import PRECISIONS
 from modeling_distilwhisper.run_folder import RunFolder, file_name, write_whole
 from modeling_distilwhisper.settings import parse_settings
 from modeling_distilwhisper.summary import difference_rows, error_rates_of, group_rows, score_rows, wer_difference
@@ -32,7 +33,6 @@ from modeling_distilwhisper.transcription import RecordFile, transcribe_into
 from modeling_distilwhisper.translation import translation_difference, translation_rates, with_english
 
 TASKS = ("transcribe", "translate")
-DTYPES = ("float32", "float16", "bfloat16")
 
 
 @dataclass
@@ -54,7 +54,10 @@ class EvaluationArguments:
     )
     batch_size: int = field(default=16, metadata={"help": "Utterances at a time."})
     num_beams: int = field(default=1, metadata={"help": "Width of the beam; 1 is greedy decoding."})
-    dtype: str = field(default="float32", metadata={"help": "Precision of the models: float32, float16 or bfloat16."})
+    dtype: str = field(
+        default="float32",
+        metadata={"help": f"Precision of the models, one of {', '.join(PRECISIONS)}; int8: LLM.int8()."},
+    )
     device: str = field(
         default="cuda" if torch.cuda.is_available() else "cpu", metadata={"help": "Where the models run."}
     )
@@ -103,7 +106,7 @@ def check(arguments: EvaluationArguments, models: dict[str, str]) -> None:
         chosen = getattr(arguments, setting)
         if chosen and not (2 <= len(set(chosen)) == len(chosen) <= most and set(chosen) <= set(models)):
             raise ValueError(f"--{setting} takes names of {', '.join(models)}, two or more (gap: two); got {chosen}.")
-    for setting, values in {"task": TASKS, "normalizer": NORMALIZERS, "dtype": DTYPES}.items():
+    for setting, values in {"task": TASKS, "normalizer": NORMALIZERS, "dtype": PRECISIONS}.items():
         if getattr(arguments, setting) not in values:
             raise ValueError(f"--{setting} must be one of {', '.join(values)}, got {getattr(arguments, setting)!r}.")
 
@@ -142,7 +145,7 @@ class Corpora:
 
 def transcribe(name: str, location: str, processor: WhisperProcessor, corpora: Corpora, arguments) -> list[dict]:
     """The records of a model; those that are there already are not made again."""
-    model, records = load_model(location, getattr(torch, arguments.dtype), arguments.device), []
+    model, records = load_model(location, arguments.dtype, arguments.device), []
     decides = {"model": location, "weights": weights_mark(location)}
     decides |= {setting: getattr(arguments, setting) for setting in ("task", "num_beams", "dtype")}
     for source, split, language, rows in corpora.cells:

@@ -22,6 +22,7 @@ from transformers import set_seed
 
 from modeling_distilwhisper.any_whisper import load_model, load_processor
 from modeling_distilwhisper.audio import read_audio
+from modeling_distilwhisper.precision import PRECISIONS
 from modeling_distilwhisper.run_folder import write_whole
 from modeling_distilwhisper.segments import transcribe_clips
 from modeling_distilwhisper.subtitles import FORMATS
@@ -46,7 +47,7 @@ class Recording:
 
 def main() -> int:
     args = parse()
-    model = load_model(args.model, getattr(torch, args.dtype), args.device)
+    model = load_model(args.model, args.dtype, args.device)
     processor = load_processor(args.model)
     known = {name.strip("<|>") for name in getattr(model.generation_config, "lang_to_id", None) or {}}
     if not known:
@@ -147,7 +148,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--fallback", action="store_true", help="try other temperatures where a text goes wrong: slower"
     )
-    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
+    parser.add_argument("--dtype", choices=PRECISIONS, default="auto", help="precision")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     return parser.parse_args()
 

@@ -3,11 +3,11 @@
 import hashlib
 from pathlib import Path
 
-import torch
 from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor
 from transformers.utils import find_adapter_config_file
 
 from . import modeling_distilwhisper as _registered  # noqa: F401 (the Auto classes know our model by it)
+from .precision import QUANTISED, precision_settings
 from .settings import split_name
 
 
@@ -27,9 +27,10 @@ def name_models(written: list[str]) -> dict[str, str]:
     return models
 
 
-def load_model(location: str, dtype: torch.dtype, device: str):
-    """The model, ready to transcribe."""
-    return AutoModelForSpeechSeq2Seq.from_pretrained(location, dtype=dtype).to(device).eval()
+def load_model(location: str, precision: str, device: str):
+    """The model, ready to transcribe; precision and device as `precision_settings` takes them."""
+    model = AutoModelForSpeechSeq2Seq.from_pretrained(location, **precision_settings(precision, device)).eval()
+    return model if precision in QUANTISED else model.to(device)  # quantised ones are where they were loaded to
 
 
 def load_processor(location: str) -> WhisperProcessor:

@@ -233,7 +233,9 @@ class LanguageExpertsMixin:
         elif kwargs.get("is_main_process", True):
             custom_object_save(self, save_directory, config=self.config)
             self.config.architectures = [type(self).__name__]
-            self.config.save_pretrained(save_directory)
+            config = copy.deepcopy(self.config)
+            vars(config).pop("quantization_config", None)  # of a backbone that is not here: each loading chooses anew
+            config.save_pretrained(save_directory)
             self.generation_config.save_pretrained(save_directory)
 
     def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:

@@ -6,7 +6,15 @@ from collections.abc import Mapping
 import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
+from .configuration_distilwhisper import DistilWhisperConfig
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
+
+# What a layer becomes whose gate sends this share of the tokens to the expert: 1 is the expert, 0 the shared path.
+WAYS = {
+    "majority": lambda share: float(share > 0.5),
+    "mean": lambda share: share,
+    "experts": lambda share: 1.0,
+}
 
 
 @torch.no_grad()
@@ -21,15 +29,15 @@ def export_to_whisper(
             feed-forward, and in between the mean of both's weights, where the expert has this share.
 
     Raises:
-        ValueError: the language has no expert, or a layer's share is missing or not from 0 to 1.
+        ValueError: the language has no expert, a layer's share is missing or not from 0 to 1, or the model is
+            quantised.
     """
     experts = model.experts_of(language)
     if shares.keys() != experts.keys() or not all(0 <= share <= 1 for share in shares.values()):
         raise ValueError(f"Expected for each of the layers {list(experts)} a share from 0 to 1, got {dict(shares)}.")
-    known = WhisperConfig().to_dict().keys()
-    settings = {name: value for name, value in model.config.to_dict().items() if name in known}
-    config = WhisperConfig.from_dict(settings | {"model_type": "whisper", "architectures": None})
-    plain = WhisperForConditionalGeneration(config).to(model.device, model.dtype)
+    if getattr(model, "is_quantized", False):
+        raise ValueError("A quantised model's weights cannot be mixed. Load it in float32, and quantise the export.")
+    plain = WhisperForConditionalGeneration(whisper_config(model.config)).to(model.device, model.dtype)
     plain.load_state_dict({key: tensor for key, tensor in model.state_dict().items() if ".experts." not in key})
     plain.generation_config = copy.deepcopy(model.generation_config)
     sides = {"encoder": plain.model.encoder.layers, "decoder": plain.model.decoder.layers}
@@ -41,3 +49,10 @@ def export_to_whisper(
             matrix.weight.lerp_(weight, shares[side, index])
             matrix.bias.lerp_(bias, shares[side, index])
     return plain.eval()
+
+
+def whisper_config(config: DistilWhisperConfig) -> WhisperConfig:
+    """The settings that a plain Whisper has, without those of experts."""
+    known = WhisperConfig().to_dict().keys()
+    settings = {name: value for name, value in config.to_dict().items() if name in known}
+    return WhisperConfig.from_dict(settings | {"model_type": "whisper", "architectures": None})

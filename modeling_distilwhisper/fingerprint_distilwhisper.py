@@ -16,7 +16,7 @@ def fingerprint(model) -> str:
     names = [f"{side}.layers.{index}.{name}" for side, index in model.routed_layers() for name in IN_LAYERS[side]]
     for name in (*names, *OUTSIDE):
         weight = model.model.get_parameter(name).detach()
-        if weight.is_floating_point():
+        if type(weight) is torch.Tensor and weight.is_floating_point():  # torchao's are of types of their own
             flat = weight.flatten()
             places = [(flat.numel() - 1) * sample // (SAMPLES - 1) for sample in range(SAMPLES)]
             sampled[name] = flat[places].float().tolist()

@@ -13,7 +13,8 @@ class LanguageRoutedGenerationMixin(GenerationMixin):
 
     def generate(self, inputs=None, *args, decoder_input_ids: torch.Tensor | None = None, **kwargs):
         if decoder_input_ids is not None:
-            language_ids, decoder_language_ids = self.read_prompt(decoder_input_ids)
+            # On the CPU, where no decoding step has to wait to read them.
+            language_ids, decoder_language_ids = self.read_prompt(decoder_input_ids.cpu())
             kwargs |= {"language_ids": language_ids, "decoder_language_ids": decoder_language_ids}
         return super().generate(inputs, *args, decoder_input_ids=decoder_input_ids, **kwargs)
 
@@ -40,7 +41,7 @@ class LanguageRoutedGenerationMixin(GenerationMixin):
         named = behind_start & torch.isin(decoder_input_ids[:, 1:], known)
         # At most one language a prompt; the maximum picks it and is -1 where there is none.
         candidates = torch.where(named, decoder_input_ids[:, 1:], -1)
-        none = candidates.new_full((len(candidates), 1), -1)
+        none = torch.full_like(decoder_input_ids[:, :1], -1)
         language_ids = torch.cat([candidates, none], dim=1).amax(dim=1)
         return language_ids, language_ids.masked_fill(self.translates(decoder_input_ids), -1)
 

@@ -156,7 +156,6 @@ def save_card(card: ModelCard, path: str | Path) -> bool:
 
 def sizes(model: DistilWhisperForConditionalGeneration, folder: str | Path) -> dict:
     """Parameters of the backbone, and of each language's experts and gates, and the bytes of its file in `folder`."""
-    backbone = sum(weights.numel() for name, weights in model.named_parameters() if ".experts." not in name)
     experts = {}
     for language in model.config.languages:
         own = model.experts_of(language).values()
@@ -164,6 +163,7 @@ def sizes(model: DistilWhisperForConditionalGeneration, folder: str | Path) -> d
             "parameters": sum(weights.numel() for expert in own for weights in expert.parameters()),
             "bytes": Path(folder, expert_file_name(language)).stat().st_size,
         }
+    backbone = model.num_parameters() - sum(own["parameters"] for own in experts.values())
     return {"backbone": backbone, "experts": experts}
 
 

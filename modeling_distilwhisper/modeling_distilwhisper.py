@@ -282,7 +282,8 @@ class DistilWhisperForConditionalGeneration(
                 from_prompt, _ = self.read_prompt(decoder_input_ids)
                 language_ids = from_prompt if language_ids is None else language_ids
                 if decoder_language_ids is None:
-                    decoder_language_ids = language_ids.masked_fill(self.translates(decoder_input_ids), -1)
+                    translates = self.translates(decoder_input_ids).to(language_ids.device)
+                    decoder_language_ids = language_ids.masked_fill(translates, -1)
 
         records = ({}, {}) if output_gates else None
         outputs = super().forward(

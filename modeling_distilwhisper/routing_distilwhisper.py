@@ -44,8 +44,9 @@ class Routing:
         return cls(rows, **settings) if rows else None
 
     def on(self, device: torch.device) -> list[tuple[str, torch.Tensor | None]]:
-        """Languages and their rows, on the device of a layer: a device map may spread the layers."""
-        return [(language, None if rows is None else rows.to(device)) for language, rows in self.rows.items()]
+        """Languages and their rows, on the device of a layer. They stay there: the next layer seldom is elsewhere."""
+        self.rows = {language: None if rows is None else rows.to(device) for language, rows in self.rows.items()}
+        return list(self.rows.items())
 
 
 class LanguageGate(nn.Module):
@@ -79,7 +80,7 @@ class FullLinear(nn.Linear):
         return super().forward(states)
 
     def copy_shared(self, shared: nn.Linear) -> None:
-        self.weight.data.copy_(shared.weight)
+        self.weight.data.copy_(dense_weight(shared))
         self.bias.data.copy_(shared.bias)
 
     def whole(self, shared: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
@@ -109,7 +110,20 @@ class LowRankLinear(nn.Module):
 
     def whole(self, shared: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight and bias of the expert's matrix, written out."""
-        return shared.weight + self.up.weight @ self.down.weight, shared.bias + self.up.bias
+        return dense_weight(shared) + self.up.weight @ self.down.weight, shared.bias + self.up.bias
+
+
+@torch.no_grad()
+def dense_weight(linear: nn.Linear) -> torch.Tensor:
+    """The matrix `(out, in)` that a layer multiplies by; of a quantised one, what it makes of the unit vectors."""
+    if type(linear) is nn.Linear and type(linear.weight.data) is torch.Tensor:
+        return linear.weight
+    units = torch.eye(linear.in_features, device=linear.bias.device, dtype=linear.bias.dtype)
+    was_training = linear.training
+    linear.train()  # or bitsandbytes would quantise the unit vectors too, or pack its weights for inference
+    weight = (linear(units) - linear.bias).T
+    linear.train(was_training)
+    return weight
 
 
 class LanguageExpert(nn.Module):
@@ -165,7 +179,9 @@ class RoutedFeedForward:
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return self._blend(states, routing)
         if not self.training:
-            return self._dispatch(states, routing)
+            # An accelerator's few tokens cost less on both paths than waiting to hear which one they take.
+            wait = states.device.type == "cpu" or states.shape[1] > 1
+            return self._dispatch(states, routing) if wait else self._blend(states, routing)
         if self.routing_config.gate_training == "hard":
             return self._dispatch_in_training(states, routing)
         return self._blend(states, routing)
@@ -264,13 +280,15 @@ class RoutedFeedForward:
             logits = expert.gate(own)
             counted, keep = self._decide(expert.gate, logits, routing.noise)
             used = (counted * keep).to(output.dtype).unsqueeze(-1)
+            other = output if rows is None or masked else output[rows]
+            if self.training:
+                mixed = used * expert(own, self) + (1 - used) * other
+            else:  # no sum: what overflows on the path not taken would turn up as NaN
+                mixed = torch.where(used > 0, expert(own, self), other)
             if masked:
-                output = torch.where(rows[:, None, None], used * expert(own, self) + (1 - used) * output, output)
-            elif rows is None:
-                output = used * expert(own, self) + (1 - used) * output
+                output = torch.where(rows[:, None, None], mixed, output)
             else:
-                mixed = used * expert(own, self) + (1 - used) * output[rows]
-                output = output.index_copy(0, rows, mixed)
+                output = mixed if rows is None else output.index_copy(0, rows, mixed)
             _put(recorded, rows, counted, logits)
         _keep(routing, self.layer_idx, recorded)
         return output
@@ -280,7 +298,7 @@ class RoutedFeedForward:
 
         In the others, skipped utterances, all gates are shut. The budget counts gates before that (section 4.3.1).
         """
-        keep = torch.ones(len(logits), 1, dtype=torch.bool, device=logits.device)
+        keep = torch.ones_like(logits[:, :1], dtype=torch.bool)
         if not self.training:
             return gate.is_open(logits).to(logits.dtype), keep
         margin = logits - gate.threshold

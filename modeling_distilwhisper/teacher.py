@@ -4,20 +4,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from transformers import (
-    AutoModelForSpeechSeq2Seq,
-    BitsAndBytesConfig,
-    WhisperConfig,
-    WhisperFeatureExtractor,
-    WhisperProcessor,
-)
+from transformers import AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperFeatureExtractor, WhisperProcessor
 
 from . import modeling_distilwhisper as _registered  # noqa: F401 (the Auto classes know our model by it)
 from .any_whisper import load_processor
 from .audio import SAMPLING_RATE
+from .precision import precision_settings
 from .vocabulary import vocabulary_map
 
-PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8", "nf4")
 FEATURES = "teacher_input_features"
 
 
@@ -25,26 +19,10 @@ def load_teacher(location: str, precision: str = "auto", device: torch.device | 
     """A teacher from a folder or the Hub: plain or fine-tuned, with a LoRA adapter or with language experts.
 
     Args:
-        precision: "auto" is float32 on a CPU, elsewhere what the weights are stored in. "int8" is LLM.int8() and "nf4"
-            4-bit NormalFloat, both by bitsandbytes.
-
-    Raises:
-        ValueError: an unknown precision.
-        ImportError: int8 or nf4 without bitsandbytes.
+        precision, device: as `precision_settings` takes them, which raises what this raises.
     """
-    if precision not in PRECISIONS:
-        raise ValueError(f"A teacher's precision must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
-    on_cpu = torch.device(device).type == "cpu"
-    settings = {"dtype": getattr(torch, precision, "auto")}
-    if precision == "auto" and on_cpu:
-        settings = {"dtype": torch.float32}  # half precision, as it may be stored, is slow there
-    elif precision in ("int8", "nf4"):
-        dtype = torch.float32 if on_cpu else torch.float16
-        nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
-        bits = {"load_in_8bit": True} if precision == "int8" else nf4
-        quantised = BitsAndBytesConfig(**bits, llm_int8_skip_modules=["proj_out"])
-        settings = {"dtype": dtype, "quantization_config": quantised, "device_map": {"": device}}
-    return Teacher(AutoModelForSpeechSeq2Seq.from_pretrained(location, **settings), load_processor(location))
+    model = AutoModelForSpeechSeq2Seq.from_pretrained(location, **precision_settings(precision, device))
+    return Teacher(model, load_processor(location))
 
 
 class Teacher:

@@ -4,6 +4,8 @@ import dataclasses
 import json
 import math
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,19 @@ from .training_args import DistilWhisperTrainingArguments
 from .training_log import TrainingLog
 
 PROGRESS = "distilwhisper_state.json"  # in a checkpoint: what Transformers' own state has no place for
+
+
+@contextmanager
+def _known_to_be_adapted(model) -> Iterator[None]:
+    """Experts are to a quantised backbone what adapters are, without which Transformers refuses to train one."""
+    adapted = isinstance(model, DistilWhisperForConditionalGeneration) and getattr(model, "is_quantized", False)
+    if adapted:
+        model._hf_peft_config_loaded = True
+    try:
+        yield
+    finally:
+        if adapted:
+            model._hf_peft_config_loaded = False  # saving would look for adapters of PEFT's
 
 
 class DistilWhisperTrainer(WholeCheckpoints):
@@ -55,7 +70,13 @@ class DistilWhisperTrainer(WholeCheckpoints):
         if kwargs.get("processing_class") is None:
             raise ValueError("`processing_class` is missing: give the model's WhisperProcessor, to read and to save.")
         kwargs.setdefault("compute_metrics", self._score)
-        super().__init__(model, args, **kwargs)
+        for module in model.modules():
+            if hasattr(module, "support_avx512bf16_for_cpu"):
+                # On such CPUs bitsandbytes packs 4-bit weights for inference, with coarser scales, and no gradient
+                # passes those: scoring between epochs would end the training of all that is below.
+                module.support_avx512bf16_for_cpu = False
+        with _known_to_be_adapted(model):
+            super().__init__(model, args, **kwargs)
         if self.args.n_gpu > 1:
             raise ValueError(
                 f"One process would drive {self.args.n_gpu} GPUs. Start one a GPU: `torchrun --nproc_per_node=...`."
@@ -276,8 +297,11 @@ class DistilWhisperTrainer(WholeCheckpoints):
         """Undoes what scoring did to the model: marked as prepared and wrapped for mixed precision, it would be trained
         without the other processes, and a teacher would teach in another precision.
         """
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        vars(self.model).pop("_is_accelerate_prepared", None)
+        own = vars(self.model)
+        own.pop("_is_accelerate_prepared", None)
+        if own.pop("_original_forward", None) is not None:
+            # accelerate's own unwrapping goes on below what it wrapped, through Transformers' decorators.
+            own.pop("forward", None)
         self.accelerator.free_memory()
 
     def _run_epoch(self, model, epoch, train_dataloader, *args, **kwargs):

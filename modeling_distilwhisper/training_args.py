@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+import torch
 from transformers import Seq2SeqTrainingArguments
 
 from .kd_weight import SCHEDULES
@@ -53,6 +54,8 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
     logging_steps: float = field(default=10, metadata={"help": "Steps between two lines of the log."})
 
     def __post_init__(self):
+        # Said for those who have nothing else: Transformers refuses half precision on a CPU that was not asked for.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
         # A layer's gates leave it beside its output, which the older, reentrant checkpointing cannot follow.
         for kwargs in (self.activation_checkpointing_kwargs, self.gradient_checkpointing_kwargs):

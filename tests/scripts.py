@@ -1,28 +1,55 @@
-"""The example scripts, run as people run them: each a process of its own, or, to save its start, in this one."""
+"""The example scripts, run as people run them: each a process of its own.
 
+Such a process is forked from one that has imported what all of them import, which takes longer than most runs.
+"""
+
+import logging
+import multiprocessing
 import os
 import runpy
-import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+IMPORTED = [
+    "modeling_distilwhisper.trainer",
+    "modeling_distilwhisper.precision",
+    "modeling_distilwhisper.figures",
+    "peft",
+]
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(IMPORTED)
 
 
 def run_script(name: str, *arguments, **environment) -> tuple[int, str, str]:
     """Exit status, output and errors of `examples/<name>`; on one thread, since tests run side by side."""
-    done = subprocess.run(
-        [sys.executable, EXAMPLES / name, *map(str, arguments)],
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
-        capture_output=True,
-        text=True,
-    )
-    return done.returncode, done.stdout, done.stderr
+    with tempfile.TemporaryDirectory() as folder:
+        written = [Path(folder, stream) for stream in ("output", "errors")]
+        settings = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+        process = _processes.Process(target=_run, args=(name, [*map(str, arguments)], settings, *written))
+        process.start()
+        process.join()
+        return process.exitcode, *(path.read_text(encoding="utf-8") for path in written)
 
 
-def run_in_process(monkeypatch, name: str, *arguments) -> None:
-    """`examples/<name>` in this process; what it raises comes through."""
-    script = EXAMPLES / name
-    monkeypatch.setattr(sys, "argv", [str(script), *map(str, arguments)])
-    monkeypatch.syspath_prepend(str(script.parent))
-    runpy.run_path(str(script), run_name="__main__")
+def _run(name: str, arguments: list[str], environment: dict[str, str], output: Path, errors: Path) -> None:
+    import datasets
+    import torch
+
+    os.environ.clear()
+    os.environ.update(environment)
+    torch.set_num_threads(1)
+    if "HF_DATASETS_CACHE" in environment:  # read when the library was imported
+        datasets.config.HF_DATASETS_CACHE = Path(environment["HF_DATASETS_CACHE"])
+    for number, path in enumerate((output, errors), start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+    for logger in [logging.root, *logging.root.manager.loggerDict.values()]:
+        for handler in getattr(logger, "handlers", []):
+            if isinstance(handler, logging.StreamHandler):
+                handler.setStream(sys.stderr)
+    sys.argv = [str(EXAMPLES / name), *arguments]
+    sys.path.insert(0, str(Path(sys.argv[0]).parent))
+    runpy.run_path(sys.argv[0], run_name="__main__")  # what it exits with or dies of, the process does

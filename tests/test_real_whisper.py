@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from real import required
 from remote import run_without_the_package
 from speech import make_pipeline
 from transformers import AutoProcessor, WhisperForConditionalGeneration
@@ -37,13 +38,6 @@ pytestmark = pytest.mark.real
 @pytest.fixture(scope="module", autouse=True)
 def all_cores():
     torch.set_num_threads(os.cpu_count())
-
-
-def required(variable):
-    value = os.environ.get(variable)
-    if not value:
-        pytest.fail(f"{variable} is not set: these tests need a real Whisper and real recordings (see this file's top)")
-    return value
 
 
 @pytest.fixture(scope="module")

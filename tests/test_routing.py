@@ -54,6 +54,25 @@ def test_every_token_passes_one_feed_forward_only_at_inference(model):
         hook.remove()
 
 
+@pytest.mark.parametrize("rows", [{"gl": None}, {"gl": [0, 2]}, {"gl": [0], "ca": [2]}])
+def test_a_decoding_step_on_an_accelerator_never_waits_for_a_value(model, rows):
+    """Tensors on the meta device have none: whoever asks for one fails."""
+    layer = layer_of(model.to("meta"))
+    found = layer.feed_forward(torch.randn(3, 1, 32, device="meta"), make_routing(rows))
+    assert found.shape == (3, 1, 32)
+    with pytest.raises(RuntimeError, match="meta"):
+        layer.feed_forward(torch.randn(3, 2, 32, device="meta"), make_routing(rows))
+
+
+def test_what_overflows_on_the_path_not_taken_is_not_heard(model):
+    layer, states = layer_of(model), torch.randn(3, 7, 32)
+    routing = make_routing({"gl": None})
+    with forced_gates(model, is_open=False):
+        expected = layer._blend(states, routing)
+        layer.experts["gl"].fc2.bias.data.fill_(torch.inf)
+        assert torch.equal(layer._blend(states, routing), expected)
+
+
 @pytest.mark.parametrize("rank", [0, 4])
 @pytest.mark.parametrize("rows", [{"gl": None}, {"gl": [0, 2]}, {"gl": [3], "ca": [0, 1]}])
 def test_training_through_one_path_has_the_outputs_and_gradients_of_the_blend(whisper_dir, rank, rows):

@@ -368,3 +368,16 @@ def test_each_row_is_scored_by_the_rules_of_its_own_language(model, processor, r
     )
     scores = trainer._score(EvalPrediction(predictions=heard.numpy(), label_ids=said.numpy()))
     assert scores["wer_gl"] == 0 and scores["wer_ca"] == 1 and scores["wer"] == 2 / 5
+
+
+def test_bfloat16_goes_on_after_the_model_was_scored(whisper_dir, processor, recordings, tmp_path):
+    """Undoing what scoring wrapped around the model must not undo what it is made of."""
+    model = load(whisper_dir, languages=["gl"])
+    settings = {"bf16": True, "num_train_epochs": 1, "eval_strategy": "epoch", "save_strategy": "epoch"}
+    trainer = make_trainer(model, processor, recordings, tmp_path, **settings)
+    before = trainer.predict(rows_of(recordings, ["gl"], "test")).metrics
+    trainer.train()
+    after = trainer.predict(rows_of(recordings, ["gl"], "test")).metrics
+    assert before["test_words"] == after["test_words"] == 8
+    trainer.release()
+    assert "forward" not in vars(model)

@@ -1,0 +1,99 @@
+"""Experts and adapters learn on a quantised backbone, which stays as it is, and load on it again."""
+
+import json
+
+import pytest
+import tiny
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from scripts import run_script
+from training import make_trainer
+from transformers import WhisperForConditionalGeneration
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.precision import precision_settings
+
+PRECISIONS = ("int8", "nf4")
+
+
+@pytest.fixture(scope="module")
+def whisper_dir(processor, tmp_path_factory):
+    """64 wide, the size of NF4's blocks: with narrower rows bitsandbytes fails on CPUs that have AVX512-BF16."""
+    folder = tmp_path_factory.mktemp("wide")
+    tiny.make_whisper(processor, d_model=64, encoder_ffn_dim=64, init_std=0.2).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
+def load(folder, precision, **settings):
+    return DistilWhisperForConditionalGeneration.from_whisper(
+        folder, languages=["gl"], **precision_settings(precision), **settings
+    )
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_new_full_experts_are_what_the_quantised_feed_forward_does(whisper_dir, processor, precision):
+    routed = load(whisper_dir, precision).eval()
+    plain = WhisperForConditionalGeneration.from_pretrained(whisper_dir, **precision_settings(precision)).eval()
+    whole = WhisperForConditionalGeneration.from_pretrained(whisper_dir).eval()
+    token = processor.tokenizer.convert_tokens_to_ids("<|gl|>")
+    inputs = tiny.make_audio(processor, [1.0, 2.0]) | {"labels": torch.tensor([[token, *range(5, 12)]] * 2)}
+    with torch.no_grad():
+        ours, theirs, exact = (model(**inputs).logits for model in (routed, plain, whole))
+    assert (ours - theirs).abs().mean() < 0.5 * (exact - theirs).abs().mean()
+
+
+@pytest.mark.parametrize(("precision", "rank"), [("int8", 4), ("nf4", 0)])
+def test_training_moves_experts_alone_and_they_load_on_the_quantised_backbone_again(
+    whisper_dir, processor, recordings, tmp_path, precision, rank
+):
+    torch.manual_seed(0)
+    model = load(whisper_dir, precision, expert_rank=rank)
+    before = tiny.state_of(model)
+    trainer = make_trainer(model, processor, recordings, tmp_path / "run", num_train_epochs=3, save_strategy="epoch")
+    trainer.train()
+    losses = [line["ce_loss"] for line in trainer.state.log_history if "ce_loss" in line]
+    assert sum(losses[-3:]) < sum(losses[:3])
+    moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved and all(".experts.gl." in name for name in moved)
+
+    model.save_pretrained(tmp_path / "saved", save_backbone=False)
+    assert "quantization_config" not in json.loads((tmp_path / "saved/config.json").read_text())
+    assert all(tensor.is_floating_point() for tensor in load_file(tmp_path / "saved/expert.gl.safetensors").values())
+    again = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "saved", **precision_settings(precision))
+    model.eval()
+    batch = tiny.make_audio(processor, [1.0, 2.0])
+    prompt = torch.tensor([processor.tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|gl|>"])] * 2)
+    with torch.no_grad():
+        ours, theirs = (one(**batch, decoder_input_ids=prompt).logits for one in (again, model))
+    # bitsandbytes computes in half precision at inference where it can; so much for the digits.
+    assert (ours - theirs).abs().mean() < 0.02 * theirs.abs().mean()
+    DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "saved")  # and on a whole one, if one likes
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_quantised_model_saved_whole_is_loaded_as_it_was(whisper_dir, processor, tmp_path, precision):
+    model = load(whisper_dir, precision).eval()
+    tiny.unsettle(model)
+    model.save_pretrained(tmp_path)
+    again = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path)
+    assert again.is_quantized
+    batch = tiny.make_audio(processor, [1.0])
+    prompt = torch.tensor([processor.tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|gl|>"])])
+    with torch.no_grad():
+        ours, theirs = (one(**batch, decoder_input_ids=prompt).logits for one in (again, model))
+    torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
+
+
+def test_the_script_trains_an_adapter_on_a_quantised_student_and_its_folder_loads(whisper_dir, recordings, tmp_path):
+    flags = ["--student", whisper_dir, "--student_precision", "int8", "--method", "lora", "--languages", "gl"]
+    flags += ["--data", recordings["gl"], "--output_dir", tmp_path / "run", "--max_steps", 2, "--report_to", "none"]
+    flags += ["--generation_max_length", 16, "--per_device_train_batch_size", 4]
+    status, _, errors = run_script("run_distil.py", *flags)
+    assert status == 0, errors
+    results = json.loads((tmp_path / "run/results.json").read_text())
+    assert results["scores"]["after"]["gl"]["gl"]["words"] == 8 and "heard" in " ".join(results["example"])
+    assert not (tmp_path / "run/model.safetensors").exists()
+    base = WhisperForConditionalGeneration.from_pretrained(whisper_dir, **precision_settings("int8"))
+    PeftModel.from_pretrained(base, tmp_path / "run")

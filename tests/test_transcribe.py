@@ -1,0 +1,147 @@
+"""Transcripts with times: a batch says of each recording what it says alone, files are what players read, one bad
+recording stops nothing."""
+
+import json
+
+import numpy as np
+import pytest
+import soundfile
+from scripts import run_script
+from speech import RATE, tone
+
+from modeling_distilwhisper.segments import Segment, Transcript, transcribe_clips
+from modeling_distilwhisper.subtitles import to_json, to_srt, to_text, to_vtt
+
+SHORT, LONG = {"max_new_tokens": 24}, {"max_new_tokens": 24, "condition_on_prev_tokens": False}
+
+
+def clip(seconds, pitch=500):
+    noise = np.random.default_rng(int(pitch)).standard_normal(int(seconds * RATE)).astype(np.float32)
+    return 0.1 * noise + tone(pitch, seconds)[: len(noise)]
+
+
+def test_a_mixed_batch_says_of_each_recording_what_it_says_alone(model, processor):
+    clips, languages = [clip(2), clip(1.5, 300), clip(2, 800), clip(1, 1200)], ["gl", "fr", "ca", "gl"]
+    together = transcribe_clips(model, processor, clips, languages, **SHORT)
+    alone = [
+        transcribe_clips(model, processor, [one], [language], **SHORT)[0]
+        for one, language in zip(clips, languages, strict=True)
+    ]
+    assert together == alone
+    assert [transcript.language for transcript in together] == languages
+    assert sum(len(transcript.text) for transcript in together) > 20
+    assert len({transcript.text for transcript in together}) > 1
+
+
+def test_recordings_longer_than_a_window_are_heard_to_their_end_beside_short_ones(model, processor):
+    clips, languages = [clip(5), clip(1.5, 300), clip(4, 800)], ["gl", "fr", "ca"]
+    together = transcribe_clips(model, processor, clips, languages, **LONG)
+    for one, language, found in zip(clips, languages, together, strict=True):
+        times = [time for segment in found.segments for time in (segment.start, segment.end)]
+        assert times == sorted(times) and times[-1] <= found.seconds == len(one) / RATE
+        assert found.segments[-1].end > len(one) / RATE - 2.01, f"{language}: the last window is missing"
+    alone = transcribe_clips(model, processor, [clips[0]], ["gl"], **LONG)[0]
+    assert together[0] == alone
+
+
+def test_a_language_that_is_not_given_is_whispers_own_guess(model, whisper, processor):
+    clips = [clip(2), clip(1.5, 300), clip(5, 800)]
+    given = transcribe_clips(model, processor, clips[:1], ["gl"], **SHORT)[0]
+    found = transcribe_clips(model, processor, clips, [None, "gl", None], **LONG)
+    assert found[1].language == "gl" and given.language == "gl"
+    names = {token: name.strip("<|>") for name, token in whisper.generation_config.lang_to_id.items()}
+    for index in (0, 2):
+        features = processor(clips[index][: 2 * RATE], sampling_rate=RATE, return_tensors="pt").input_features
+        assert found[index].language == names[whisper.detect_language(features).item()]
+
+
+TRANSCRIPT = Transcript(
+    language="gl",
+    seconds=3725.5,
+    segments=[
+        Segment(0.0, 2.5, "Ola, <mundo> & todos"),
+        Segment(59.9996, 61.04, "dous"),
+        Segment(3661.07, 3725.5, "fin"),
+    ],
+)
+
+
+def test_subrip_counts_from_one_and_has_commas():
+    assert to_srt(TRANSCRIPT) == (
+        "1\n00:00:00,000 --> 00:00:02,500\nOla, <mundo> & todos\n\n"
+        "2\n00:01:00,000 --> 00:01:01,040\ndous\n\n"
+        "3\n01:01:01,070 --> 01:02:05,500\nfin\n"
+    )
+
+
+def test_webvtt_has_its_header_points_and_no_tags_from_the_text():
+    assert to_vtt(TRANSCRIPT) == (
+        "WEBVTT\n\n"
+        "00:00:00.000 --> 00:00:02.500\nOla, &lt;mundo&gt; &amp; todos\n\n"
+        "00:01:00.000 --> 00:01:01.040\ndous\n\n"
+        "01:01:01.070 --> 01:02:05.500\nfin\n"
+    )
+
+
+def test_json_holds_all_of_it_and_text_a_line_a_segment():
+    found = json.loads(to_json(TRANSCRIPT))
+    assert found["text"] == "Ola, <mundo> & todos dous fin" and found["language"] == "gl"
+    assert found["segments"][1] == {"start": 59.9996, "end": 61.04, "text": "dous"}
+    assert to_text(TRANSCRIPT) == "Ola, <mundo> & todos\ndous\nfin\n"
+
+
+def test_nothing_said_is_an_empty_file_of_each_kind():
+    silence = Transcript("gl", 1.0, [])
+    assert to_srt(silence) == "" and to_vtt(silence) == "WEBVTT\n" and to_text(silence) == ""
+    assert json.loads(to_json(silence))["segments"] == []
+
+
+@pytest.fixture
+def folder(model, processor, tmp_path):
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    for name, seconds in {
+        "gl/a.wav": 1.0,
+        "gl/long.flac": 3.0,
+        "fr/a.ogg": 1.5,
+        "fr/b.wav": 0.5,
+        "fr/b.flac": 0.7,
+    }.items():
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, clip(seconds), RATE)
+    (tmp_path / "in/gl/cut.wav").write_bytes(b"RIFF no audio")
+    soundfile.write(tmp_path / "in/gl/empty.wav", np.zeros(0), RATE)
+    (tmp_path / "in/gl/notes.txt").write_text("not a recording")
+    return tmp_path
+
+
+def test_a_folder_is_transcribed_around_what_is_bad_and_goes_on_where_it_was(folder):
+    flags = [folder / "in", "--model", folder / "model", "--output_dir", folder / "out", "--language", "folder"]
+    flags += ["--batch_size", 2]
+    status, printed, errors = run_script("transcribe.py", *flags)
+    assert status == 1, "something was left out"
+    assert "cut.wav: not readable audio" in errors and "empty.wav: there is nothing in it" in errors
+    assert "notes.txt" not in errors and "Traceback" not in errors
+    endings = ("srt", "vtt", "json", "txt")
+    stems = ("gl/a", "gl/long", "fr/a", "fr/b.wav", "fr/b.flac")
+    written = {str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*") if path.is_file()}
+    assert written == {f"{stem}.{ending}" for stem in stems for ending in endings}
+    found = {stem: json.loads((folder / f"out/{stem}.json").read_text()) for stem in stems}
+    assert [found[stem]["language"] for stem in stems] == ["gl", "gl", "fr", "fr", "fr"]
+    assert found["gl/long"]["seconds"] == 3.0 and "gl/long.flac" in printed.replace(str(folder), "")
+
+    (folder / "out/gl/a.srt").unlink()
+    (folder / "out/gl/long.json").write_text("mine")
+    status, printed, errors = run_script("transcribe.py", *flags)
+    assert (folder / "out/gl/a.srt").is_file() and (folder / "out/gl/long.json").read_text() == "mine"
+    assert "a.wav" in printed and "long.flac" not in printed, "what is whole is not made again"
+
+
+def test_an_unknown_language_or_a_missing_file_is_told_before_anything_is_heard(folder):
+    start = ["--model", folder / "model", "--output_dir", folder / "out"]
+    status, _, errors = run_script("transcribe.py", folder / "in", *start, "--language", "gal")
+    assert status == 1 and "'gal' is no language of this Whisper" in errors and "gl" in errors
+    assert not (folder / "out").exists()
+    status, _, errors = run_script("transcribe.py", folder / "nothing.wav", *start)
+    assert status == 1 and "is not there" in errors
