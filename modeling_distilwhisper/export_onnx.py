@@ -60,9 +60,7 @@ def export_to_onnx(
         for kind in KINDS
     )
     batch, length, before = Dim("batch_size"), Dim("decoder_sequence_length"), Dim("past_decoder_sequence_length")
-    cached = tuple(
-        {0: batch, 2: before} if kind.startswith("decoder") else {0: batch} for _ in layers for kind in KINDS
-    )
+    cached = tuple({0: batch, 2: before} if kind.startswith("decoder") else {0: batch} for _ in layers for kind in KINDS)
     names = [f"{index}.{kind}" for index in layers for kind in KINDS]
     changed = [name for name in names if ".decoder." in name]
     graphs = {

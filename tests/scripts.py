@@ -12,12 +12,7 @@ import tempfile
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-IMPORTED = [
-    "modeling_distilwhisper.trainer",
-    "modeling_distilwhisper.precision",
-    "modeling_distilwhisper.figures",
-    "peft",
-]
+IMPORTED = ["modeling_distilwhisper.trainer", "modeling_distilwhisper.precision", "modeling_distilwhisper.figures", "peft"]
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(IMPORTED)
