@@ -52,5 +52,5 @@ def _run(name: str, arguments: list[str], environment: dict[str, str], output: P
             if isinstance(handler, logging.StreamHandler):
                 handler.setStream(sys.stderr)
     sys.argv = [str(EXAMPLES / name), *arguments]
-    sys.path.insert(0, str(EXAMPLES))
+    sys.path.insert(0, str(Path(sys.argv[0]).parent))
     runpy.run_path(sys.argv[0], run_name="__main__")  # what it exits with or dies of, the process does
