@@ -27,17 +27,18 @@ from modeling_distilwhisper.settings import split_name
 
 SCRIPTS = Path(__file__).parent
 LISTS = ("data", "test_data", "languages", "test_languages")  # one alone may stand without brackets
+GIVEN = ("student", "teacher", "student_precision")
 TAKEN = ("student", "teacher", "scores")  # by the untrained models, and by a folder beside the systems'
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("comparison", type=Path, help="a file such as examples/quickstart/compare.yaml")
-    for name in ("output_dir", "student", "teacher"):
+    for name in ("output_dir", *GIVEN):
         parser.add_argument(f"--{name}", help="in place of the file's")
     arguments = parser.parse_args()
     comparison = read(arguments.comparison)
-    given = {name: value for name in ("student", "teacher") if (value := getattr(arguments, name))}
+    given = {name: value for name in GIVEN if (value := getattr(arguments, name))}
     shared = read(Path(comparison["settings"])) | as_lists(comparison.get("shared", {})) | given
     check(comparison["systems"])
     folder = Path(arguments.output_dir or comparison["output_dir"])
@@ -58,6 +59,7 @@ def main() -> None:
         "languages": shared["languages"] + shared.get("test_languages", []),
         "normalizer": normalizer,
         "batch_size": shared.get("per_device_eval_batch_size", 16),
+        "dtype": shared.get("student_precision", "float32"),
         "compare": [ours, *(system for system in systems if system != ours)],
         "output_dir": str(folder / "scores"),
     }

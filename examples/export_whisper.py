@@ -47,7 +47,9 @@ def main() -> None:
     }
     settings = {"batch_size": args.batch_size, "num_beams": args.num_beams}
     transcripts = {
-        name: transcribe_into(RecordFile(args.output_dir / f"transcripts/{name}.jsonl"), one, processor, rows, **settings)
+        name: transcribe_into(
+            RecordFile(args.output_dir / f"transcripts/{name}.jsonl"), one, processor, rows, **settings
+        )
         for name, one in {"routed": model, **exports}.items()
     }
     found = [{"": name, **compared(own, transcripts["routed"], args)} for name, own in transcripts.items()]

@@ -36,6 +36,7 @@ from modeling_distilwhisper.data import Source, keep_usable, parse_sources
 from modeling_distilwhisper.evaluation import score, wer_rows
 from modeling_distilwhisper.figures import draw_openness, draw_wer
 from modeling_distilwhisper.gates import forced_gates, measure_openness
+from modeling_distilwhisper.model_card import card_of_run, save_card, sizes
 from modeling_distilwhisper.precision import PRECISIONS, QUANTISED, precision_settings
 from modeling_distilwhisper.run_folder import RunFolder
 from modeling_distilwhisper.settings import parse_settings
@@ -45,6 +46,7 @@ from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
 
 METHODS = ("experts", "lora", "finetune")
+CARD_TEMPLATE = Path(__file__).parent.parent / "model_cards/template.md"
 STUDENT_PRECISIONS = ("float32", "int8", "nf4")
 
 
@@ -168,7 +170,7 @@ def main() -> None:
             language: measure_openness(model, map(trainer._prepare_inputs, trainer.get_test_dataloader(rows)))
             for language, rows in own[data.first].items()
         }
-    results["rows left out"] = data.left_out
+    results["data"], results["rows left out"] = data.amounts, data.left_out
     results["training"] = trained.metrics | {"steps by language": trainer.figures.steps}
     results["best by language"] = trainer.best_experts.scores()
     results["settings"] = settings | {"training": training_args.to_dict()}
@@ -178,10 +180,15 @@ def main() -> None:
         backbone = {"save_backbone": whole} if trainer.is_routed else {}
         model.save_pretrained(training_args.output_dir, **backbone)
         processor.save_pretrained(training_args.output_dir)
+        if trainer.is_routed:
+            results["sizes"] = sizes(model, training_args.output_dir)
         run.write("results.json", results)  # before anything else can go wrong
         clip = data.tests[data.first][model_args.languages[0]][0]
         results["example"] = try_out(training_args.output_dir, clip, model_args)
         run.write("results.json", results)
+        if trainer.is_routed:
+            name = training_args.hub_model_id or run.folder.resolve().name
+            save_card(card_of_run(results, CARD_TEMPLATE, name=name), run.folder / "README.md")
         report(results, run.folder)
 
 
@@ -226,8 +233,8 @@ def check(model_args: ModelArguments, data_args: DataArguments) -> None:
         )
     if model_args.student_precision not in STUDENT_PRECISIONS:
         raise ValueError(
-            f"--student_precision must be one of {', '.join(STUDENT_PRECISIONS)}, got {model_args.student_precision!r}. "
-            "Half precision in training is --bf16 or --fp16."
+            f"--student_precision must be one of {', '.join(STUDENT_PRECISIONS)} (half precision in training is --bf16 "
+            f"or --fp16), got {model_args.student_precision!r}."
         )
     if model_args.student_precision in QUANTISED and model_args.method == "finetune":
         raise ValueError("Quantised weights cannot be fine-tuned. Train experts on them, or --method lora.")
@@ -255,11 +262,13 @@ class SpeechData:
         train, validation: rows of the trained languages, of all corpora.
         tests: rows by corpus and language.
         first: the name of the first corpus.
-        left_out: counts by reason, by corpus, split and language.
+        amounts: rows and hours, by corpus, split and language.
+        left_out: counts by reason, likewise.
         chosen: the corpora as they were understood, and the ids of the rows that are used.
     """
 
     def __init__(self, data_args: DataArguments, languages: list[str], processor, max_tokens: int):
+        self.amounts: dict[str, dict[str, float]] = {}
         self.left_out: dict[str, dict[str, int]] = {}
         self._ids: dict[str, list[str]] = {}
         self._how = (data_args.max_rows, processor, max_tokens)
@@ -284,6 +293,7 @@ class SpeechData:
         kept, reasons = keep_usable(rows, processor, max_tokens)
         title = f"{source.name} {split} {language}"
         self.left_out[title], self._ids[title] = dict(reasons), list(kept["id"])
+        self.amounts[title] = {"rows": len(kept), "hours": sum(kept["seconds"]) / 3600}
         told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none"
         print(f"{title}: {len(kept)} rows; left out: {told}")
         if not len(kept) and split != "validation":
@@ -328,7 +338,8 @@ def report(results: dict, folder: Path) -> None:
         own = budgets(settings["language_budgets"], settings["languages"]).values()
         draw_openness(openness, sorted({settings["gate_budget"], *own}), folder / "openness.png")
     print(f"\n{tabulate(results['example'].items(), tablefmt='plain')}")
-    print(f"\nAll of it: {folder}/results.json, and as pictures: {folder}/*.png")
+    card = f"; the model card: {folder}/README.md" if (folder / "README.md").is_file() else ""
+    print(f"\nAll of it: {folder}/results.json, and as pictures: {folder}/*.png{card}")
 
 
 if __name__ == "__main__":

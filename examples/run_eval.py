@@ -55,7 +55,8 @@ class EvaluationArguments:
     batch_size: int = field(default=16, metadata={"help": "Utterances at a time."})
     num_beams: int = field(default=1, metadata={"help": "Width of the beam; 1 is greedy decoding."})
     dtype: str = field(
-        default="float32", metadata={"help": f"Precision of the models, one of {', '.join(PRECISIONS)}; int8: LLM.int8()."}
+        default="float32",
+        metadata={"help": f"Precision of the models, one of {', '.join(PRECISIONS)}; int8: LLM.int8()."},
     )
     device: str = field(
         default="cuda" if torch.cuda.is_available() else "cpu", metadata={"help": "Where the models run."}

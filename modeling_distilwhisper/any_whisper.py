@@ -3,7 +3,7 @@
 import hashlib
 from pathlib import Path
 
-from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor
+from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperProcessor
 from transformers.utils import find_adapter_config_file
 
 from . import modeling_distilwhisper as _registered  # noqa: F401 (the Auto classes know our model by it)
@@ -38,11 +38,23 @@ def load_processor(location: str) -> WhisperProcessor:
     try:
         return WhisperProcessor.from_pretrained(location)
     except (OSError, ValueError):
-        if find_adapter_config_file(location) is None:
+        if (base := adapted_base(location)) is None:
             raise
-        from peft import PeftConfig  # here alone: only adapters need it
+        return WhisperProcessor.from_pretrained(base)
 
-        return WhisperProcessor.from_pretrained(PeftConfig.from_pretrained(location).base_model_name_or_path)
+
+def load_config(location: str) -> WhisperConfig:
+    """The model's configuration; that of its base for an adapter."""
+    return AutoConfig.from_pretrained(adapted_base(location) or location)
+
+
+def adapted_base(location: str) -> str | None:
+    """The Whisper that an adapter adapts; `None` for a model that is none."""
+    if find_adapter_config_file(location) is None:
+        return None
+    from peft import PeftConfig  # here alone: only adapters need it
+
+    return PeftConfig.from_pretrained(location).base_model_name_or_path
 
 
 def weights_mark(location: str) -> str | None:

@@ -7,22 +7,24 @@ from datasets import Dataset
 from .trainer import DistilWhisperTrainer
 
 TestSets = Mapping[str, Mapping[str, Dataset]]  # by name and language
-Scores = dict[str, dict[str, dict[str, float | str]]]  # likewise
+Scores = dict[str, dict[str, dict[str, float | str | None]]]  # likewise
 
 
 def score(trainer: DistilWhisperTrainer, tests: TestSets) -> Scores:
     """Error rates of the trainer's model, by test set and language.
 
     Returns:
-        `wer`, `cer`, `words`, `utterances` and the normaliser's name for each.
+        For each `wer` with the ends of its 95 % interval, `wer_low` and `wer_high` (`None` for one utterance alone),
+        `cer`, `words`, `utterances` and the normaliser's name.
     """
     return {name: {language: _rates(trainer, rows) for language, rows in own.items()} for name, own in tests.items()}
 
 
-def _rates(trainer: DistilWhisperTrainer, rows: Dataset) -> dict[str, float | str]:
-    metrics = trainer.predict(rows, metric_key_prefix="test").metrics
-    rates = {name: metrics[f"test_{name}"] for name in ("wer", "cer", "words", "utterances")}
-    return rates | {"normalizer": trainer.args.normalizer}
+def _rates(trainer: DistilWhisperTrainer, rows: Dataset) -> dict[str, float | str | None]:
+    counts, _ = trainer.count_errors(trainer.predict(rows, metric_key_prefix="test"))
+    rates = {name: counts.rates()[name] for name in ("wer", "cer", "words", "utterances", "normalizer")}
+    low, high = counts.wer_interval() or (None, None)
+    return rates | {"wer_low": low, "wer_high": high}
 
 
 def wer_rows(scores: Mapping[str, Scores]) -> list[dict[str, float | str]]:

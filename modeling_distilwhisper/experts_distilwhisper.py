@@ -19,6 +19,8 @@ from .routing_distilwhisper import LanguageExpert, RoutedFeedForward
 class LanguageExpertsMixin:
     """Making, loading, removing and saving the experts of a `DistilWhisperForConditionalGeneration`."""
 
+    _own_card: str | None = None
+
     @classmethod
     def from_whisper(cls, pretrained_model_name_or_path: str | os.PathLike, languages: list[str], **kwargs):
         """Puts new experts, copies of the shared feed-forwards, on a plain Whisper. They change no output yet.
@@ -236,6 +238,8 @@ class LanguageExpertsMixin:
         if kwargs.get("is_main_process", True):
             self.save_experts(save_directory, state_dict=state_dict)
         if save_backbone:
+            card = Path(save_directory, "README.md")
+            self._own_card = card.read_text(encoding="utf-8") if kwargs.get("push_to_hub") and card.is_file() else None
             state_dict = self.state_dict() if state_dict is None else state_dict
             plain = {key: tensor for key, tensor in state_dict.items() if ".experts." not in key}
             super().save_pretrained(save_directory, state_dict=plain, **kwargs)
@@ -269,6 +273,12 @@ class LanguageExpertsMixin:
         """
         self._require_loaded(language)
         return {place: layer.experts[language] for place, layer in self.routed_layers().items()}
+
+    def _upload_modified_files(self, working_dir: str | os.PathLike, *args, **kwargs):
+        # Transformers has put the repository's model card, or a blank one, over the one that was in the folder.
+        if self._own_card is not None:
+            Path(working_dir, "README.md").write_text(self._own_card, encoding="utf-8")
+        return super()._upload_modified_files(working_dir, *args, **kwargs)
 
     def _read_experts(self, repo_or_dir, language: str, **hub_arguments) -> dict[tuple[str, int], LanguageExpert]:
         file_name = expert_file_name(language)

@@ -28,7 +28,8 @@ def export_to_onnx(
     """Writes three graphs, which transcribe this language, with its configuration.
 
     - `encoder_model.onnx`: `input_features` to `last_hidden_state`.
-    - `decoder_model.onnx`, for the prompt: `input_ids` and `encoder_hidden_states` to `logits` and the cache, `present.*`.
+    - `decoder_model.onnx`, for the prompt: `input_ids` and `encoder_hidden_states` to `logits` and the cache,
+      `present.*`.
     - `decoder_with_past_model.onnx`, for each token behind it: `input_ids` and the cache, `past_key_values.*`, to
       `logits` and what changed of the cache.
 
@@ -60,7 +61,9 @@ def export_to_onnx(
         for kind in KINDS
     )
     batch, length, before = Dim("batch_size"), Dim("decoder_sequence_length"), Dim("past_decoder_sequence_length")
-    cached = tuple({0: batch, 2: before} if kind.startswith("decoder") else {0: batch} for _ in layers for kind in KINDS)
+    cached = tuple(
+        {0: batch, 2: before} if kind.startswith("decoder") else {0: batch} for _ in layers for kind in KINDS
+    )
     names = [f"{index}.{kind}" for index in layers for kind in KINDS]
     changed = [name for name in names if ".decoder." in name]
     graphs = {

@@ -36,8 +36,8 @@ def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) 
         panel.set_title(name)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"WER, % (normaliser: {rows[0]['normalizer']})")
-    _legend(figure, panels[0])
-    _save(figure, path)
+    add_legend(figure, panels[0])
+    save_figure(figure, path)
 
 
 def draw_openness(openness: Mapping[str, Mapping[str, float]], budgets: Collection[float], path: str | Path) -> None:
@@ -61,8 +61,8 @@ def draw_openness(openness: Mapping[str, Mapping[str, float]], budgets: Collecti
         panel.set(title=side, xlabel="layer", ylim=(0, 1), xticks=range(len(layers)))
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("share of tokens that take the expert")
-    _legend(figure, panels[0])
-    _save(figure, path)
+    add_legend(figure, panels[0])
+    save_figure(figure, path)
 
 
 def draw_gates(
@@ -88,7 +88,7 @@ def draw_gates(
     panels["encoder"].set_title(title, parse_math=False)  # a sentence may hold dollar signs
     labels = {"rotation": 60, "ha": "right", "fontsize": 8, "parse_math": False}
     panels["decoder"].set_xticks(np.arange(len(tokens)) + 0.5, tokens, **labels)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_audio_gates(gates: np.ndarray, samples: np.ndarray, seconds: float, path: str | Path) -> None:
@@ -111,7 +111,7 @@ def draw_audio_gates(gates: np.ndarray, samples: np.ndarray, seconds: float, pat
     panel.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto", interpolation="none", extent=extent)
     panel.set(xlabel="time, s", ylabel="encoder layer", xlim=(0, seconds))
     panel.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _columns(values: np.ndarray, at_most: int) -> np.ndarray:
@@ -121,12 +121,14 @@ def _columns(values: np.ndarray, at_most: int) -> np.ndarray:
     return np.pad(values, padding, mode="edge").reshape(*values.shape[:-1], -1, each)
 
 
-def _legend(figure: Figure, panel) -> None:
+def add_legend(figure: Figure, panel, columns: int = 6) -> None:
+    """What a panel's colours mean, below all panels."""
     handles, labels = panel.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), 6), frameon=False)
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), columns), frameon=False)
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Writes a PNG, whole or not at all."""
     aside = Path(path).with_suffix(".partial")
     figure.savefig(aside, format="png", dpi=150)
     aside.replace(path)

@@ -67,8 +67,8 @@ class ErrorCounts:
         """
         counts = {name: int(getattr(self, name).sum()) for name in ("words", "hits", "substitutions", "deletions")}
         return {
-            "wer": _ratio(self.errors, self.words),
-            "cer": _ratio(self.character_errors, self.characters),
+            "wer": ratio(self.errors, self.words),
+            "cer": ratio(self.character_errors, self.characters),
             **counts,
             "insertions": int(self.insertions.sum()),
             "loop_rate": float(self.loops.mean()),
@@ -83,7 +83,7 @@ class ErrorCounts:
         Returns:
             Lower and upper end, or `None` for fewer than two utterances.
         """
-        return _interval(_ratio, (self.errors, self.words), seed)
+        return interval(ratio, (self.errors, self.words), seed)
 
 
 @dataclass(frozen=True)
@@ -171,8 +171,8 @@ def compare(first: ErrorCounts, second: ErrorCounts, seed: int = 0) -> Differenc
             f"{len(first)} ({first.words.sum()} words, {first.normalizer!r}) and "
             f"{len(second)} ({second.words.sum()} words, {second.normalizer!r})."
         )
-    low, high = _interval(_ratio, (first.errors - second.errors, first.words), seed)
-    return Difference(_ratio(first.errors - second.errors, first.words), low, high)
+    low, high = interval(ratio, (first.errors - second.errors, first.words), seed)
+    return Difference(ratio(first.errors - second.errors, first.words), low, high)
 
 
 def _loops(text: str) -> bool:
@@ -180,18 +180,29 @@ def _loops(text: str) -> bool:
     return any(regex.search(r"\p{L}", match[1]) for match in found)
 
 
-def _ratio(errors: np.ndarray, words: np.ndarray, axis: int = -1) -> np.ndarray | float:
-    ratio = errors.sum(axis=axis) / np.maximum(words.sum(axis=axis), 1)
-    return float(ratio) if ratio.ndim == 0 else ratio
+def ratio(errors: np.ndarray, words: np.ndarray, axis: int = -1) -> np.ndarray | float:
+    """Sum over sum, along an axis; the sum of errors where there are no words."""
+    found = errors.sum(axis=axis) / np.maximum(words.sum(axis=axis), 1)
+    return float(found) if found.ndim == 0 else found
 
 
-def _interval(statistic, samples, seed: int) -> tuple[float, float] | None:
-    if len(samples[0]) < 2:
+def interval(statistic, samples, seed: int = 0, paired: bool = True) -> tuple[float, float] | None:
+    """The 95 % bootstrap interval of a statistic, by percentiles.
+
+    Args:
+        statistic: of the samples and an `axis`, as `scipy.stats.bootstrap` takes it.
+        samples: arrays, an element for each unit that is drawn: an utterance, or the sums of a speaker.
+        paired: whether the arrays say things of the same units.
+
+    Returns:
+        Lower and upper end, or `None` where a sample has fewer than two units.
+    """
+    if min(map(len, samples)) < 2:
         return None
     found = bootstrap(
         samples,
         statistic,
-        paired=True,
+        paired=paired,
         vectorized=True,
         n_resamples=RESAMPLES,
         batch=100,

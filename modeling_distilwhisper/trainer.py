@@ -18,7 +18,7 @@ from .collate import SpeechCollator
 from .gates import GateReport, budget_quantiles, move_thresholds, open_shares
 from .kd_weight import DistillationWeight
 from .losses import DIVERGENCES, IGNORED, cross_entropy
-from .metrics import count_errors
+from .metrics import ErrorCounts, count_errors
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .progress import ProgressBars
 from .run_folder import write_whole
@@ -279,6 +279,11 @@ class DistilWhisperTrainer(WholeCheckpoints):
         else:
             super()._load_weights(checkpoint, model)
 
+    def create_model_card(self, *args, **kwargs):
+        """Transformers' short one where the folder has none: there may be one that tells more (`card_of_run`)."""
+        if not Path(self.args.output_dir, "README.md").is_file():
+            super().create_model_card(*args, **kwargs)
+
     def train(self, resume_from_checkpoint=None, **kwargs):
         self.release()
         if not resume_from_checkpoint and self.is_routed and self.args.should_save:
@@ -346,8 +351,12 @@ class DistilWhisperTrainer(WholeCheckpoints):
                 expert.requires_grad_(language in present)
         self.trained_languages = present
 
-    def _score(self, predictions) -> dict[str, float]:
-        """WER and CER of all rows and of each language."""
+    def count_errors(self, predictions) -> tuple[ErrorCounts, list[str]]:
+        """What was counted in each row of an output of `predict`, and each row's language.
+
+        Args:
+            predictions: with `predictions` and `label_ids`, both `(rows, tokens)`, padded with -100.
+        """
         tokenizer = self.processing_class.tokenizer
         transcripts, labels = (
             [[token for token in row if token != IGNORED] for row in rows.tolist()]
@@ -357,7 +366,11 @@ class DistilWhisperTrainer(WholeCheckpoints):
             tokenizer.batch_decode(rows, skip_special_tokens=True) for rows in (transcripts, labels)
         )
         languages = [tokenizer.convert_ids_to_tokens(row[0]).strip("<|>") for row in labels]
-        counts = count_errors(references, hypotheses, self.args.normalizer, languages)
+        return count_errors(references, hypotheses, self.args.normalizer, languages), languages
+
+    def _score(self, predictions) -> dict[str, float]:
+        """WER and CER of all rows and of each language."""
+        counts, languages = self.count_errors(predictions)
         groups = {"": slice(None)}
         groups |= {f"_{language}": np.array(languages) == language for language in dict.fromkeys(languages)}
         scores = {}

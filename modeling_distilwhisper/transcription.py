@@ -13,7 +13,7 @@ from transformers import WhisperProcessor
 from .audio import SAMPLING_RATE, read_audio
 from .run_folder import write_whole
 
-ABOUT = ("id", "data_set", "split", "language", "sentence_id", "gender", "age", "seconds")
+ABOUT = ("id", "data_set", "split", "language", "sentence_id", "gender", "age", "accent", "speaker", "seconds")
 
 
 class RecordFile:
@@ -72,12 +72,9 @@ def transcribe_into(
         `compute_seconds`, its share of the time that its batch took.
     """
     seconds = rows["seconds"][:]
-    current = dict(zip(rows["id"], zip(rows["text"], seconds, strict=True), strict=True))
-    records = file.read()
-    said = {record["id"]: (record["reference"], record["seconds"]) for record in records}
-    done = {name for name, now in current.items() if said.get(name) == now}
-    if stale := (current.keys() & said.keys()) - done:
-        file.keep([record for record in records if record["id"] not in stale])
+    done, stale = _done(file, rows)
+    if stale:
+        file.keep([record for record in file.read() if record["id"] not in stale])
     order = sorted((i for i, name in enumerate(rows["id"]) if name not in done), key=lambda i: -seconds[i])
     bar = tqdm(total=len(rows), initial=len(rows) - len(order), desc=file.path.stem, unit="clip")
     for batch in _batches(order, seconds, batch_size, processor.feature_extractor.chunk_length):
@@ -94,7 +91,26 @@ def transcribe_into(
         )
         bar.update(len(batch))
     bar.close()
+    return records_of(file, rows)
+
+
+def is_transcribed(file: RecordFile, rows: Dataset) -> bool:
+    """Whether `transcribe_into` would find all rows there: nobody needs a model then."""
+    return len(_done(file, rows)[0]) == len(rows)
+
+
+def records_of(file: RecordFile, rows: Dataset) -> list[dict]:
+    """Those records of the file that are of these rows."""
+    current = set(rows["id"])
     return [record for record in file.read() if record["id"] in current]
+
+
+def _done(file: RecordFile, rows: Dataset) -> tuple[set[str], set[str]]:
+    """Ids of the rows that the file has, and of those that say something else now."""
+    current = dict(zip(rows["id"], zip(rows["text"], rows["seconds"], strict=True), strict=True))
+    said = {record["id"]: (record["reference"], record["seconds"]) for record in file.read()}
+    done = {name for name, now in current.items() if said.get(name) == now}
+    return done, (current.keys() & said.keys()) - done
 
 
 def _batches(order: list[int], seconds: list[float], size: int, window: float) -> Iterator[list[int]]:

@@ -3,6 +3,7 @@
 Such a process is forked from one that has imported what all of them import, which takes longer than most runs.
 """
 
+import io
 import logging
 import multiprocessing
 import os
@@ -12,7 +13,12 @@ import tempfile
 from pathlib import Path
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-IMPORTED = ["modeling_distilwhisper.trainer", "modeling_distilwhisper.precision", "modeling_distilwhisper.figures", "peft"]
+IMPORTED = [
+    "modeling_distilwhisper.trainer",
+    "modeling_distilwhisper.precision",
+    "modeling_distilwhisper.figures",
+    "peft",
+]
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(IMPORTED)
@@ -40,11 +46,11 @@ def _run(name: str, arguments: list[str], environment: dict[str, str], output: P
         datasets.config.HF_DATASETS_CACHE = Path(environment["HF_DATASETS_CACHE"])
     for number, path in enumerate((output, errors), start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
-    sys.stdout, sys.stderr = (open(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+    sys.stdout, sys.stderr = (io.TextIOWrapper(io.FileIO(number, "w", closefd=False), "utf-8") for number in (1, 2))
     for logger in [logging.root, *logging.root.manager.loggerDict.values()]:
         for handler in getattr(logger, "handlers", []):
             if isinstance(handler, logging.StreamHandler):
                 handler.setStream(sys.stderr)
     sys.argv = [str(EXAMPLES / name), *arguments]
-    sys.path.insert(0, str(EXAMPLES))
+    sys.path.insert(0, str(Path(sys.argv[0]).parent))
     runpy.run_path(sys.argv[0], run_name="__main__")  # what it exits with or dies of, the process does

@@ -42,3 +42,8 @@ def make_pipeline(model, processor):
         tokenizer=processor.tokenizer,
         feature_extractor=processor.feature_extractor,
     )
+
+
+def is_loud(samples: np.ndarray) -> bool:
+    """A voice activity detector for tones."""
+    return bool(np.abs(samples).max(initial=0) > 0.1)

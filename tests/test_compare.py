@@ -8,6 +8,7 @@ import yaml
 from scripts import run_script
 
 
+@pytest.mark.slow
 def test_systems_are_trained_and_scored_side_by_side(whisper_dir, tmp_path):
     for seed, language in enumerate(("gl", "en")):
         speech.write_folder(tmp_path / "data" / language, language, rows=4, seed=seed)
@@ -48,3 +49,24 @@ def test_systems_are_trained_and_scored_side_by_side(whisper_dir, tmp_path):
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(comparison))
     _, _, errors = run_script("compare.py", tmp_path / "wrong.yaml")
     assert "Systems must have names of their own" in errors
+
+
+@pytest.mark.slow
+def test_what_was_taught_in_8_bits_is_scored_in_8_bits(whisper_dir, tmp_path):
+    """Scored on a whole backbone, it would be another model than the one that was trained, and than its students'."""
+    speech.write_folder(tmp_path / "gl", "gl", rows=4)
+    settings = {
+        **{"student": str(whisper_dir), "languages": "gl", "data": [f"{tmp_path}/{{language}}"], "max_steps": 1},
+        **{"report_to": "none", "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False},
+    }
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump(settings))
+    comparison = {"settings": str(tmp_path / "run.yaml"), "output_dir": str(tmp_path / "out"), "systems": {"ours": {}}}
+    (tmp_path / "compare.yaml").write_text(yaml.safe_dump(comparison))
+    code, _, errors = run_script("compare.py", tmp_path / "compare.yaml", "--student_precision", "int8")
+    assert code == 0, errors[-3000:]
+    for folder in ("student", "ours"):
+        (told,) = (tmp_path / "out/scores" / folder).glob("*/settings.json")
+        assert json.loads(told.read_text())["run"]["dtype"] == "int8"
+    (scores,) = json.loads((tmp_path / "out/ours/results.json").read_text())["scores"]["after"].values()
+    found = json.loads((tmp_path / "out/scores/summary.json").read_text())["scores"]
+    assert {row["system"]: row["wer"] for row in found}["ours"] == pytest.approx(scores["gl"]["wer"])

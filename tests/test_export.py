@@ -40,7 +40,9 @@ def test_experts_in_all_layers_are_the_routed_model_with_open_gates(model, proce
 
 
 def test_shared_paths_in_all_layers_are_whisper(model, whisper, processor):
-    assert torch.equal(logits(export_to_whisper(model, "gl", shares_of(model, 0.0)), processor), logits(whisper, processor))
+    assert torch.equal(
+        logits(export_to_whisper(model, "gl", shares_of(model, 0.0)), processor), logits(whisper, processor)
+    )
 
 
 def test_every_layer_takes_its_own_path(model, processor):

@@ -10,8 +10,8 @@ from modeling_distilwhisper import figures
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures that are saved, to look into."""
-    kept, save = [], figures._save
-    monkeypatch.setattr(figures, "_save", lambda figure, path: (kept.append(figure), save(figure, path)))
+    kept, save = [], figures.save_figure
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: (kept.append(figure), save(figure, path)))
     return kept
 
 

@@ -69,7 +69,9 @@ def test_faster_whisper_writes_what_the_exported_whisper_writes(routed, clips, t
         theirs.append("".join(segment.text for segment in segments).strip())
     found = error_rates(ours, theirs, languages="ru")
     assert found["words"] > 50
-    assert found["wer"] < 0.1, "faster-whisper's own log-mel features differ in their last digits, and a letter with them"
+    assert found["wer"] < 0.1, (
+        "faster-whisper's own log-mel features differ in their last digits, and a letter with them"
+    )
 
 
 def test_onnxruntime_computes_what_pytorch_does(routed, clips, tmp_path):
@@ -79,4 +81,8 @@ def test_onnxruntime_computes_what_pytorch_does(routed, clips, tmp_path):
     done = subprocess.run([sys.executable, script, *flags], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "the same token is likeliest: True" in done.stdout
-    assert {path.name for path in (tmp_path / "onnx").iterdir()} >= {"encoder_model.onnx", "config.json", "tokenizer.json"}
+    assert {path.name for path in (tmp_path / "onnx").iterdir()} >= {
+        "encoder_model.onnx",
+        "config.json",
+        "tokenizer.json",
+    }

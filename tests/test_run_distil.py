@@ -8,6 +8,7 @@ import speech
 import tiny
 import torch
 import yaml
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from scripts import run_script
 from transformers import WhisperForConditionalGeneration
@@ -104,6 +105,10 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     assert ["in-domain", "en", "8", "marks", *wer, "-", "-"] in table, "without an expert there are no gates"
     for picture in ("wer.png", "openness.png"):
         assert (output / picture).read_bytes().startswith(b"\x89PNG")
+    card = ModelCard.load(output / "README.md")
+    assert card.data.language == ["gl", "ca"] and 'checkpoint = "out"' in card.text
+    found = {(result.dataset_name.split(",")[0], result.dataset_config) for result in card.data.eval_results}
+    assert found == {(name, language) for name in ("in-domain", "again", "other") for language in ("gl", "ca")}
     names = {path.name for path in output.iterdir()}
     assert {"model.safetensors", "expert.gl.safetensors", "expert.ca.safetensors", "tokenizer.json"} <= names
     model = DistilWhisperForConditionalGeneration.from_pretrained(output, languages=["ca"])
@@ -117,6 +122,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     # A third epoch. As if the run had been killed while it wrote its last checkpoint:
     (output / "checkpoint-13").mkdir()
     (output / "checkpoint-13/expert.gl.safetensors").write_bytes(b"half of")
+    (output / "README.md").write_text("my own card")
     code, printed, errors = run(file, "--num_train_epochs", "3")
     assert code == 0, errors[-3000:]
     assert f"Going on from {output}/checkpoint-12" in errors
@@ -124,6 +130,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     epochs = [entry["epoch"] for entry in state["log_history"] if "eval_wer" in entry]
     assert epochs == [1.0, 2.0, 3.0], "the third epoch follows the two of the first run"
     assert json.loads((output / "results.json").read_text())["scores"]["before"] == scores["before"]
+    assert (output / "README.md").read_text() == "my own card"
 
     code, _, errors = run(file, "--gate_budget", "0.25")
     assert code != 0

@@ -58,7 +58,11 @@ def test_a_language_that_is_not_given_is_whispers_own_guess(model, whisper, proc
 TRANSCRIPT = Transcript(
     language="gl",
     seconds=3725.5,
-    segments=[Segment(0.0, 2.5, "Ola, <mundo> & todos"), Segment(59.9996, 61.04, "dous"), Segment(3661.07, 3725.5, "fin")],
+    segments=[
+        Segment(0.0, 2.5, "Ola, <mundo> & todos"),
+        Segment(59.9996, 61.04, "dous"),
+        Segment(3661.07, 3725.5, "fin"),
+    ],
 )
 
 
@@ -96,7 +100,13 @@ def test_nothing_said_is_an_empty_file_of_each_kind():
 def folder(model, processor, tmp_path):
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")
-    for name, seconds in {"gl/a.wav": 1.0, "gl/long.flac": 3.0, "fr/a.ogg": 1.5, "fr/b.wav": 0.5, "fr/b.flac": 0.7}.items():
+    for name, seconds in {
+        "gl/a.wav": 1.0,
+        "gl/long.flac": 3.0,
+        "fr/a.ogg": 1.5,
+        "fr/b.wav": 0.5,
+        "fr/b.flac": 0.7,
+    }.items():
         path = tmp_path / "in" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, clip(seconds), RATE)

@@ -2,6 +2,6 @@
 
 from .folder import read_folder
 from .sources import Source, parse_sources, read_sources
-from .usable import keep_scorable, keep_usable
+from .usable import check_scorable, keep_scorable, keep_usable
 
-__all__ = ["Source", "keep_scorable", "keep_usable", "parse_sources", "read_folder", "read_sources"]
+__all__ = ["Source", "check_scorable", "keep_scorable", "keep_usable", "parse_sources", "read_folder", "read_sources"]

@@ -17,7 +17,7 @@ AGES = {"fourties": "forties"}
 
 
 def read_common_voice(release: str | Path, split: str, language: str, count: int | None = None) -> Dataset:
-    """Reads a split of a release, from 8 on (the report used 13).
+    """Reads a split of a release (the report used 13).
 
     Args:
         release: the release's folder, a language's folder in it, or a tar.gz of either; of an archive, only the
@@ -73,6 +73,8 @@ def read_common_voice(release: str | Path, split: str, language: str, count: int
             "sentence_id": line.get("sentence_id") or "",
             "gender": GENDERS.get(line.get("gender") or "", line.get("gender") or ""),
             "age": AGES.get(line.get("age") or "", line.get("age") or ""),
+            "accent": one_line(line.get("accents") or line.get("accent")),  # so called before release 8
+            "speaker": line.get("client_id") or "",
         }
         for line in lines
     )

@@ -13,13 +13,14 @@ from .rows import SPLITS, TEXT_COLUMNS, inside, make_rows, one_line
 logger = logging.get_logger(__name__)
 
 LISTINGS = ("metadata.csv", "metadata.jsonl")
+ABOUT = ("sentence_id", "gender", "age", "accent", "speaker")
 
 
 def read_folder(data_dir: str | Path, split: str, language: str | None = None) -> Dataset:
     """Reads `data_dir/<split>/metadata.csv` (or .jsonl) and the audio files beside it.
 
     A row has `file_name`, one of `transcription`, `sentence` or `text`, and, if `language` is not given, `language`.
-    `id`, `sentence_id`, `gender` and `age` are kept where there are any.
+    `id` and the columns of `ABOUT` are kept where there are any.
 
     Args:
         split: "train", "validation" or "test".
@@ -53,7 +54,7 @@ def read_folder(data_dir: str | Path, split: str, language: str | None = None) -
         if language not in (None, own):
             others[own] += 1
             continue
-        row = {column: str(line.get(column) or "") for column in ("sentence_id", "gender", "age")}
+        row = {column: str(line.get(column) or "") for column in ABOUT}
         row |= {
             "id": str(line.get("id") or line.get("file_name") or ""),
             "data_set": Path(data_dir).name,

@@ -7,7 +7,7 @@ from datasets.fingerprint import Hasher
 
 from .rows import FEATURES, SPLITS, TEXT_COLUMNS, one_line
 
-ATTRIBUTES = ("id", "sentence_id", "gender", "age")
+ATTRIBUTES = ("id", "sentence_id", "gender", "age", "accent", "speaker")
 
 
 def read_hub(

@@ -20,9 +20,11 @@ FEATURES = Features(
         "data_set": _string,
         "split": _string,
         "id": _string,  # of the utterance, within its data set and split
-        "sentence_id": _string,  # the same for all who read the sentence; empty where unknown, as are the next two
+        "sentence_id": _string,  # the same for all who read the sentence; empty where unknown, as are those below
         "gender": _string,  # "male", "female", or what else the corpus says
         "age": _string,  # as the corpus says: "twenties", "34"
+        "accent": _string,  # as the corpus says
+        "speaker": _string,  # the same for all that one person said
     }
 )
 

@@ -21,7 +21,7 @@ def keep_scorable(rows: Dataset) -> tuple[Dataset, Counter]:
     Returns:
         The other rows, with a column `seconds`, and a count a reason.
     """
-    return _keep(rows, _check)
+    return _keep(rows, check_scorable)
 
 
 def keep_usable(rows: Dataset, processor: WhisperProcessor, max_tokens: int = 448) -> tuple[Dataset, Counter]:
@@ -43,7 +43,7 @@ def keep_usable(rows: Dataset, processor: WhisperProcessor, max_tokens: int = 44
             tokens = len(label_ids(processor.tokenizer, row["text"], row["language"]))
         except ValueError:
             return "unknown language", 0.0
-        reason, seconds = _check(row)
+        reason, seconds = check_scorable(row)
         if reason is None and seconds > window:
             reason = f"audio over {window} s"
         elif reason is None and tokens > max_tokens:
@@ -66,8 +66,8 @@ def _keep(rows: Dataset, check: Callable[[dict], tuple[str | None, float]]) -> t
     return rows.add_column("seconds", durations, feature=Value("float64")).select(kept), left_out
 
 
-def _check(row: dict) -> tuple[str | None, float]:
-    """Why the row cannot be used, or `None`, and the seconds of its audio."""
+def check_scorable(row: dict) -> tuple[str | None, float]:
+    """Why the row can be neither scored nor trained on, or `None`, and the seconds of its audio."""
     if not row["text"].strip():
         return "empty text", 0.0
     if row["audio"]["bytes"] is None and not os.path.isfile(row["audio"]["path"] or ""):

@@ -1,0 +1,55 @@
+"""Writes the model card of a run: README.md for the Hub, from its results.json and, if given, an evaluation of it.
+
+    python examples/make_card.py distilwhisper-small-gl --name org/distilwhisper-small-gl --license apache-2.0 \
+        --evaluation scores/summary.json --system ours
+
+`run_distil.py` writes one at its end already; this adds a name on the Hub, a licence, scores of `run_eval.py` and rows
+of a bias study. A card that somebody has made their own is left alone.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from modeling_distilwhisper.model_card import card_of_run, save_card
+
+TEMPLATE = Path(__file__).parent.parent / "model_cards/template.md"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run's folder, or its results.json")
+    parser.add_argument("--output", type=Path, help="the card's file; by default README.md beside results.json")
+    parser.add_argument("--name", help="Hub id or folder that the card's examples load; by default the run's folder")
+    parser.add_argument("--evaluation", type=Path, help="summary.json of run_eval.py")
+    parser.add_argument("--system", help="what --evaluation calls this model")
+    parser.add_argument("--bias", type=Path, help="JSON with rows of a study of groups of speakers, a list of mappings")
+    parser.add_argument("--license", help="as the Hub names it, such as apache-2.0")
+    parser.add_argument("--note", help="what a reader has to know before all else")
+    args = parser.parse_args()
+    if (args.evaluation is None) != (args.system is None):
+        parser.error("--evaluation and --system go together.")
+
+    results = args.run / "results.json" if args.run.is_dir() else args.run
+    card = card_of_run(
+        read(results),
+        TEMPLATE,
+        name=args.name or results.parent.resolve().name,
+        evaluation=args.evaluation and read(args.evaluation),
+        system=args.system,
+        bias=args.bias and read(args.bias),
+        license=args.license,
+        note=args.note,
+    )
+    output = args.output or results.with_name("README.md")
+    if not save_card(card, output):
+        parser.error(f"{output} was not written by this, or was made somebody's own since. Name another --output.")
+    print(output)
+
+
+def read(path: Path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    main()

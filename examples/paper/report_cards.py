@@ -1,0 +1,156 @@
+"""Writes the cards of the authors' checkpoints, converted: model_cards/multilingual-distilwhisper-{3k,10k,28k}.md.
+
+    python examples/paper/report_cards.py
+
+Their figures are the report's (report.csv) and are called so; nothing of them was measured by this package.
+"""
+
+import argparse
+from pathlib import Path
+
+import reproduce
+import torch
+from transformers import WhisperConfig
+
+from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.card_tables import language_name, size_rows, table_of
+from modeling_distilwhisper.model_card import render, save_card
+from modeling_distilwhisper.routing_distilwhisper import LanguageExpert
+
+CARDS = Path(__file__).parent.parent.parent / "model_cards"
+# Languages of the report's Table 4, hours of its sections 5.1.1 and 5.4, and the tables with its figures.
+SETTINGS = {
+    "3k": ("bg ca cs fi gl hi hu id pl ro sk sl ta th uk vi", "3,000", "about 4", (8, 12)),
+    "10k": ("ca cs gl hu pl ta th uk", "10,000", "about 14", (6, 11)),
+    "28k": ("ca ta th", "28,000", "about 40", (7, 12)),
+}
+DATA_SETS = {
+    "cv13": "Common Voice 13.0 (in domain for trained models)",
+    "fleurs": "FLEURS (out of domain, but for rows that were trained on it)",
+}
+REPORT = """\
+As the report has them (T. Palmeira Ferraz, *Efficient Compression of Multitask Multilingual Speech Models*,
+October 2023, tables {tables}); this package measured none of them. WER in %, texts normalised by Whisper's
+basic normaliser with a change for scripts without spaces. The report does not say which of its two
+DistilWhispers was published, the one that learned from Common Voice alone or the one that learned from FLEURS
+too; its section 5.8 announces the latter."""
+NOTE = """\
+Converted from [naver/{name}](https://huggingface.co/naver/{name}), under the licence of the original, by
+`python examples/convert_authors_checkpoint.py naver/{name} --output_dir {name}`. The conversion changes names,
+no number; it was checked against outputs of the authors' code on small checkpoints that it saved, not on this
+one."""
+TRAINING = """\
+As the report's section 5.1 has it: {utterances} best-voted utterances of Common Voice 13.0 a language ({hours}
+hours), in rows with `+ fleurs` the training split of FLEURS as well. Teacher: {teacher}, by Jensen-Shannon
+divergence at temperature 1, weight 2. 10 epochs, batches of 16, learning rate 1e-4 with one epoch of warm-up
+and linear decay, label smoothing 0.1, gate budget 0.5, gates skipped with probability 0.2; each model is the
+best by WER on 1,000 validation utterances of Common Voice."""
+GATES = """\
+Trained soft, by a sigmoid under rising noise (eq. 4.2), they decide hard at 0 (eq. 4.4). How many tokens take
+the expert, the report shows in a figure only (Figure 14), without numbers."""
+COUNTED = (
+    "The size is counted on the architecture, with gates 64 wide. The report's 25 million parameters (10 %) are what "
+    "such experts cost on whisper-base; `examples/compress_experts.py --rank 128` comes to that on whisper-small."
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", type=Path, default=CARDS)
+    args = parser.parse_args()
+    for setting in SETTINGS:
+        card = card_of(setting)
+        path = args.output_dir / f"{name_of(setting)}.md"
+        if not save_card(card, path):
+            parser.error(f"{path} was made somebody's own. Name another --output_dir.")
+        print(path)
+
+
+def name_of(setting: str) -> str:
+    return f"multilingual-distilwhisper-{setting}"
+
+
+def card_of(setting: str):
+    codes, utterances, hours, tables = SETTINGS[setting]
+    languages = codes.split()
+    wers = figures(setting)
+    name, teacher = name_of(setting), "openai/whisper-large-v2"
+    backbone, own = sizes_on_whisper_small()
+    shown = dict.fromkeys(language for row in wers.values() for language in row if language != "avg")
+    text = [REPORT.format(tables=" and ".join(map(str, tables)))]
+    text += [f"**{title}**\n\n{table_of(rows_of(wers, data_set, shown))}" for data_set, title in DATA_SETS.items()]
+    limits = [worse_than_small(wers, setting), COUNTED]
+    if missing := [language_name(code) for code in languages if code not in shown]:
+        limits.append(f"The report's tables have no column of {', '.join(missing)}, which its Table 4 lists.")
+    if setting == "3k":
+        limits.append(
+            "Common Voice 13.0 has fewer than 3,000 training utterances of Finnish, Slovenian and Vietnamese."
+        )
+    return render(
+        CARDS / "template.md",
+        name=name,
+        languages=languages,
+        base="openai/whisper-small",
+        teacher=teacher,
+        data_sets=["mozilla-foundation/common_voice_13_0", "google/fleurs"],
+        license="other",
+        license_name="as-the-original",
+        license_link=f"https://huggingface.co/naver/{name}",
+        note=NOTE.format(name=name),
+        report="\n\n".join(text),
+        training=TRAINING.format(utterances=utterances, hours=hours, teacher=teacher),
+        gates=GATES,
+        backbone=backbone,
+        sizes=table_of(size_rows({"each": {"parameters": own, "bytes": 4 * own}})),
+        limits=limits,
+    )
+
+
+def figures(setting: str) -> dict[tuple[str, str, str], dict[str, str]]:
+    """WER by data set, model and training data, and then by language ("avg" among them), of a setting's two tables."""
+    wanted, found = {"-", f"cv{setting}", f"cv{setting}+fleurs"}, {}
+    for table in SETTINGS[setting][-1]:
+        for line in reproduce.read_report(table):
+            of_28k = line["domain"] == "28k part"  # Table 12 has two parts, with averages over other languages
+            if line["train_data"] not in wanted or (table == 12 and of_28k != (setting == "28k")):
+                continue
+            row = found.setdefault((line["data_set"], line["model"], line["train_data"]), {})
+            if row.setdefault(line["language"], line["wer"]) != line["wer"]:
+                raise ValueError(f"The report has two figures for {line}.")
+    return found
+
+
+def rows_of(wers: dict, data_set: str, languages: list[str]) -> list[dict[str, str | None]]:
+    rows, order = [], [*reproduce.UNTRAINED, *reproduce.SETTINGS]
+    for (own_set, model, trained_on), row in sorted(wers.items(), key=lambda item: order.index(item[0][1])):
+        if own_set == data_set:
+            about = {"model": model, "trained on": trained_on.replace("+", " + "), "avg": row.get("avg")}
+            rows.append(about | {language: row.get(language) for language in sorted(languages)})
+    return rows
+
+
+def worse_than_small(wers: dict, setting: str) -> str:
+    """Where experts do harm on speech unlike what they learned from, by the report's own figures."""
+    small, ours = wers["fleurs", "whisper-small", "-"], wers["fleurs", "DistilWhisper", f"cv{setting}"]
+    worse = [code for code in ours if code != "avg" and float(ours[code]) > float(small[code])]
+    told = "; ".join(f"{language_name(code)} {ours[code]}, not {small[code]}" for code in worse)
+    found = (
+        f"is worse than whisper-small in {told}" if worse else "is worse than whisper-small in none of its languages"
+    )
+    return f"Out of domain, on FLEURS, DistilWhisper trained on Common Voice alone {found}."
+
+
+def sizes_on_whisper_small() -> tuple[int, int]:
+    """Parameters of whisper-small and of one language's full experts on it, counted without making any."""
+    shape = {"d_model": 768, "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072, "vocab_size": 51865}
+    shape |= {f"{side}_{part}": 12 for side in ("encoder", "decoder") for part in ("layers", "attention_heads")}
+    config = DistilWhisperConfig(**WhisperConfig(**shape).to_dict() | {"model_type": "distilwhisper"})
+    with torch.device("meta"):
+        model = DistilWhisperForConditionalGeneration(config)
+        experts = [LanguageExpert(config, layer.expert_ffn_dim) for layer in model.routed_layers().values()]
+    own = sum(weights.numel() for expert in experts for weights in expert.parameters())
+    return sum(weights.numel() for weights in model.parameters()), own
+
+
+if __name__ == "__main__":
+    main()
