@@ -15,7 +15,7 @@ from transformers.utils import cached_file
 
 import modeling_distilwhisper  # noqa: F401 (registers the model)
 from modeling_distilwhisper.expert_file_distilwhisper import expert_file_name
-from modeling_distilwhisper.experts_distilwhisper import languages_in
+from modeling_distilwhisper.hub_distilwhisper import languages_in
 
 
 def main() -> None:

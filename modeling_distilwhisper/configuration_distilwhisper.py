@@ -40,7 +40,11 @@ class DistilWhisperConfig(WhisperConfig):
         translate_token_id (`int`, *optional*):
             Id of `<|translate|>`: rows with this task take the shared path in the decoder.
         base_model_name_or_path (`str`, *optional*):
-            Where the backbone comes from if the checkpoint holds experts alone.
+            Where the backbone comes from if the checkpoint holds experts alone: a folder or a Hub id.
+        base_model_revision (`str`, *optional*):
+            Branch, tag or commit of the backbone's Hub repository; by default its main branch.
+        base_model_subfolder (`str`, *optional*):
+            Folder of the backbone in its Hub repository.
 
     Raises:
         ValueError: a setting is out of its range; the message names the setting, the range and the value.
@@ -61,6 +65,8 @@ class DistilWhisperConfig(WhisperConfig):
     expert_dropout: float | int = 0.0
     expert_rank: int = 0
     base_model_name_or_path: str | None = None
+    base_model_revision: str | None = None
+    base_model_subfolder: str | None = None
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)

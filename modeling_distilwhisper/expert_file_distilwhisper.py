@@ -1,6 +1,7 @@
 """One language's experts as a file: `expert.<language>.safetensors`, its name, its metadata, its checks."""
 
 import os
+import re
 from pathlib import Path
 
 import torch
@@ -16,6 +17,12 @@ SCALE = ".scale"  # behind the name of a matrix that is stored in integers
 
 def expert_file_name(language: str) -> str:
     return f"expert.{check_language_code(language)}.safetensors"
+
+
+def language_of_file(name: str) -> str | None:
+    """The language whose experts a file of this name holds; `None` where it is no file of experts."""
+    match = re.fullmatch(r"expert\.([a-z]{2,3})\.safetensors", name)
+    return match and match[1]
 
 
 def write_expert_file(
@@ -37,9 +44,7 @@ def write_expert_file(
         "language": language,
         "expert_rank": str(rank),
         "gate_dim": str(gate_dim),
-        "base_model": str(model.config.base_model_name_or_path),
-        "fingerprint": fingerprint(model),
-        **_dimensions(model.config),
+        **backbone_metadata(model),
     }
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
@@ -71,6 +76,21 @@ def read_expert_file(path: str, language: str, model) -> tuple[dict[str, torch.T
         )
     if metadata.get("language") != language:
         raise ValueError(f"{path} holds the experts of {metadata.get('language')!r}, expected {language!r}.")
+    check_backbone(path, metadata, model)
+    return tensors, _number(path, metadata, "expert_rank"), _number(path, metadata, "gate_dim")
+
+
+def backbone_metadata(model) -> dict[str, str]:
+    """What an expert file says of the backbone that its experts were made on."""
+    return {
+        "base_model": str(model.config.base_model_name_or_path),
+        "fingerprint": fingerprint(model),
+        **_dimensions(model.config),
+    }
+
+
+def check_backbone(path: str, metadata: dict[str, str], model) -> None:
+    """Raises ValueError where `path`, of which `backbone_metadata` says this, was made on another backbone."""
     for name, expected in _dimensions(model.config).items():
         if metadata.get(name) != expected:
             raise ValueError(
@@ -78,7 +98,6 @@ def read_expert_file(path: str, language: str, model) -> tuple[dict[str, torch.T
                 f"this one has {expected}. Load it on the backbone it was made on."
             )
     check_fingerprint(path, metadata, model)
-    return tensors, _number(path, metadata, "expert_rank"), _number(path, metadata, "gate_dim")
 
 
 def check_tensors(path: str, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
@@ -128,4 +147,12 @@ def _number(path: str, metadata: dict[str, str], name: str) -> int:
     return int(value)
 
 
-__all__ = ["check_tensors", "expert_file_name", "read_expert_file", "write_expert_file"]
+__all__ = [
+    "backbone_metadata",
+    "check_backbone",
+    "check_tensors",
+    "expert_file_name",
+    "language_of_file",
+    "read_expert_file",
+    "write_expert_file",
+]

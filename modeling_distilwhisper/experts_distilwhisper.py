@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig, PreTrainedConfig, WhisperConfig
 from transformers.dynamic_module_utils import custom_object_save
-from transformers.utils import GENERATION_CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils import GENERATION_CONFIG_NAME, SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils.hub import resolve_revision
 
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_code, check_language_codes
 from .expert_file_distilwhisper import check_tensors, expert_file_name, read_expert_file, write_expert_file
+from .hub_distilwhisper import HUB_ARGUMENTS, has_weights, languages_in, require_distilwhisper
 from .routing_distilwhisper import LanguageExpert, RoutedFeedForward
-
-HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
 
 class LanguageExpertsMixin:
@@ -42,7 +42,11 @@ class LanguageExpertsMixin:
         whisper = WhisperConfig.from_dict(found).to_dict()
         settings = {key: value for key, value in whisper.items() if key not in ("model_type", "architectures")}
         folder = Path(name, hub.get("subfolder") or "")
-        settings["base_model_name_or_path"] = str(folder.resolve()) if folder.is_dir() else name
+        if folder.is_dir():
+            settings["base_model_name_or_path"] = str(folder.resolve())
+        else:
+            settings |= {"base_model_name_or_path": name, "base_model_revision": hub.get("revision")}
+            settings["base_model_subfolder"] = hub.get("subfolder")
         config, kwargs = DistilWhisperConfig.from_dict(settings, return_unused_kwargs=True, **(kwargs | hub))
         kwargs.setdefault("use_safetensors", True)
         loaded = super().from_pretrained(name, config=config, **dtype, **kwargs)
@@ -79,10 +83,13 @@ class LanguageExpertsMixin:
         """
         name = str(pretrained_model_name_or_path)
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
+        where = {key: hub[key] for key in ("revision", "token", "cache_dir", "local_files_only") if key in hub}
+        if (revision := resolve_revision(name, **where)) is not None:
+            hub["revision"] = kwargs["revision"] = revision  # all files of one commit, whatever is pushed meanwhile
         if not isinstance(config, PreTrainedConfig):
             dtype = {key: kwargs.pop(key) for key in ("dtype", "torch_dtype") if key in kwargs}
             config, kwargs = DistilWhisperConfig.from_pretrained(
-                _require_distilwhisper(config or name, hub), return_unused_kwargs=True, **kwargs
+                require_distilwhisper(config or name, hub), return_unused_kwargs=True, **kwargs
             )
             kwargs |= hub | dtype
         if not hasattr(type(config), "experts_by_token"):
@@ -96,7 +103,7 @@ class LanguageExpertsMixin:
         bare = copy.deepcopy(config)
         bare.languages = []
         kwargs.setdefault("use_safetensors", True)
-        if _has_weights(name, kwargs.get("variant"), hub) or kwargs["use_safetensors"] is False:
+        if has_weights(name, kwargs.get("variant"), hub) or kwargs["use_safetensors"] is False:
             loaded = super().from_pretrained(name, *model_args, config=bare, **kwargs)
             model = loaded[0] if isinstance(loaded, tuple) else loaded
         else:
@@ -119,6 +126,10 @@ class LanguageExpertsMixin:
                 "the backbone from. Save it with the backbone, or set that name in config.json."
             )
         elsewhere = {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
+        if config.base_model_revision is not None:
+            elsewhere["revision"] = config.base_model_revision
+        if config.base_model_subfolder is not None:
+            elsewhere["subfolder"] = config.base_model_subfolder
         try:
             return super().from_pretrained(base, *model_args, config=config, **elsewhere)
         except OSError as error:
@@ -220,7 +231,9 @@ class LanguageExpertsMixin:
             ValueError: `push_to_hub` without the backbone.
         """
         if kwargs.get("push_to_hub") and not save_backbone:
-            raise ValueError("`push_to_hub` needs `save_backbone=True`. Save first, then upload the folder.")
+            raise ValueError(
+                "`push_to_hub` needs `save_backbone=True`. For experts alone there is `push_experts_to_hub`."
+            )
         state_dict = kwargs.pop("state_dict", None)
         if kwargs.get("is_main_process", True):
             self.save_experts(save_directory, state_dict=state_dict)
@@ -231,17 +244,16 @@ class LanguageExpertsMixin:
             plain = {key: tensor for key, tensor in state_dict.items() if ".experts." not in key}
             super().save_pretrained(save_directory, state_dict=plain, **kwargs)
         elif kwargs.get("is_main_process", True):
-            custom_object_save(self, save_directory, config=self.config)
-            self.config.architectures = [type(self).__name__]
-            config = copy.deepcopy(self.config)
-            vars(config).pop("quantization_config", None)  # of a backbone that is not here: each loading chooses anew
-            config.save_pretrained(save_directory)
-            self.generation_config.save_pretrained(save_directory)
+            self._save_without_weights(save_directory, self.config.languages)
 
-    def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
-        # What is not listed here counts as new and is uploaded: the experts were written before Transformers looks.
-        stamps = super()._get_files_timestamps(working_dir)
-        return {name: stamp for name, stamp in stamps.items() if not name.startswith("expert.")}
+    def _save_without_weights(self, save_directory: str | os.PathLike, languages: list[str]) -> None:
+        config = copy.deepcopy(self.config)
+        config.languages = list(languages)
+        config.architectures = [type(self).__name__]
+        vars(config).pop("quantization_config", None)  # of a backbone that is not here: each loading chooses anew
+        custom_object_save(self, save_directory, config=config)
+        config.save_pretrained(save_directory)
+        self.generation_config.save_pretrained(save_directory)
 
     def freeze_backbone(self) -> None:
         """Leaves gradients to the experts and gates alone: "everything else is frozen" (section 4.2)."""
@@ -279,8 +291,14 @@ class LanguageExpertsMixin:
                 f"{repo_or_dir} is neither a folder nor a reachable Hub repository with experts ({error})."
             ) from error
         if path is None:
-            has = ", ".join(languages_in(repo_or_dir, **hub_arguments)) or "none"
-            raise OSError(f"{repo_or_dir} has no {file_name}. Languages it has experts for: {has}.")
+            has = languages_in(repo_or_dir, **hub_arguments)
+            if language in has:  # so says its config, which may come from the cache
+                raise OSError(
+                    f"{repo_or_dir} lists {language!r}, but {file_name} could not be fetched and is not in the cache. "
+                    "Is there a network, and is the file still there?"
+                )
+            listed = ", ".join(has) or "none"
+            raise OSError(f"{repo_or_dir} has no {file_name}. Languages it has experts for: {listed}.")
         tensors, rank, gate_dim = read_expert_file(path, language, self)
         config = copy.deepcopy(self.config)
         config.expert_rank, config.gate_dim = rank, gate_dim
@@ -313,23 +331,6 @@ class LanguageExpertsMixin:
             raise ValueError(f"No expert of {language!r} is loaded. Loaded: {has}.")
 
 
-def _require_distilwhisper(source: str, hub: dict) -> str:
-    found, _ = WhisperConfig.get_config_dict(source, **hub)
-    if found.get("model_type") != DistilWhisperConfig.model_type:
-        raise ValueError(
-            f"{source} is a {found.get('model_type')!r}, expected a 'distilwhisper'. "
-            "To put experts on a plain Whisper, use `from_whisper(..., languages=[...])`."
-        )
-    return source
-
-
-def _has_weights(name: str, variant: str | None, hub: dict) -> bool:
-    names = [SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME]
-    if variant is not None:
-        names = [f"model.{variant}.safetensors", f"model.safetensors.index.{variant}.json", *names]
-    return any(cached_file(name, file, _raise_exceptions_for_missing_entries=False, **hub) for file in names)
-
-
 def _experts(model, language: str, config: DistilWhisperConfig) -> dict[tuple[str, int], LanguageExpert]:
     check_language_code(language)
     return {place: LanguageExpert(config, layer.expert_ffn_dim) for place, layer in model.routed_layers().items()}
@@ -345,15 +346,6 @@ def _tensors(language: str, experts: dict[tuple[str, int], LanguageExpert]) -> d
         for place, expert in experts.items()
         for key, tensor in expert.state_dict().items()
     }
-
-
-def languages_in(repo_or_dir: str | os.PathLike, **hub_arguments) -> list[str]:
-    """The languages that a folder or Hub repository has experts for."""
-    folder = Path(repo_or_dir, hub_arguments.get("subfolder") or "")
-    if Path(repo_or_dir).is_dir():
-        return sorted(path.name.split(".")[1] for path in folder.glob("expert.*.safetensors"))
-    arguments = {key: value for key, value in hub_arguments.items() if key in HUB_ARGUMENTS}
-    return list(DistilWhisperConfig.get_config_dict(str(repo_or_dir), **arguments)[0].get("languages", []))
 
 
 __all__ = ["LanguageExpertsMixin"]

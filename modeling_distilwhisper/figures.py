@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's colours, told apart by colour-blind readers too.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
@@ -88,6 +89,36 @@ def draw_gates(
     labels = {"rotation": 60, "ha": "right", "fontsize": 8, "parse_math": False}
     panels["decoder"].set_xticks(np.arange(len(tokens)) + 0.5, tokens, **labels)
     save_figure(figure, path)
+
+
+def draw_audio_gates(gates: np.ndarray, samples: np.ndarray, seconds: float, path: str | Path) -> None:
+    """A recording's waveform and under it, layer by layer, when the encoder's tokens took the expert.
+
+    Args:
+        gates: `(layers, frames)`, from 0 (shut) to 1 (open).
+        samples: `(samples,)` of the same time.
+        seconds: how long that is.
+        path: of the PNG.
+    """
+    figure = Figure(figsize=(5, 3), layout="constrained")  # to be read on a phone, too
+    wave, panel = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+    spans = _columns(samples, 1500)
+    times = np.linspace(0, seconds, len(spans))
+    wave.fill_between(times, spans.min(axis=-1), spans.max(axis=-1), color=PALETTE[7], linewidth=0)
+    wave.set_axis_off()
+    shares = _columns(gates, 750).mean(axis=-1)
+    extent = (0, seconds, len(gates) - 0.5, -0.5)
+    panel.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto", interpolation="none", extent=extent)
+    panel.set(xlabel="time, s", ylabel="encoder layer", xlim=(0, seconds))
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    save_figure(figure, path)
+
+
+def _columns(values: np.ndarray, at_most: int) -> np.ndarray:
+    """`(..., time)` as `(..., columns, time in a column)`: no more columns than a picture shows apart."""
+    each = -(-values.shape[-1] // at_most)
+    padding = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % each)]
+    return np.pad(values, padding, mode="edge").reshape(*values.shape[:-1], -1, each)
 
 
 def add_legend(figure: Figure, panel, columns: int = 6) -> None:

@@ -22,6 +22,7 @@ from transformers.utils import can_return_tuple
 from .configuration_distilwhisper import DistilWhisperConfig
 from .experts_distilwhisper import LanguageExpertsMixin
 from .generation_distilwhisper import LanguageRoutedGenerationMixin
+from .hub_distilwhisper import PushExpertsMixin
 from .routing_distilwhisper import RoutedFeedForward, Routing
 
 LAYERS = ["DistilWhisperEncoderLayer", "DistilWhisperDecoderLayer"]  # what a device map keeps in one piece
@@ -193,7 +194,7 @@ class DistilWhisperModel(WhisperModel):
 
 
 class DistilWhisperForConditionalGeneration(
-    LanguageExpertsMixin, WhisperForConditionalGeneration, LanguageRoutedGenerationMixin
+    LanguageExpertsMixin, PushExpertsMixin, WhisperForConditionalGeneration, LanguageRoutedGenerationMixin
 ):
     """Whisper with gated language experts (Multilingual DistilWhisper, section 4).
 

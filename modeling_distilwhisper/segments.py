@@ -37,7 +37,13 @@ class Transcript:
 
 @torch.inference_mode()
 def transcribe_clips(
-    model, processor: WhisperProcessor, clips: list[np.ndarray], languages: list[str | None], **settings
+    model,
+    processor: WhisperProcessor,
+    clips: list[np.ndarray],
+    languages: list[str | None],
+    *,
+    times: bool = True,
+    **settings,
 ) -> list[Transcript]:
     """Transcribes a batch.
 
@@ -45,6 +51,8 @@ def transcribe_clips(
         model: a multilingual Whisper of any kind, in evaluation mode.
         clips: samples `(samples,)` at 16 kHz, each of any length. Alike lengths are fastest.
         languages: a code for each, or `None` to detect it in the first 30 s.
+        times: whether segments are what Whisper's time tokens say. Without, recordings that fit Whisper's window are a
+            segment each: experts learn and are scored so. Longer ones always have times.
         settings: for `generate`, as `num_beams=5` or `task="translate"`.
     """
     window = processor.feature_extractor.n_samples
@@ -59,7 +67,7 @@ def transcribe_clips(
         input_features=inputs,
         attention_mask=features.attention_mask.to(model.device),
         language=languages,
-        return_timestamps=True,
+        return_timestamps=times or is_long,
         return_segments=True,
         **settings,
     )

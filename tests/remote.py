@@ -20,9 +20,10 @@ except ImportError:
     pass"""
 
 
-def run_without_the_package(script: str, scratch: Path, *arguments: Path) -> list[str]:
+def run_without_the_package(script: str, scratch: Path, *arguments: Path, **environment: str) -> list[str]:
     """Runs `script` in an empty folder with module caches of its own, and returns the lines that it printed."""
-    environment = {"HF_HUB_OFFLINE": "1", "HF_MODULES_CACHE": str(scratch / "modules"), "HOME": str(scratch)}
+    caches = {"HF_MODULES_CACHE": str(scratch / "modules"), "HOME": str(scratch)}
+    environment = {"HF_HUB_OFFLINE": "1"} | caches | environment
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT_THE_PACKAGE + script, *arguments],
         cwd=scratch,

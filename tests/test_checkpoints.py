@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -42,7 +41,16 @@ def test_a_folder_holds_whispers_keys_and_one_file_a_language(saved, whisper):
     assert {"config.json", "model.safetensors", "expert.gl.safetensors", "expert.ca.safetensors"} <= names
     assert {name for name in names if name.endswith(".py")} == {
         f"{part}_distilwhisper.py"
-        for part in ("configuration", "routing", "generation", "fingerprint", "expert_file", "experts", "modeling")
+        for part in (
+            "configuration",
+            "routing",
+            "generation",
+            "fingerprint",
+            "expert_file",
+            "experts",
+            "hub",
+            "modeling",
+        )
     }
     assert not [name for name in names if name.endswith((".bin", ".pt", ".pkl", ".partial"))]
     assert load_file(saved / "model.safetensors").keys() == whisper.state_dict().keys() - {"proj_out.weight"}
@@ -199,18 +207,8 @@ def test_a_given_state_is_what_is_saved(model, tmp_path):
     assert not any(tensor.any() for tensor in load_file(tmp_path / "expert.gl.safetensors").values())
 
 
-def test_what_is_pushed_holds_the_experts(model, tmp_path, monkeypatch):
-    uploaded = []
-
-    def upload(self, folder, repo_id, timestamps, **kwargs):
-        uploaded.extend(path.name for path in tmp_path.iterdir() if path.name not in timestamps)
-
-    monkeypatch.setattr(type(model), "_upload_modified_files", upload)
-    api = SimpleNamespace(create_repo=lambda name, **kwargs: SimpleNamespace(repo_id=name))
-    monkeypatch.setattr("transformers.modeling_utils.hf_api", lambda: api)
-    model.save_pretrained(tmp_path, push_to_hub=True, repo_id="me/model")
-    assert {"expert.gl.safetensors", "expert.ca.safetensors", "model.safetensors", "config.json"} <= set(uploaded)
-    with pytest.raises(ValueError, match="`push_to_hub` needs `save_backbone=True`"):
+def test_a_push_without_the_backbone_names_the_way_to_do_that(model, tmp_path):
+    with pytest.raises(ValueError, match="`push_to_hub` needs `save_backbone=True`.*`push_experts_to_hub`"):
         model.save_pretrained(tmp_path, push_to_hub=True, save_backbone=False)
 
 

@@ -1,0 +1,404 @@
+"""What goes to the Hub and comes from it, through the Hub's own client and a stand-in of its HTTP interface."""
+
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import hub as stand_in
+import pytest
+import tiny
+import torch
+from huggingface_hub.errors import HfHubHTTPError
+from remote import run_without_the_package
+from safetensors.torch import load
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+
+ME, OTHER = "hf_me", "hf_other"  # tokens
+TWENTY = ("gl", "ca", "bg", "cs", "cy", "et", "eu", "fi", "hi", "hu")
+TWENTY += ("id", "lt", "lv", "pl", "ro", "sk", "sl", "ta", "th", "uk")
+CODE = {
+    f"{part}_distilwhisper.py"
+    for part in ("configuration", "routing", "generation", "fingerprint", "expert_file", "experts", "hub", "modeling")
+}
+
+
+@pytest.fixture(scope="module")
+def served():
+    with stand_in.serving() as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(served):
+    served.repositories.clear()
+    served.requests.clear()
+    served.meanwhile = lambda method, path: None
+    return served
+
+
+@pytest.fixture(scope="module")
+def client(served, tmp_path_factory):
+    """Calls a function in a process that takes the stand-in for the Hub: its address is read on import."""
+    environment = {
+        "HF_ENDPOINT": served.endpoint,
+        "HF_HOME": str(tmp_path_factory.mktemp("home")),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    with pytest.MonkeyPatch.context() as patch, ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        patch.delenv("HF_TOKEN", raising=False)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield lambda function, *arguments, **settings: pool.submit(function, *arguments, **settings).result()
+
+
+@pytest.fixture
+def saved(model, processor, tmp_path):
+    """A folder with experts for gl and ca."""
+    model.save_pretrained(tmp_path / "saved")
+    processor.save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+@pytest.fixture
+def russian(whisper_dir, tmp_path):
+    """A folder with experts for ru, on the same backbone, with a budget of their own."""
+    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["ru"], gate_budget=0.7)
+    tiny.unsettle(model, seed=5)
+    model.save_pretrained(tmp_path / "russian")
+    return tmp_path / "russian"
+
+
+# What the client does
+
+
+def heard(where, cache, languages=None, say=("gl", "ca"), **settings) -> list[list[int]]:
+    """Tokens that a model says of the same noise, a row a language."""
+    model = DistilWhisperForConditionalGeneration.from_pretrained(
+        where, languages=languages, cache_dir=cache, **settings
+    )
+    return tokens(model, say)
+
+
+def tokens(model, say=("gl", "ca")) -> list[list[int]]:
+    noise = torch.randn(len(say), 8, 200, generator=torch.Generator().manual_seed(3))
+    return model.eval().generate(noise, language=list(say), task="transcribe", max_new_tokens=8).tolist()
+
+
+def push(folder, repo_id, how="push_experts_to_hub", name=None, **settings) -> str:
+    """Pushes what is in a folder; gives the id of the commit."""
+    model = DistilWhisperForConditionalGeneration.from_pretrained(folder)
+    if name is not None:
+        model.config.base_model_name_or_path = name
+    return getattr(model, how)(repo_id, token=settings.pop("token", ME), **settings).oid
+
+
+def save_and_push(folder, target, repo_id) -> None:
+    model = DistilWhisperForConditionalGeneration.from_pretrained(folder)
+    model.save_pretrained(target, push_to_hub=True, repo_id=repo_id, token=ME)
+
+
+def make_from_hub(repo_id, languages, cache, target, **where) -> None:
+    model = DistilWhisperForConditionalGeneration.from_whisper(repo_id, languages=languages, cache_dir=cache, **where)
+    tiny.unsettle(model)
+    model.save_pretrained(target, save_backbone=False)
+
+
+def with_environment(name, value, function, *arguments, **settings):
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        return function(*arguments, **settings)
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})
+
+
+# Whole models
+
+
+@pytest.mark.parametrize("how", ["push_to_hub", "save_pretrained"])
+def test_a_whole_model_is_pushed_with_its_experts_and_its_code(hub, client, saved, model, tmp_path, how):
+    if how == "push_to_hub":
+        client(push, saved, "me/whole", how)
+    else:
+        # What lies in the folder from before, and is no part of the model, stays here.
+        (tmp_path / "target").mkdir()
+        (tmp_path / "target/expert.ru.safetensors").write_bytes(b"of another run")
+        (tmp_path / "target/notes.txt").write_text("mine")
+        client(save_and_push, saved, tmp_path / "target", "me/whole")
+    repository = hub.repositories["me/whole"]
+    assert len(repository.commits) == 2, "one after the initial one"
+    files = {"config.json", "generation_config.json", "model.safetensors", "README.md", ".gitattributes", *CODE}
+    assert repository.at().files.keys() == files | {"expert.gl.safetensors", "expert.ca.safetensors"}
+    assert client(heard, "me/whole", tmp_path / "cache") == tokens(model)
+
+
+def test_two_of_twenty_languages_cost_two_files(hub, client, tmp_path):
+    processor = tiny.make_processor(("en", *TWENTY))
+    whisper = tiny.make_whisper(processor)
+    whisper.generation_config.lang_to_id = {
+        f"<|{code}|>": processor.tokenizer.convert_tokens_to_ids(f"<|{code}|>") for code in ("en", *TWENTY)
+    }
+    whisper.save_pretrained(tmp_path / "plain")
+    model = DistilWhisperForConditionalGeneration.from_whisper(tmp_path / "plain", languages=list(TWENTY))
+    tiny.unsettle(model)
+    model.save_pretrained(tmp_path / "twenty")
+    hub.add("me/twenty", tmp_path / "twenty")
+
+    client(heard, "me/twenty", tmp_path / "none", [])
+    without = hub.fetched()
+    hub.requests.clear()
+    said = client(heard, "me/twenty", tmp_path / "two", ["ca", "uk"], say=("ca", "uk"))
+    assert sorted(without) == ["config.json", "generation_config.json", "model.safetensors"]
+    assert sorted(hub.fetched()) == sorted([*without, "expert.ca.safetensors", "expert.uk.safetensors"])
+    asked = {path.rsplit("/", 1)[-1] for _, path in hub.requests if "/resolve/" in path}
+    assert {name for name in asked if name.startswith("expert.")} == {
+        f"expert.{code}.safetensors" for code in ("ca", "uk")
+    }
+    assert said == tokens(model, ("ca", "uk"))
+    with pytest.raises(
+        OSError, match=r"me/twenty has no expert.fr.safetensors. Languages it has experts for: gl, ca, bg"
+    ):
+        client(heard, "me/twenty", tmp_path / "two", ["fr"])
+
+
+def test_the_code_on_the_hub_is_enough_to_load_one_language(hub, model, saved, tmp_path):
+    hub.add("me/model", saved)
+    script = """
+import json
+import torch
+from transformers import AutoModelForSpeechSeq2Seq
+
+torch.set_num_threads(1)
+model = AutoModelForSpeechSeq2Seq.from_pretrained("me/model", languages=["gl"], trust_remote_code=True)
+noise = torch.randn(2, 8, 200, generator=torch.Generator().manual_seed(3))
+said = model.generate(noise, language=["gl", "ca"], task="transcribe", max_new_tokens=8).tolist()
+model.push_experts_to_hub("me/again", ["gl"], token="hf_me", private=True)
+print(json.dumps([type(model).__module__.split(".")[0], model.config.languages, said]))
+"""
+    # Experts alone need a backbone that others can load too: here, the one beside them.
+    config = json.loads(hub.repositories["me/model"].at().files["config.json"])
+    config["base_model_name_or_path"] = "me/model"
+    hub.repositories["me/model"].commit({"config.json": json.dumps(config).encode()})
+    environment = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
+    printed = run_without_the_package(script, tmp_path, **environment)
+    model.remove_language("ca")
+    assert json.loads(printed[-1]) == ["transformers_modules", ["gl"], tokens(model)]
+    assert set(hub.fetched()) >= CODE and "expert.ca.safetensors" not in hub.fetched()
+    pushed = hub.repositories["me/again"]
+    assert pushed.private and CODE | {"expert.gl.safetensors"} <= pushed.at().files.keys()
+
+
+# Experts alone
+
+
+def test_a_new_language_is_one_commit_that_touches_no_other(hub, client, saved, russian, model, tmp_path):
+    repository = hub.add("me/model", saved)
+    before = dict(repository.at().files)
+    oid = client(push, russian, "me/model")
+    after = repository.at().files
+    assert repository.at().oid == oid and len(repository.commits) == 2
+    assert {name for name in after if after[name] != before.get(name)} == {"expert.ru.safetensors", "config.json"}
+    assert before.keys() <= after.keys()
+    pushed, made = load(after["expert.ru.safetensors"]), load((russian / "expert.ru.safetensors").read_bytes())
+    assert pushed.keys() == made.keys() and all(torch.equal(pushed[key], made[key]) for key in made)
+    old, new = json.loads(before["config.json"]), json.loads(after["config.json"])
+    assert new.pop("languages") == [*old.pop("languages"), "ru"]
+    ru = json.loads((russian / "config.json").read_text())["language_token_ids"]
+    assert new.pop("language_token_ids") == old.pop("language_token_ids") | ru
+    assert old.pop("gate_budgets") == {} and new.pop("gate_budgets") == {"ru": 0.7}
+    assert new == old, "all else is as it was"
+    assert "model.safetensors" not in hub.fetched(), "whose weights are compared by what an expert file says of them"
+
+    model.load_experts(russian, "ru")
+    assert client(heard, "me/model", tmp_path / "cache", say=("gl", "ca", "ru")) == tokens(model, ("gl", "ca", "ru"))
+
+
+def test_experts_that_are_there_are_replaced_and_listed_once(hub, client, saved, russian):
+    repository = hub.add("me/model", saved)
+    client(push, russian, "me/model")
+    client(push, russian, "me/model", int8=True)
+    assert len(repository.at().files["expert.ru.safetensors"]) < (russian / "expert.ru.safetensors").stat().st_size
+    assert json.loads(repository.at().files["config.json"])["languages"] == ["gl", "ca", "ru"]
+
+
+@pytest.mark.parametrize("has_experts", [True, False])
+def test_experts_of_another_backbone_are_not_pushed(hub, client, saved, processor, tmp_path, has_experts):
+    repository = hub.add("me/model", saved)
+    if not has_experts:
+        config = json.loads(repository.at().files["config.json"]) | {"languages": []}
+        files = {"expert.gl.safetensors": None, "expert.ca.safetensors": None}
+        repository.commit({**files, "config.json": json.dumps(config).encode()})
+    tiny.make_whisper(processor, seed=1).save_pretrained(tmp_path / "other")
+    other = DistilWhisperForConditionalGeneration.from_whisper(tmp_path / "other", languages=["ru"])
+    other.save_pretrained(tmp_path / "russian")
+    before = repository.at()
+    with pytest.raises(ValueError, match=r"Not pushed: me/model.* was made on another backbone .*whisper.*differs"):
+        client(push, tmp_path / "russian", "me/model")
+    assert repository.at() is before
+
+
+def test_experts_are_not_pushed_to_what_is_no_distilwhisper(hub, client, russian, whisper_dir):
+    repository = hub.add("me/plain", whisper_dir)
+    with pytest.raises(ValueError, match="me/plain is a 'whisper', expected a 'distilwhisper' or an empty repository"):
+        client(push, russian, "me/plain")
+    with pytest.raises(ValueError, match="No expert of 'gl' is loaded. Loaded: ru"):
+        client(push, russian, "me/plain", languages=["gl"])
+    with pytest.raises(ValueError, match="no experts to push"):
+        client(push, russian, "me/plain", languages=[])
+    assert len(repository.commits) == 1
+
+
+def test_experts_alone_find_their_backbone_at_its_revision_and_subfolder(hub, client, whisper_dir, processor, tmp_path):
+    tiny.make_whisper(processor, seed=1).save_pretrained(tmp_path / "later")
+    base = hub.add("org/whisper", tmp_path / "later")
+    files = {f"small/{path.name}": path.read_bytes() for path in whisper_dir.iterdir()}
+    base.refs["v1"] = base.commit(files).oid
+    base.commit(dict.fromkeys(files), "the main branch goes on without it")
+    where = {"revision": "v1", "subfolder": "small"}
+    client(make_from_hub, "org/whisper", ["gl", "ca"], tmp_path / "cache", tmp_path / "made", **where)
+    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl", "ca"])
+    for language in ("gl", "ca"):
+        model.reload_experts(tmp_path / "made", [language])
+
+    assert client(heard, tmp_path / "made", tmp_path / "fresh") == tokens(model), "from a folder"
+    client(push, tmp_path / "made", "me/experts", languages=["ca"])
+    repository = hub.repositories["me/experts"]
+    expected = {"config.json", "generation_config.json", "expert.ca.safetensors", ".gitattributes", *CODE}
+    assert repository.at().files.keys() == expected and len(repository.commits) == 2
+    model.remove_language("gl")
+    assert client(heard, "me/experts", tmp_path / "fresh") == tokens(model), "from the Hub"
+
+
+def test_experts_alone_with_a_backbone_that_only_this_machine_has_are_refused(hub, client, russian):
+    for name in (None, "/gone/whisper"):
+        with pytest.raises(ValueError, match="Experts alone would need their backbone from .*whisper.*not on the Hub"):
+            client(push, russian, "me/experts", name=name)
+    assert [commit.message for commit in hub.repositories["me/experts"].commits] == ["initial commit"]
+
+
+# Others at the same time
+
+
+def at_each_commit(hub, act, times):
+    """Before the first `times` commits are looked at, somebody else is quicker."""
+    left = iter(range(times))
+
+    def meanwhile(method, path):
+        if "/commit/" in path and (number := next(left, None)) is not None:
+            act(number)
+
+    hub.meanwhile = meanwhile
+
+
+def test_a_language_that_came_in_between_stays_listed(hub, client, saved, russian, model, tmp_path):
+    repository = hub.add("me/model", saved)
+
+    def act(number):
+        config = json.loads(repository.at().files["config.json"])
+        config["languages"].append("fr")
+        config["language_token_ids"]["fr"] = config["language_token_ids"]["gl"] - 1
+        repository.commit({"config.json": json.dumps(config).encode(), "expert.fr.safetensors": b"theirs"})
+
+    at_each_commit(hub, act, times=1)
+    client(push, russian, "me/model")
+    files = repository.at().files
+    assert json.loads(files["config.json"])["languages"] == ["gl", "ca", "fr", "ru"]
+    assert files["expert.fr.safetensors"] == b"theirs" and "expert.ru.safetensors" in files
+    assert len(repository.commits) == 3
+
+
+def test_what_others_pushed_of_the_same_language_meanwhile_is_not_overwritten(hub, client, saved, russian):
+    repository = hub.add("me/model", saved)
+    at_each_commit(hub, lambda number: repository.commit({"expert.ru.safetensors": b"theirs"}), times=1)
+    with pytest.raises(RuntimeError, match=r"Somebody else pushed experts of \['ru'\] to me/model meanwhile"):
+        client(push, russian, "me/model")
+    assert repository.at().files["expert.ru.safetensors"] == b"theirs"
+
+
+def test_where_others_never_stop_it_says_what_to_do(hub, client, saved, russian):
+    repository = hub.add("me/model", saved)
+    at_each_commit(hub, lambda number: repository.commit({"notes.txt": str(number).encode()}), times=99)
+    with pytest.raises(RuntimeError, match=r"during each of 5 attempts, .*Push again when it is quiet there, or with"):
+        client(push, russian, "me/model")
+    assert "expert.ru.safetensors" not in repository.at().files
+
+
+def test_a_whole_model_does_not_take_other_languages_off_the_list(hub, client, saved, russian):
+    repository = hub.add("me/model", saved)
+    with pytest.raises(ValueError, match=r"me/model has experts of \['ca', 'gl'\] too, which this model has not"):
+        client(push, russian, "me/model", "push_to_hub")
+    assert len(repository.commits) == 1
+    repository.commit({"expert.ca.safetensors": None, "expert.gl.safetensors": None})
+    client(push, russian, "me/model", "push_to_hub")
+    assert json.loads(repository.at().files["config.json"])["languages"] == ["ru"]
+
+
+def test_what_is_loaded_is_of_one_commit_whatever_is_pushed_meanwhile(hub, client, saved, model, tmp_path):
+    repository = hub.add("me/model", saved)
+
+    def meanwhile(method, path):
+        if path.endswith("/model.safetensors") and len(repository.commits) == 1:
+            repository.commit({"expert.gl.safetensors": b"a later one", "expert.ca.safetensors": None})
+
+    hub.meanwhile = meanwhile
+    assert client(heard, "me/model", tmp_path / "cache") == tokens(model)
+    assert len(repository.commits) == 2
+
+
+# Revisions, tokens, no network
+
+
+def test_a_branch_is_pushed_to_and_loaded_from_and_main_stays(hub, client, saved, russian, model, tmp_path):
+    repository = hub.add("me/model", saved)
+    main = repository.at()
+    oid = client(push, russian, "me/model", revision="with-russian")
+    assert repository.at() is main and repository.at("with-russian").oid == oid
+    model.load_experts(russian, "ru")
+    for revision in ("with-russian", oid):
+        found = client(heard, "me/model", tmp_path / revision, ["ru"], say=("ru",), revision=revision)
+        assert found == tokens(model, ("ru",))
+    with pytest.raises(OSError, match=r"has no expert.ru.safetensors. Languages it has experts for: gl, ca"):
+        client(heard, "me/model", tmp_path / "cache", ["ru"])
+    with pytest.raises(OSError, match="no-such-branch is not a valid git identifier"):
+        client(heard, "me/model", tmp_path / "cache", revision="no-such-branch")
+
+
+def test_a_language_is_offered_to_others_as_a_pull_request(hub, client, saved, russian):
+    repository = hub.add("me/model", saved)
+    main = repository.at()
+    with pytest.raises(HfHubHTTPError, match="403 Forbidden"):
+        client(push, russian, "me/model", token=OTHER)
+    client(push, russian, "me/model", token=OTHER, create_pr=True)
+    assert repository.at() is main
+    assert json.loads(repository.at("refs/pr/1").files["config.json"])["languages"] == ["gl", "ca", "ru"]
+
+
+def test_a_private_repository_wants_a_token_as_it_does_for_any_model(hub, client, saved, russian, model, tmp_path):
+    repository = hub.add("me/secret", saved, private=True)
+    for settings in ({}, {"token": OTHER}, {"token": False}):
+        with pytest.raises(OSError, match=r"If this is a private repository, make sure to pass a token"):
+            client(heard, "me/secret", tmp_path / "cache", **settings)
+    assert client(heard, "me/secret", tmp_path / "given", ["gl"], say=("gl",), token=ME) == tokens(model, ("gl",))
+    with_token = client(with_environment, "HF_TOKEN", ME, heard, "me/secret", tmp_path / "environment")
+    assert with_token == tokens(model)
+    client(push, russian, "me/secret")
+    assert "expert.ru.safetensors" in repository.at().files
+
+
+def test_what_was_loaded_once_loads_without_the_network(hub, client, saved, model, tmp_path):
+    hub.add("me/model", saved)
+    client(heard, "me/model", tmp_path / "cache", ["gl"])
+    hub.stop()
+    try:
+        model.remove_language("ca")
+        for settings in ({}, {"local_files_only": True}):
+            assert client(heard, "me/model", tmp_path / "cache", ["gl"], **settings) == tokens(model)
+        with pytest.raises(OSError, match=r"lists 'ca', but expert.ca.* could not be fetched .* in the cache"):
+            client(heard, "me/model", tmp_path / "cache", ["ca"], local_files_only=True)
+    finally:
+        hub.start()
