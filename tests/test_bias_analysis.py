@@ -300,6 +300,9 @@ def test_what_is_not_transcribed_to_the_end_is_left_out_and_named(folder, tmp_pa
     assert unfinished == ["base int8 cv ru: 3 of 5"]
     path.unlink()
     assert read_cells(tmp_path)[1] == ["base int8 cv ru: 0 of 5"], "what was never begun is missed too"
+    (path.parent / "settings.json").unlink()
+    planted.write_cell(tmp_path, "base", "int8", "fleurs", "ru", [{"id": str(i), "wrong": 1} for i in range(5)], True)
+    assert read_cells(tmp_path)[1] == ["base float32 fleurs: nothing", "base int8 cv: nothing"]
     assert study(tmp_path).after.empty, "nothing to compare, and no crash"
     with pytest.raises(ValueError, match="has nothing in float16 to compare with. It has float32, int8, nf4"):
         study(folder, "float16")

@@ -154,10 +154,15 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
         run = json.loads(settings.read_text(encoding="utf-8"))["run"]
         runs[run["model"], run["precision"], run["data_set"]] = run, settings.parent
     for system in dict.fromkeys(key[:2] for key in runs):
+        begun = {data_set for *owner, data_set in runs if tuple(owner) == system}
+        never = dict.fromkeys(data_set for data_set, _, _ in taken if data_set not in begun)
+        unfinished += [f"{' '.join((*system, data_set))}: nothing" for data_set in never]
         for data_set, language, notes in taken:
+            if data_set not in begun:
+                continue
             wanted = {note["id"] for note in notes if note["kept"]}
-            run, place = runs.get((*system, data_set), (None, None))
-            read = RecordFile(place / f"{language}.jsonl").read() if place else []
+            run, place = runs[*system, data_set]
+            read = RecordFile(place / f"{language}.jsonl").read()
             records = [record for record in read if record["id"] in wanted]
             if len(records) < len(wanted):
                 unfinished.append(f"{' '.join((*system, data_set, language))}: {len(records)} of {len(wanted)}")
