@@ -4,6 +4,7 @@ What is planted is in `planted.py`.
 """
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -337,6 +338,17 @@ def test_the_bars_are_the_shares_and_faint_where_too_few(found):
     figure = FIGURES["figure2"][1](found, "fleurs")
     heights = [bar.get_height() for bars in figure.axes[0].containers[1::2] for bar in bars]
     assert heights == pytest.approx([12.5] * 5 + [51] * 5)
+    small = {name: getattr(found, name).assign(**{"too small": True}) for name in ("languages", "classes")}
+    pale, large = replace(found, **small), figure.axes[0].containers[1]
+    bars = FIGURES["figure2"][1](pale, "fleurs").axes[0].containers[1]
+    assert bars[0].get_alpha() < large[0].get_alpha() == 1
+    for name in ("figure6", "languages"):
+        figure = FIGURES[name][1](pale, "fleurs")
+        hollow = [
+            line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())
+        ]
+        assert {len(line.get_xdata()) for line in hollow} == {10}, "a line's cells are hollow"
+        assert "too few to speak" in {text.get_text() for text in figure.legends[0].get_texts()}
 
 
 def test_the_page_holds_its_pictures_and_every_table(found, tmp_path):
