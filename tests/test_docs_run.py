@@ -1,5 +1,5 @@
-"""The docs' commands and programs, run from the top of each page to its end, on tiny models in a folder where the names of
-the docs are."""
+"""The docs' commands and programs, run from the top of each page to its end, on tiny models in a folder where the names
+of the docs are."""
 
 import os
 import shutil
@@ -92,8 +92,10 @@ def run_page(page: str, place: Path, settings: dict[str, str]) -> None:
 
 def run_python(block: Block, place: Path, settings: dict[str, str]) -> None:
     """In a process of its own; without this package where the program does not ask for it."""
-    if settings:  # then whisper-base is there, and no folder
+    if settings:  # then whisper-base is there, and no folder, and models say that they were made on that one
         (place / "openai").rename(place / "elsewhere")
+        for config in place.glob("distilwhisper-*/config.json"):
+            config.write_text(config.read_text().replace(f"{place}/openai", "openai"))
     if "trust_remote_code" in block.text:
         run_without_the_package(f"\n{block.text}", place, OMP_NUM_THREADS="1", **settings)
     else:
