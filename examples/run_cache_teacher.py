@@ -8,8 +8,8 @@
 
 For each position of each reference transcript it stores the k likeliest tokens and the mass of all others, 0.5 kB for
 k = 64; or, with --k 0, the teacher's last hidden state, 2.5 kB for whisper-large, which is as good as the teacher at
-any temperature. README.md says how far the first is from it. Stopped, it goes on where it was; with more languages or
-corpora it adds what lacks. Another student of the same tokenizer, or other settings, use the same cache.
+any temperature. examples/README.md says how far the first is from it. Stopped, it goes on where it was; with more
+languages or corpora it adds what lacks. Another student of the same tokenizer, or other settings, use the same cache.
 """
 
 import sys

@@ -24,21 +24,28 @@ _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(IMPORTED)
 
 
-def run_script(name: str, *arguments, **environment) -> tuple[int, str, str]:
-    """Exit status, output and errors of `examples/<name>`; on one thread, since tests run side by side."""
+def run_script(name: str, *arguments, cwd: Path | None = None, **environment) -> tuple[int, str, str]:
+    """Exit status, output and errors of `examples/<name>`; on one thread, since tests run side by side.
+
+    Args:
+        cwd: the folder that it is started from; by default that of the tests.
+    """
     with tempfile.TemporaryDirectory() as folder:
         written = [Path(folder, stream) for stream in ("output", "errors")]
         settings = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
-        process = _processes.Process(target=_run, args=(name, [*map(str, arguments)], settings, *written))
+        process = _processes.Process(
+            target=_run, args=(name, [*map(str, arguments)], cwd or Path.cwd(), settings, *written)
+        )
         process.start()
         process.join()
         return process.exitcode, *(path.read_text(encoding="utf-8") for path in written)
 
 
-def _run(name: str, arguments: list[str], environment: dict[str, str], output: Path, errors: Path) -> None:
+def _run(name: str, arguments: list[str], cwd: Path, environment: dict[str, str], output: Path, errors: Path) -> None:
     import datasets
     import torch
 
+    os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
     torch.set_num_threads(1)
