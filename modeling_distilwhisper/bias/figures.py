@@ -179,12 +179,10 @@ def _bars_of_languages(own: pd.DataFrame, title: str, value: str, label: str) ->
         if not len(places):
             continue
         rows = own.iloc[places]
-        bars = panel.bar(
-            places, rows[value], yerr=_ends(rows, value), capsize=2, color=COLOURS[resource], label=resource
-        )
-        _make_faint(bars, rows)
+        _make_faint(panel.bar(places, rows[value], yerr=_ends(rows, value), capsize=2, color=COLOURS[resource]), rows)
+        panel.plot([], [], "s", markersize=9, color=COLOURS[resource], label=resource)  # as large cells are drawn
     if own["too small"].any():
-        panel.bar([], [], color="grey", alpha=FAINT, label=f"paler: {TOO_FEW}")
+        panel.plot([], [], "s", markersize=9, color="grey", alpha=FAINT, label=f"paler: {TOO_FEW}")
     panel.set_xticks(range(len(own)), own["language"], rotation=0 if len(own) < 30 else 90)
     panel.set(title=title, ylabel=label)
     _finish(figure, panel)
