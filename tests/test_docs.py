@@ -1,5 +1,5 @@
-"""What the docs tell people to type: every command is one that test_docs_run.py runs, or that is given here to the parser
-of the program that it is for. A command that is neither fails, and so does a link to nowhere."""
+"""What the docs tell people to type: every command is one that test_docs_run.py runs, or that is given here to the
+parser of the program that it is for. A command that is neither fails, and so does a link to nowhere."""
 
 import configparser
 import json

@@ -97,7 +97,7 @@ def run_python(block: Block, place: Path, settings: dict[str, str]) -> None:
         for config in place.glob("distilwhisper-*/config.json"):
             config.write_text(config.read_text().replace(f"{place}/openai", "openai"))
     if "trust_remote_code" in block.text:
-        run_without_the_package(f"\n{block.text}", place, OMP_NUM_THREADS="1", **settings)
+        run_without_the_package(f"\n{block.text}", place, **settings)
     else:
         command = [sys.executable, "-c", block.text]
         done = subprocess.run(command, cwd=place, env={**os.environ, **settings}, capture_output=True, text=True)
