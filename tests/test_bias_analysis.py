@@ -4,6 +4,7 @@ What is planted is in `planted.py`.
 """
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import planted
 import pytest
 
 from modeling_distilwhisper.bias.figures import FIGURES, draw_figures
-from modeling_distilwhisper.bias.findings import harm_follows_bias
+from modeling_distilwhisper.bias.findings import harm_follows_bias, model_findings
 from modeling_distilwhisper.bias.grid import Cell, read_cells
 from modeling_distilwhisper.bias.groups import in_order, model_shape, size_name
 from modeling_distilwhisper.bias.page import write_page, write_tables
@@ -119,6 +120,9 @@ def test_the_findings_are_those_that_were_planted(found):
     assert here["cv", "base", "nf4", "age"] == "kept"
     assert here["cv", "base", "int8", "resource"] == "not shown", "two languages prove nothing of classes"
     assert here["cv", "all", "int8", "model"] == "not shown", "one model is no comparison"
+    # 5 languages of either class, no overlap: 2 of the 252 ways to part ten into fives.
+    resource = one(found.tests, data_set="fleurs", model="base", by="resource")
+    assert resource["p before"] == pytest.approx(2 / 252, abs=0.005) and resource["units"] == 10
     before = found.before.set_index(["finding", "data_set", "model"])["here"]
     assert before["the more hours, the lower the WER", "fleurs", "base"] == "shown"
     assert before["the more hours, the lower the WER", "cv", "base"] == "not shown"
@@ -186,6 +190,44 @@ def test_names_are_shuffled_among_alike_units_only():
     counts = np.stack([worse, 1 - worse], axis=1)
     assert shuffle_test(counts, genders, np.zeros(80), histograms_differ) < 0.001, "as it looks"
     assert shuffle_test(counts, genders, languages, histograms_differ) == 1, "as it is"
+
+
+def test_a_sentence_that_more_women_than_men_have_read_does_not_count_against_women(tmp_path):
+    """Twenty hard sentences have two women and a man, twenty easy ones a woman and two men; hard ones get worse."""
+    for precision in ("float32", "int8"):
+        rows = []
+        for sentence in range(40):
+            hard = sentence < 20
+            for reader, gender in enumerate(("female", "male", "female" if hard else "male")):
+                wrong = 2 + (6 + 2 * (precision == "int8")) * hard
+                about = {"sentence_id": str(sentence), "gender": gender, "wrong": wrong}
+                rows.append({"id": f"{sentence}-{reader}", **about})
+        planted.write_cell(tmp_path, "base", precision, "fleurs", "gl", rows, balanced=True)
+    found = study(tmp_path)
+    test = one(found.tests, by="gender")
+    assert test["p before"] == test["p change"] == 1 and one(found.after, bias="gender")["here"] == "not shown"
+    assert one(found.genders, precision="float32")["difference"] == pytest.approx(0, abs=1e-9)
+    women = one(found.classes, by="gender", group="female")
+    assert women["worse"] == pytest.approx(100 * 40 / 60), "the histogram counts every recording"
+
+
+def test_one_language_says_nothing_of_sizes():
+    languages = pd.DataFrame(
+        [
+            {"data_set": "fleurs", "model": model, "precision": "float32", "language": f"l{i}", "wer": wer + i}
+            for model, wer in (("tiny", 30), ("base", 20))
+            for i in range(6)
+        ]
+    ).assign(**{"too small": False})
+    none = pd.DataFrame(columns=[*languages, "measure", "difference", "female", "male", "p adjusted", "rho", "p"])
+
+    def verdict(languages):
+        found = model_findings(languages, none, none, ["tiny", "base"], "float32")
+        return one(found, finding="the smaller model is worse")["here"]
+
+    assert verdict(languages) == "shown" and verdict(languages[languages["language"] < "l5"]) == "not shown"
+    turned = languages.assign(model=languages["model"].map({"tiny": "base", "base": "tiny"}))
+    assert verdict(turned) == "the contrary"
 
 
 def test_of_many_comparisons_by_chance_few_count():
@@ -257,6 +299,11 @@ def test_what_is_not_transcribed_to_the_end_is_left_out_and_named(folder, tmp_pa
     cells, unfinished = read_cells(tmp_path)
     assert [cell.run["precision"] for cell in cells] == ["float32"]
     assert unfinished == ["base int8 cv ru: 3 of 5"]
+    path.unlink()
+    assert read_cells(tmp_path)[1] == ["base int8 cv ru: 0 of 5"], "what was never begun is missed too"
+    (path.parent / "settings.json").unlink()
+    planted.write_cell(tmp_path, "base", "int8", "fleurs", "ru", [{"id": str(i), "wrong": 1} for i in range(5)], True)
+    assert read_cells(tmp_path)[1] == ["base float32 fleurs: nothing", "base int8 cv: nothing"]
     assert study(tmp_path).after.empty, "nothing to compare, and no crash"
     with pytest.raises(ValueError, match="has nothing in float16 to compare with. It has float32, int8, nf4"):
         study(folder, "float16")
@@ -287,17 +334,28 @@ def test_the_bars_are_the_shares_and_faint_where_too_few(found):
     int8, nf4 = figure.axes
     assert [[bar.get_height() for bar in bars] for bars in nf4.containers[1::2]] == [[100, 0, 0], [0, 100, 0]]
     assert [bar.get_height() for bar in int8.containers[1]] == [20, 80, 0]
-    assert "female (120)" in {text.get_text() for text in figure.legends[0].get_texts()}
+    assert "female (n = 120)" in {text.get_text() for text in figure.legends[0].get_texts()}
     figure = FIGURES["figure2"][1](found, "fleurs")
     heights = [bar.get_height() for bars in figure.axes[0].containers[1::2] for bar in bars]
     assert heights == pytest.approx([12.5] * 5 + [51] * 5)
+    small = {name: getattr(found, name).assign(**{"too small": True}) for name in ("languages", "classes")}
+    pale, large = replace(found, **small), figure.axes[0].containers[1]
+    bars = FIGURES["figure2"][1](pale, "fleurs").axes[0].containers[1]
+    assert bars[0].get_alpha() < large[0].get_alpha() == 1
+    for name in ("figure6", "languages"):
+        figure = FIGURES[name][1](pale, "fleurs")
+        hollow = [
+            line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())
+        ]
+        assert {len(line.get_xdata()) for line in hollow} == {10}, "a line's cells are hollow"
+        assert "too few to speak" in {text.get_text() for text in figure.legends[0].get_texts()}
 
 
 def test_the_page_holds_its_pictures_and_every_table(found, tmp_path):
     pictures = draw_figures(found, tmp_path, ["figure7"])
     text, page = write_tables(found, tmp_path), write_page(found, pictures, tmp_path).read_text()
     assert page.count("<img ") == 1 and "base64," in page and not re.search(r'(src|href)="(?!data:)', page)
-    assert page.count("<table>") == 9 and "amplified" in page and "figure7, fleurs" in page
+    assert page.count("<table>") == 9 and "amplified" in page and "figure7, fleurs: what compression changed" in page
     assert "What compression did to each bias" in text and "40.8 (" in text
     saved = pd.read_csv(tmp_path / "tables/classes.csv", keep_default_na=False)
     low = one(saved, data_set="fleurs", model="base", by="resource", group="extremely low")

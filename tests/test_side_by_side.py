@@ -115,8 +115,8 @@ def test_where_words_have_no_spaces_letters_are_marked():
 
 
 def test_the_picture_of_a_long_recording_shows_shares(tmp_path, monkeypatch):
-    drawn, save = [], figures._save
-    monkeypatch.setattr(figures, "_save", lambda figure, path: (drawn.append(figure), save(figure, path)))
+    drawn, save = [], figures.save_figure
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: (drawn.append(figure), save(figure, path)))
     short = np.eye(2, 100)
     figures.draw_audio_gates(short, noise(2.0), 2.0, tmp_path / "short.png")
     halves = np.tile([0.0, 1.0], (2, 1500))

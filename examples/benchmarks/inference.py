@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--tokens", type=int, default=40, help="tokens that are decoded")
     parser.add_argument("--expert_rank", type=int, default=0, help="0 for full experts")
-    parser.add_argument("--dtypes", choices=["float32", "bfloat16", "float16"], nargs="+", default=["float32"])
+    parser.add_argument(
+        "--dtypes", choices=["float32", "bfloat16", "float16"], nargs="+", default=["float32", "bfloat16"]
+    )
 
 
 def run(args: argparse.Namespace) -> None:

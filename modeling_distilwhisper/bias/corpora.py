@@ -61,7 +61,7 @@ def select(
     In this order, rows go that cannot be scored (no text, no audio that can be read); that hold no speech; and, to
     balance, that say no male or female reader or no sentence, whose sentence was not read by both (of the recordings
     that are left), and at last all, where fewer than `least` remain. Several recordings of a sentence by one gender
-    all stay: the analysis gives both genders of a sentence the same weight.
+    all stay: differences and tests of gender give both genders of a sentence the same weight, histograms count all.
 
     Args:
         checked: what was heard in each recording, kept so that an interrupted selection goes on.

@@ -15,10 +15,11 @@ from .study import Study
 
 RESOURCES = (*RESOURCE_CLASSES, "unknown")
 COLOURS = dict(zip(RESOURCES, PALETTE, strict=False))
-BEYOND = f"(by more than {THRESHOLD})"
-CHANGE_LABELS = (f"worse\n{BEYOND}", f"similar\n(within {THRESHOLD})", f"better\n{BEYOND}")
+BEYOND = f"(more than {THRESHOLD} points)"
+CHANGE_LABELS = (f"worse\n{BEYOND}", f"similar\n(within {THRESHOLD} points)", f"better\n{BEYOND}")
 _WORSE = {"group": "language", "worse low": "low", "worse high": "high"}
 FAINT = 0.35  # of cells that are too small
+TOO_FEW = "too few to speak"
 
 
 def wer_by_score(found: Study, data_set: str) -> Figure | None:
@@ -83,20 +84,21 @@ def classes_by(by: str) -> Callable[[Study, str], Figure | None]:
     return draw
 
 
-# By name: whether it is of balanced corpora or of others (`None`: of all), and how it is drawn.
+# By name: whether it is of balanced corpora or of others (`None`: of all), how it is drawn, and what it shows.
 FIGURES = {
-    "figure2": (True, wer_by_score),
-    "figure3": (False, wer_by_score),
-    "figure4": (True, gender_gaps),
-    "figure5": (False, gender_gaps),
-    "figure6": (None, wer_by_hours),
-    "figure7": (True, classes_by("gender")),
-    "figure8": (False, classes_by("gender")),
-    "figure9": (False, classes_by("age")),
-    "figure10": (True, classes_by("resource")),
-    "figure11": (False, classes_by("resource")),
-    "figure12": (None, classes_by("model")),  # of Common Voice too: section 3.3 refers to such a figure, as "??"
-    "languages": (None, worse_by_hours),  # not in the report
+    "figure2": (True, wer_by_score, "WER by language, ordered by score"),
+    "figure3": (False, wer_by_score, "WER by language, ordered by score"),
+    "figure4": (True, gender_gaps, "women and men on the same sentences, before compression"),
+    "figure5": (False, gender_gaps, "women and men, before compression"),
+    "figure6": (None, wer_by_hours, "WER by language and model, before compression"),
+    "figure7": (True, classes_by("gender"), "what compression changed, by gender"),
+    "figure8": (False, classes_by("gender"), "what compression changed, by gender"),
+    "figure9": (False, classes_by("age"), "what compression changed, by age"),
+    "figure10": (True, classes_by("resource"), "what compression changed, by resource class"),
+    "figure11": (False, classes_by("resource"), "what compression changed, by resource class"),
+    # Of Common Voice too: section 3.3 refers to such a figure, as "??".
+    "figure12": (None, classes_by("model"), "what compression changed, by model"),
+    "languages": (None, worse_by_hours, "sentences made worse, by language (not in the report)"),
 }
 
 
@@ -108,7 +110,7 @@ def draw_figures(found: Study, folder: Path, names: Sequence[str] = tuple(FIGURE
     """
     drawn = []
     for name in names:
-        balanced, draw = FIGURES[name]
+        balanced, draw, _ = FIGURES[name]
         for data_set, is_balanced in found.balanced.items():
             if balanced is not None and balanced != is_balanced:
                 continue
@@ -152,8 +154,14 @@ def _lines_over_languages(series: Mapping[str, pd.DataFrame], title: str, value:
         # Side by side, or the intervals of one would hide those of another.
         places = np.arange(len(order)) + 0.3 * ((index + 0.5) / len(series) - 0.5)
         panel.errorbar(places, rows[value], yerr=_ends(rows, value), label=name, capsize=2, **style)
+        hollow = style | {"linestyle": "", "markerfacecolor": "white", "zorder": 3}
+        small = (rows["too small"] == True).to_numpy()  # noqa: E712 (a language that is not there is NaN)
+        panel.plot(places[small], rows[value][small], **hollow)
+    if any(rows["too small"].any() for rows in series.values()):
+        panel.plot([], [], "o", color="grey", markerfacecolor="white", label=TOO_FEW)
     panel.set_xticks(range(len(order)), order, rotation=0 if len(order) < 30 else 90)
     panel.set(title=title, ylabel=label, xlabel="languages, most training hours first", ylim=(0, None))
+    panel.set_xlim(-0.5, len(order) - 0.5)
     _finish(figure, panel)
     return figure
 
@@ -175,6 +183,8 @@ def _bars_of_languages(own: pd.DataFrame, title: str, value: str, label: str) ->
             places, rows[value], yerr=_ends(rows, value), capsize=2, color=COLOURS[resource], label=resource
         )
         _make_faint(bars, rows)
+    if own["too small"].any():
+        panel.bar([], [], color="grey", alpha=FAINT, label=f"paler: {TOO_FEW}")
     panel.set_xticks(range(len(own)), own["language"], rotation=0 if len(own) < 30 else 90)
     panel.set(title=title, ylabel=label)
     _finish(figure, panel)
@@ -188,7 +198,7 @@ def _histogram(panel, own: pd.DataFrame) -> None:
         shares = np.array([row[change] for change in CHANGES])
         ends = np.abs(np.array([[row[f"{change} {end}"] for change in CHANGES] for end in ("low", "high")]) - shares)
         places = np.arange(len(CHANGES)) + (index + 0.5) * width - 0.4
-        label = f"{row['group']} ({row['utterances']}{', too few' if row['too small'] else ''})"
+        label = f"{row['group']} (n = {row['utterances']}{f', {TOO_FEW}' if row['too small'] else ''})"
         style = {"color": COLOURS.get(row["group"], PALETTE[index % len(PALETTE)])}
         style["hatch"] = "" if index < len(PALETTE) else "//"
         bars = panel.bar(places, shares, width, yerr=ends, capsize=2, label=label, **style)

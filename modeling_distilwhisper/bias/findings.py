@@ -4,9 +4,9 @@ from itertools import combinations, pairwise
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
+from scipy.stats import binomtest, spearmanr
 
-from .statistics import LEVEL
+from .statistics import LEVEL, adjusted
 from .tables import SYSTEM
 
 # What the report says that compression does to a bias (section 3.4).
@@ -91,13 +91,18 @@ def model_findings(
         models: the smallest first.
 
     Returns:
-        Rows of `finding`, `data_set`, `model`, `here` (shown, not shown, or the contrary) and `why`.
+        Rows of `finding`, `data_set`, `model`, `here` (shown, not shown, or the contrary) and `why`. p-values are
+        adjusted over them; those of genders are as `gender_table` has adjusted them.
     """
     rows = [
         *_resource_rows(resources[resources["precision"] == baseline]),
         *_gender_rows(genders[genders["precision"] == baseline]),
         *_size_rows(languages[(languages["precision"] == baseline) & ~languages["too small"]], models),
     ]
+    for row, p in zip(rows, adjusted([row.get("p", np.nan) for row in rows]), strict=True):
+        if not np.isnan(p):
+            row["here"] = NOT_SHOWN if p >= LEVEL else "shown" if row["as said"] else "the contrary"
+            row["why"] += f"; p = {p:.3f}"
     return pd.DataFrame(rows, columns=["finding", "data_set", "model", "here", "why"])
 
 
@@ -108,8 +113,7 @@ def _resource_rows(resources: pd.DataFrame):
         if np.isnan(p):
             yield about | {"here": NOT_SHOWN, "why": f"{count} languages, in {len(own)} resource classes"}
             continue
-        here = NOT_SHOWN if p >= LEVEL else "shown" if rho < 0 else "the contrary"
-        yield about | {"here": here, "why": f"Spearman's rho = {rho:.2f}, p = {p:.3f}, {count} languages"}
+        yield about | {"p": p, "as said": rho < 0, "why": f"Spearman's rho = {rho:.2f}, {count} languages"}
 
 
 def _gender_rows(genders: pd.DataFrame):
@@ -138,20 +142,19 @@ def _size_rows(languages: pd.DataFrame, models: list[str]):
         for smaller, larger in pairwise(models):
             if smaller not in table or larger not in table or table.empty:
                 continue
-            worse = int((table[smaller] > table[larger]).sum())
+            worse, better = (int((sign * table[smaller] > sign * table[larger]).sum()) for sign in (1, -1))
             about = {"data_set": data_set, "model": f"{smaller}, {larger}"}
-            here = "shown" if worse > 0.9 * len(table) else NOT_SHOWN if worse > 0.1 * len(table) else "the contrary"
+            p = binomtest(worse, worse + better).pvalue if worse + better else 1.0  # the sign test
             means = f"{table[smaller].mean():.1f}, {table[larger].mean():.1f}"
             told = f"{worse} of {len(table)} languages; mean WER {means}"
-            yield about | {"finding": "the smaller model is worse", "here": here, "why": told}
+            yield about | {"finding": "the smaller model is worse", "p": p, "as said": worse > better, "why": told}
             finding = {"finding": "models of all sizes fail in the same languages"}
             yield about | finding | _agreement(table[smaller], table[larger])
 
 
-def _agreement(first: pd.Series, second: pd.Series) -> dict[str, str]:
+def _agreement(first: pd.Series, second: pd.Series) -> dict:
     if len(first) < FEW_LANGUAGES or first.nunique() < 2 or second.nunique() < 2:
         return {"here": NOT_SHOWN, "why": f"{len(first)} languages are too few"}
     found = spearmanr(first, second)
-    here = NOT_SHOWN if found.pvalue >= LEVEL else "shown" if found.statistic > 0 else "the contrary"
-    told = f"Spearman's rho = {found.statistic:.2f}, p = {found.pvalue:.3f}, {len(first)} languages"
-    return {"here": here, "why": told}
+    told = f"Spearman's rho = {found.statistic:.2f}, {len(first)} languages"
+    return {"p": found.pvalue, "as said": found.statistic > 0, "why": told}

@@ -142,20 +142,32 @@ def _merge(source: Path, into: RecordFile) -> None:
 
 
 def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
-    """The cells of a folder that are transcribed to the end, and the names of those that are not.
+    """The cells of a folder that are transcribed to the end, and the names of those that are not: every model and
+    precision that the folder has is wanted of all rows that were taken.
 
     Raises:
         FileNotFoundError: there is no cell to read.
     """
-    cells, unfinished = [], []
-    for run, language, path in _files(folder):
-        wanted = _kept(folder, run["data_set"], language)
-        records = [record for record in RecordFile(path).read() if record["id"] in wanted]
-        if len(records) < len(wanted):
-            about = " ".join((run["model"], run["precision"], run["data_set"], language))
-            unfinished.append(f"{about}: {len(records)} of {len(wanted)}")
-        elif records:
-            cells.append(Cell(run, language, records))
+    cells, unfinished, taken = [], [], list(_rows(folder))
+    runs = {}
+    for settings in sorted((folder / TRANSCRIPTS).glob("*/*/*/settings.json")):
+        run = json.loads(settings.read_text(encoding="utf-8"))["run"]
+        runs[run["model"], run["precision"], run["data_set"]] = run, settings.parent
+    for system in dict.fromkeys(key[:2] for key in runs):
+        begun = {data_set for *owner, data_set in runs if tuple(owner) == system}
+        never = dict.fromkeys(data_set for data_set, _, _ in taken if data_set not in begun)
+        unfinished += [f"{' '.join((*system, data_set))}: nothing" for data_set in never]
+        for data_set, language, notes in taken:
+            if data_set not in begun:
+                continue
+            wanted = {note["id"] for note in notes if note["kept"]}
+            run, place = runs[*system, data_set]
+            read = RecordFile(place / f"{language}.jsonl").read()
+            records = [record for record in read if record["id"] in wanted]
+            if len(records) < len(wanted):
+                unfinished.append(f"{' '.join((*system, data_set, language))}: {len(records)} of {len(wanted)}")
+            elif records:
+                cells.append(Cell(run, language, records))
     if not cells:
         raise FileNotFoundError(f"{folder} holds no finished transcripts. Expected a folder that run_bias.py wrote.")
     return cells, unfinished
@@ -164,23 +176,16 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
 def left_out(folder: Path) -> list[dict]:
     """What became of the rows of every corpus and language: how many are kept, how many are left out and why."""
     found = []
-    for path in sorted((folder / ROWS).glob("*/*.jsonl")):
-        run = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))["run"]
-        notes = RecordFile(path).read()
-        about = {"data_set": run["data_set"], "language": path.stem, "kept": sum(note["kept"] for note in notes)}
+    for data_set, language, notes in _rows(folder):
+        about = {"data_set": data_set, "language": language, "kept": sum(note["kept"] for note in notes)}
         found += [{**about, "left out": count, "for": reason} for reason, count in count_reasons(notes).most_common()]
         if all(note["kept"] for note in notes):
             found.append({**about, "left out": 0, "for": ""})
     return found
 
 
-def _files(folder: Path) -> Iterator[tuple[dict, str, Path]]:
-    for settings in sorted((folder / TRANSCRIPTS).glob("*/*/*/settings.json")):
-        run = json.loads(settings.read_text(encoding="utf-8"))["run"]
-        for path in sorted(settings.parent.glob("*.jsonl")):
-            yield run, path.stem, path
-
-
-def _kept(folder: Path, data_set: str, language: str) -> set[str]:
-    notes = RecordFile(folder / ROWS / file_name(data_set) / f"{language}.jsonl").read()
-    return {note["id"] for note in notes if note["kept"]}
+def _rows(folder: Path) -> Iterator[tuple[str, str, list[dict]]]:
+    """Every corpus and language, with the notes of its rows."""
+    for path in sorted((folder / ROWS).glob("*/*.jsonl")):
+        run = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))["run"]
+        yield run["data_set"], path.stem, RecordFile(path).read()

@@ -9,6 +9,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from ..run_folder import write_whole
+from .figures import FIGURES
 from .groups import MIN_UNITS, MIN_UTTERANCES
 from .sentences import CHANGES
 from .statistics import LEVEL, SHUFFLES
@@ -19,7 +20,8 @@ body { font-family: sans-serif; max-width: 75em; margin: 2em auto; padding: 0 1e
 table { border-collapse: collapse; font-size: 85%; margin: 1em 0; display: block; overflow-x: auto }
 th, td { border-bottom: 1px solid #ccc; padding: .2em .6em; text-align: left; vertical-align: top }
 th { border-bottom: 2px solid #555 } th, td:nth-child(-n+6) { white-space: nowrap }
-figure { display: inline-block; width: 47%; margin: 1%; vertical-align: top } img { width: 100% }
+figure { display: inline-block; margin: 1%; max-width: 98%; vertical-align: top }
+img { height: 22em; max-width: 100%; object-fit: contain }
 figcaption { font-size: 85%; color: #555 }
 """
 METHOD = f"""
@@ -29,8 +31,10 @@ of 100 or more before are left out, of each model its own. Intervals hold 95 %, 
 utterances. Tests shuffle the names of groups over units, {SHUFFLES} times, and only among alike ones: within a sentence
 for genders in balanced corpora and for models, else within a language; for resource classes languages are the units.
 p-values are adjusted by the false discovery rate over the table that they stand in (for genders by language: over the
-languages of a system), and count below {LEVEL}. Cells with fewer than {MIN_UTTERANCES} utterances or {MIN_UNITS} units
-are too small to speak: they are shown, paler in pictures, and not tested; of accents they are not reported.
+languages of a system; beside resource classes stands the bare one), and count below {LEVEL}. Cells with fewer than
+{MIN_UTTERANCES} utterances or {MIN_UNITS} units are too small to speak: they are shown, in pictures paler or hollow,
+and not tested; of accents they are not reported. Where a corpus names no speakers, as FLEURS, a few people may have
+read all of it: intervals and tests are then of its sentences and not of women and men at large.
 """
 
 
@@ -127,5 +131,6 @@ def _cell(value, name: str) -> str:
 
 def _picture(path: Path) -> str:
     content = base64.b64encode(path.read_bytes()).decode()
-    name = escape(path.stem.replace(".", ", "))
+    name, _, data_set = path.stem.partition(".")
+    name = escape(f"{name}, {data_set}: {FIGURES[name][2]}")
     return f'<figure><img src="data:image/png;base64,{content}" alt="{name}"><figcaption>{name}</figcaption></figure>'

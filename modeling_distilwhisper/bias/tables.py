@@ -179,9 +179,10 @@ def _test_units(own: pd.DataFrame, by: str) -> tuple[pd.DataFrame, str]:
         units[["errors_before", "words"]] = units[["errors_before", "words"]].div(units["words"], axis=0)
         units[list(CHANGES)] = units[list(CHANGES)].div(units[list(CHANGES)].sum(axis=1), axis=0)
         return units.assign(stratum="all", drawn=units["language"]), "language"
-    units = own.groupby(["unit", "language", by] if by != "language" else ["unit", by], sort=True)[sums].sum()
-    units = units.reset_index()
     same_sentences = by == "gender" and own["balanced"].all()
+    units = own.groupby(["unit", "language", by] if by != "language" else ["unit", by], sort=True)[sums]
+    # Or a hard sentence that two women and one man have read would count against women.
+    units = (units.mean() if same_sentences else units.sum()).reset_index()
     alike = "unit" if by == "model" or same_sentences else "language"
     stratum = "all" if by == "language" else units[alike]
     return units.assign(stratum=stratum, drawn=units["unit"]), own["kind"].iloc[0]
