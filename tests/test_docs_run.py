@@ -13,12 +13,12 @@ import pytest
 import soundfile
 import speech
 import tiny
+from pages import ROOT, RUN, Block, blocks, commands, program, script_of
 from real import required
 from remote import run_without_the_package
 from scripts import run_script
 from transformers import WhisperForConditionalGeneration
 
-from docs import ROOT, RUN, Block, blocks, commands, program, script_of
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
 REAL_DATA = ("examples/quickstart/quickstart.yaml", "common_voice:")  # tests/test_quickstart.py; tests/test_readers.py
