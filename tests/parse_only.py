@@ -1,7 +1,7 @@
 """Gives command lines to the scripts' own argument parsers and goes no further.
 
-python tests/parse_only.py commands.json: a list of [script or module, arguments...], from the folder that they are started from.
-Ends with the first that is refused, with what the parser says.
+python tests/parse_only.py commands.json: a list of [script or module, arguments...], from the folder that they are
+started from. Ends with the first that is refused, with what the parser says.
 """
 
 import argparse
