@@ -126,6 +126,9 @@ class LanguageExpertsMixin:
                 "the backbone from. Save it with the backbone, or set that name in config.json."
             )
         elsewhere = {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
+        # The Auto classes add where to look for an adapter: in the commit of the experts' repository.
+        elsewhere["adapter_kwargs"] = {**(kwargs.get("adapter_kwargs") or {})}
+        elsewhere["adapter_kwargs"].pop("revision", None)
         if config.base_model_revision is not None:
             elsewhere["revision"] = config.base_model_revision
         if config.base_model_subfolder is not None:

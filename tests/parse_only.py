@@ -1,7 +1,7 @@
 """Gives command lines to the scripts' own argument parsers and goes no further.
 
-python tests/parse_only.py commands.json: a list of [script, arguments...], from the folder that they are started from.
-Ends with the first that is refused, with what the parser says.
+python tests/parse_only.py commands.json: a list of [script or module, arguments...], from the folder that they are
+started from. Ends with the first that is refused, with what the parser says.
 """
 
 import argparse
@@ -30,7 +30,8 @@ def parsed(script: str, arguments: list[str]):
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path(script).resolve().parent))
     try:
-        runpy.run_path(script, run_name="__main__")
+        run = runpy.run_path if script.endswith(".py") else runpy.run_module
+        run(script, run_name="__main__")
     except Parsed as what:
         return what.args[0]
     finally:

@@ -1,5 +1,5 @@
-"""What the docs tell people to type: every command is one that test_docs_run.py runs, or that is given here to the parser
-of the program that it is for. A command that is neither fails, and so does a link to nowhere."""
+"""What the docs tell people to type: every command is one that test_docs_run.py runs, or that is given here to the
+parser of the program that it is for. A command that is neither fails, and so does a link to nowhere."""
 
 import configparser
 import json
@@ -9,11 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from pages import PAGES, PARSED, PYTHON, ROOT, RUN, Block, blocks, commands, program, script_of
 from scripts import run_script
 
-from docs import PAGES, PARSED, PYTHON, ROOT, RUN, Block, blocks, commands, program, script_of
-
 NEEDS_DEMO = "examples/demo.py"  # and with it the extra of that name, for its parser too
+CONVERTER = "ctranslate2.converters.transformers"  # which ct2-transformers-converter starts
 
 
 def all_commands() -> list[tuple[str, list[str]]]:
@@ -54,7 +54,7 @@ def require_known(place: str, command: list[str]) -> None:
         wanted = re.fullmatch(r"\.\[([\w,-]+)\]", rest[-1])[1].split(",")
         assert set(wanted) <= set(settings["options.extras_require"]), place
     elif name == "ruff":
-        options = [sys.executable, "-m", "ruff", *rest[:-1], "tests/docs.py", "--exit-zero"]
+        options = [sys.executable, "-m", "ruff", *rest[:-1], "tests/pages.py", "--exit-zero"]
         if rest[0] == "format":
             options.remove("--exit-zero")
         assert subprocess.run(options, cwd=ROOT, capture_output=True).returncode == 0, place
@@ -86,6 +86,9 @@ def test_a_command_that_nothing_runs_is_noticed(command):
 
 def scripts_to_parse(demo: bool) -> list[list[str]]:
     every = [script for _, command in all_commands() if (script := script_of(command))]
+    every += [
+        [CONVERTER, *command[1:]] for _, command in all_commands() if program(command) == "ct2-transformers-converter"
+    ]
     return [script for script in every if (script[0] == NEEDS_DEMO) == demo]
 
 
@@ -98,7 +101,7 @@ def parse(scripts: list[list[str]], folder: Path) -> tuple[int, str]:
 
 def test_every_scripts_own_parser_takes_its_flags_and_settings(tmp_path):
     scripts = scripts_to_parse(demo=False)
-    assert {script[0] for script in scripts} == {*RUN, *PARSED} - {NEEDS_DEMO}, "each script is in the docs"
+    assert {script[0] for script in scripts} == {*RUN, *PARSED, CONVERTER} - {NEEDS_DEMO}, "each script is in the docs"
     code, errors = parse(scripts, tmp_path)
     assert code == 0, errors[-3000:]
 

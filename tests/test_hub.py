@@ -12,6 +12,7 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError
 from remote import run_without_the_package
 from safetensors.torch import load
+from transformers import AutoModelForSpeechSeq2Seq
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
@@ -191,6 +192,19 @@ print(json.dumps([type(model).__module__.split(".")[0], model.config.languages, 
     assert set(hub.fetched()) >= CODE and "expert.ca.safetensors" not in hub.fetched()
     pushed = hub.repositories["me/again"]
     assert pushed.private and CODE | {"expert.gl.safetensors"} <= pushed.at().files.keys()
+
+
+def hear_by_auto_class(repo_id, cache) -> list[list[int]]:
+    return tokens(AutoModelForSpeechSeq2Seq.from_pretrained(repo_id, cache_dir=cache))
+
+
+def test_the_auto_classes_find_the_backbone_of_experts_alone_in_its_own_repository(
+    hub, client, saved, whisper_dir, model, tmp_path
+):
+    hub.add("org/whisper", whisper_dir)
+    client(push, saved, "me/experts", name="org/whisper")
+    assert "model.safetensors" not in hub.repositories["me/experts"].at().files
+    assert client(hear_by_auto_class, "me/experts", tmp_path / "cache") == tokens(model)
 
 
 # Experts alone
