@@ -27,6 +27,7 @@ class Sleeper:
         return {"turns": self.turns}
 
 
+@pytest.mark.slow
 def test_every_task_has_its_rounds_and_a_turn_that_does_not_count_before_each():
     found = take_turns(Sleeper, ["both", "one"], Namespace(rounds=2, device="cpu"))
     assert {name: {task: len(own) for task, own in one["seconds"].items()} for name, one in found.items()} == {

@@ -94,6 +94,7 @@ def test_two_processes_resumed_within_an_epoch_end_where_the_unbroken_ones_end(
         assert all(torch.equal(two[key], tensor) for key, tensor in one.items())
 
 
+@pytest.mark.slow
 def test_a_sharded_backbone_trains_one_language_with_the_gradients_of_a_whole_one(whisper_dir, processor, tmp_path):
     """FSDP of every layer over two processes: what can be tried of it without accelerators."""
     run(TORCHRUN, Path(__file__).parent / "shard_in_processes.py", whisper_dir)

@@ -59,6 +59,7 @@ def transcripts(model, language):
     return [out["text"] for out in speech(clips, generate_kwargs=settings, batch_size=40)], rows["text"]
 
 
+@pytest.mark.slow
 def test_the_language_is_learned_and_nothing_else_changes(trained):
     student = WhisperForConditionalGeneration.from_pretrained(QUICKSTART / "student", dtype=torch.float32)
     model = DistilWhisperForConditionalGeneration.from_pretrained(trained)
