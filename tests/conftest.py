@@ -32,6 +32,15 @@ def whisper_dir(processor, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def wide_whisper_dir(processor, tmp_path_factory):
+    """64 wide, the size of NF4's blocks: with narrower rows bitsandbytes fails on CPUs that have AVX512-BF16."""
+    folder = tmp_path_factory.mktemp("wide")
+    tiny.make_whisper(processor, d_model=64, encoder_ffn_dim=64, init_std=0.2).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture
 def whisper(whisper_dir):
     from transformers import WhisperForConditionalGeneration

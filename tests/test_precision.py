@@ -22,17 +22,8 @@ def stored(model) -> str:
 
 
 @pytest.fixture(scope="module")
-def whisper_dir(processor, tmp_path_factory):
-    """64 wide, the size of NF4's blocks: with narrower rows bitsandbytes fails on CPUs that have AVX512-BF16."""
-    folder = tmp_path_factory.mktemp("wide")
-    tiny.make_whisper(processor, d_model=64, encoder_ffn_dim=64, init_std=0.2).save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def whole(whisper_dir):
-    return AutoModelForSpeechSeq2Seq.from_pretrained(whisper_dir).eval()
+def whole(wide_whisper_dir):
+    return AutoModelForSpeechSeq2Seq.from_pretrained(wide_whisper_dir).eval()
 
 
 @pytest.fixture(scope="module")
@@ -49,9 +40,9 @@ def logits(model, inputs) -> torch.Tensor:
 
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_whisper_in_any_precision_is_stored_as_asked_and_says_nearly_what_it_said(
-    whisper_dir, whole, inputs, precision
+    wide_whisper_dir, whole, inputs, precision
 ):
-    model = AutoModelForSpeechSeq2Seq.from_pretrained(whisper_dir, **precision_settings(precision, "cpu")).eval()
+    model = AutoModelForSpeechSeq2Seq.from_pretrained(wide_whisper_dir, **precision_settings(precision, "cpu")).eval()
     assert stored(model) == STORED.get(precision, precision)
     half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision, torch.float32)
     assert model.dtype == half and model.proj_out.weight.dtype == half
@@ -62,8 +53,8 @@ def test_a_whisper_in_any_precision_is_stored_as_asked_and_says_nearly_what_it_s
 
 
 @pytest.mark.parametrize("precision", QUANTISED)
-def test_experts_and_gates_of_a_quantised_model_are_bit_for_bit_what_was_saved(whisper_dir, tmp_path, precision):
-    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl"])
+def test_experts_and_gates_of_a_quantised_model_are_bit_for_bit_what_was_saved(wide_whisper_dir, tmp_path, precision):
+    model = DistilWhisperForConditionalGeneration.from_whisper(wide_whisper_dir, languages=["gl"])
     tiny.unsettle(model)
     model.save_pretrained(tmp_path)
     settings = precision_settings(precision)
@@ -77,20 +68,20 @@ def test_experts_and_gates_of_a_quantised_model_are_bit_for_bit_what_was_saved(w
 
 
 @pytest.mark.parametrize("precision", QUANTISED)
-def test_experts_that_are_in_the_model_as_it_is_quantised_are_skipped_too(whisper_dir, precision):
+def test_experts_that_are_in_the_model_as_it_is_quantised_are_skipped_too(wide_whisper_dir, precision):
     """A bare "experts" among the modules to skip would match none of them, and gates decide at a hair's breadth."""
     quantisation = precision_settings(precision)["quantization_config"]
     skipped = getattr(quantisation, "llm_int8_skip_modules", None) or quantisation.modules_to_not_convert
-    whisper = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl"])
+    whisper = DistilWhisperForConditionalGeneration.from_whisper(wide_whisper_dir, languages=["gl"])
     converted = {name for name, _ in whisper.named_modules() if should_convert_module(name, skipped)}
     assert "model.encoder.layers.0.fc1" in converted and "model.decoder.layers.1.encoder_attn.q_proj" in converted
     assert not [name for name in converted if ".experts" in name or name == "proj_out"]
 
 
 @pytest.mark.parametrize("precision", QUANTISED)
-def test_an_adapter_on_a_quantised_whisper_still_adapts(whisper_dir, whole, inputs, tmp_path, precision):
+def test_an_adapter_on_a_quantised_whisper_still_adapts(wide_whisper_dir, whole, inputs, tmp_path, precision):
     torch.manual_seed(0)
-    plain = AutoModelForSpeechSeq2Seq.from_pretrained(whisper_dir)
+    plain = AutoModelForSpeechSeq2Seq.from_pretrained(wide_whisper_dir)
     settings = LoraConfig(r=4, target_modules=["fc1", "fc2"], init_lora_weights=False)
     adapted = get_peft_model(plain, settings).eval()
     adapted.save_pretrained(tmp_path)

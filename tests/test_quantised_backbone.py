@@ -17,15 +17,6 @@ from modeling_distilwhisper.precision import precision_settings
 PRECISIONS = ("int8", "nf4")
 
 
-@pytest.fixture(scope="module")
-def whisper_dir(processor, tmp_path_factory):
-    """64 wide, the size of NF4's blocks: with narrower rows bitsandbytes fails on CPUs that have AVX512-BF16."""
-    folder = tmp_path_factory.mktemp("wide")
-    tiny.make_whisper(processor, d_model=64, encoder_ffn_dim=64, init_std=0.2).save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
 def load(folder, precision, **settings):
     return DistilWhisperForConditionalGeneration.from_whisper(
         folder, languages=["gl"], **precision_settings(precision), **settings
@@ -33,10 +24,10 @@ def load(folder, precision, **settings):
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_new_full_experts_are_what_the_quantised_feed_forward_does(whisper_dir, processor, precision):
-    routed = load(whisper_dir, precision).eval()
-    plain = WhisperForConditionalGeneration.from_pretrained(whisper_dir, **precision_settings(precision)).eval()
-    whole = WhisperForConditionalGeneration.from_pretrained(whisper_dir).eval()
+def test_new_full_experts_are_what_the_quantised_feed_forward_does(wide_whisper_dir, processor, precision):
+    routed = load(wide_whisper_dir, precision).eval()
+    plain = WhisperForConditionalGeneration.from_pretrained(wide_whisper_dir, **precision_settings(precision)).eval()
+    whole = WhisperForConditionalGeneration.from_pretrained(wide_whisper_dir).eval()
     token = processor.tokenizer.convert_tokens_to_ids("<|gl|>")
     inputs = tiny.make_audio(processor, [1.0, 2.0]) | {"labels": torch.tensor([[token, *range(5, 12)]] * 2)}
     with torch.no_grad():
@@ -46,10 +37,10 @@ def test_new_full_experts_are_what_the_quantised_feed_forward_does(whisper_dir, 
 
 @pytest.mark.parametrize(("precision", "rank"), [("int8", 4), ("nf4", 0)])
 def test_training_moves_experts_alone_and_they_load_on_the_quantised_backbone_again(
-    whisper_dir, processor, recordings, tmp_path, precision, rank
+    wide_whisper_dir, processor, recordings, tmp_path, precision, rank
 ):
     torch.manual_seed(0)
-    model = load(whisper_dir, precision, expert_rank=rank)
+    model = load(wide_whisper_dir, precision, expert_rank=rank)
     before = tiny.state_of(model)
     trainer = make_trainer(model, processor, recordings, tmp_path / "run", num_train_epochs=3, save_strategy="epoch")
     trainer.train()
@@ -73,8 +64,8 @@ def test_training_moves_experts_alone_and_they_load_on_the_quantised_backbone_ag
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_quantised_model_saved_whole_is_loaded_as_it_was(whisper_dir, processor, tmp_path, precision):
-    model = load(whisper_dir, precision).eval()
+def test_a_quantised_model_saved_whole_is_loaded_as_it_was(wide_whisper_dir, processor, tmp_path, precision):
+    model = load(wide_whisper_dir, precision).eval()
     tiny.unsettle(model)
     model.save_pretrained(tmp_path)
     again = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path)
@@ -86,8 +77,8 @@ def test_a_quantised_model_saved_whole_is_loaded_as_it_was(whisper_dir, processo
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
 
 
-def test_the_script_trains_an_adapter_on_a_quantised_student_and_its_folder_loads(whisper_dir, recordings, tmp_path):
-    flags = ["--student", whisper_dir, "--student_precision", "int8", "--method", "lora", "--languages", "gl"]
+def test_the_script_trains_an_adapter_on_a_quantised_student_that_loads(wide_whisper_dir, recordings, tmp_path):
+    flags = ["--student", wide_whisper_dir, "--student_precision", "int8", "--method", "lora", "--languages", "gl"]
     flags += ["--data", recordings["gl"], "--output_dir", tmp_path / "run", "--max_steps", 2, "--report_to", "none"]
     flags += ["--generation_max_length", 16, "--per_device_train_batch_size", 4]
     status, _, errors = run_script("run_distil.py", *flags)
@@ -95,5 +86,5 @@ def test_the_script_trains_an_adapter_on_a_quantised_student_and_its_folder_load
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert results["scores"]["after"]["gl"]["gl"]["words"] == 8 and "heard" in " ".join(results["example"])
     assert not (tmp_path / "run/model.safetensors").exists()
-    base = WhisperForConditionalGeneration.from_pretrained(whisper_dir, **precision_settings("int8"))
+    base = WhisperForConditionalGeneration.from_pretrained(wide_whisper_dir, **precision_settings("int8"))
     PeftModel.from_pretrained(base, tmp_path / "run")
