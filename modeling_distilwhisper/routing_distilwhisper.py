@@ -102,7 +102,11 @@ class LowRankLinear(nn.Module):
         self.up = nn.Linear(rank, out_features)
 
     def forward(self, states: torch.Tensor, shared: nn.Linear, from_shared: torch.Tensor | None = None) -> torch.Tensor:
-        return (shared(states) if from_shared is None else from_shared) + self.up(self.down(states))
+        return (shared(states) if from_shared is None else from_shared) + self.difference(states)
+
+    def difference(self, states: torch.Tensor) -> torch.Tensor:
+        """By how much the output is another than the shared matrix's."""
+        return self.up(self.down(states))
 
     def copy_shared(self, shared: nn.Linear) -> None:
         nn.init.zeros_(self.up.weight)
@@ -188,38 +192,45 @@ class RoutedFeedForward:
 
     def _dispatch(self, states: torch.Tensor, routing: Routing) -> torch.Tensor:
         """Every token through one feed-forward only: the expert's where its gate is open, else the shared one."""
-        shape = states.shape
-        closed = torch.ones(shape[:2], dtype=torch.bool, device=states.device)
-        opened: list[tuple[LanguageExpert, torch.Tensor]] = []
+        # Low ranks first, so that their tokens are neighbours of the shared path's.
+        present = sorted(routing.on(states.device), key=lambda own: not self.experts[own[0]].fc1.builds_on_shared)
+        experts = [self.experts[language] for language, _ in present]
+        path = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)  # 0: shared; 1, 2, ...: experts
         recorded = _new_record(states, routing)
-        for language, rows in routing.on(states.device):
-            expert = self.experts[language]
-            logits = expert.gate(states if rows is None else states[rows])
+        for number, (expert, (_, rows)) in enumerate(zip(experts, present, strict=True), start=1):
+            logits = expert.gate(states if rows is None else states.index_select(0, rows))
             is_open = expert.gate.is_open(logits)
-            _put(recorded, rows, is_open.to(logits.dtype), logits)
-            if rows is None:
-                if is_open.all():
-                    _keep(routing, self.layer_idx, recorded)
-                    return expert(states, self)
-                mine = is_open
-            else:
-                mine = torch.zeros_like(closed)
-                mine[rows] = is_open
-            closed &= ~mine
-            opened.append((expert, mine))
+            path = number * is_open if rows is None else path.index_copy_(0, rows, number * is_open)
+            _put(recorded, rows, is_open, logits)
         _keep(routing, self.layer_idx, recorded)
-        if closed.all():
-            return self.shared(states)
 
-        flat = states.reshape(-1, shape[-1])
-        index = closed.view(-1).nonzero().squeeze(1)
-        from_shared = self.shared(flat[index])
-        output = from_shared.new_empty(flat.shape)
-        output[index] = from_shared
-        for expert, mine in opened:
-            index = mine.view(-1).nonzero().squeeze(1)
-            output[index] = expert(flat[index], self)
-        return output.view(shape)
+        counts = torch.bincount(path.view(-1), minlength=1 + len(experts)).tolist()
+        if (most := max(counts)) == path.numel():
+            only = counts.index(most)
+            return experts[only - 1](states, self) if only else self.shared(states)
+        order = path.view(-1).argsort(stable=True)
+        tokens = states.reshape(-1, states.shape[-1]).index_select(0, order)
+        output = self._in_order(tokens, counts, experts)
+        return torch.empty_like(output).index_copy_(0, order, output).view(states.shape)
+
+    def _in_order(self, tokens: torch.Tensor, counts: list[int], experts: list[LanguageExpert]) -> torch.Tensor:
+        """Feed-forward of `(tokens, d_model)`: first `counts[0]` on the shared path, then those of each expert."""
+        ends = list(itertools.accumulate(counts))
+        spans = [(expert, *span) for expert, span in zip(experts, itertools.pairwise(ends), strict=True)]
+        spans = [(expert, start, end) for expert, start, end in spans if start < end]
+        low = [span for span in spans if span[0].fc1.builds_on_shared]
+        built = low[-1][2] if low else counts[0]  # so many tokens go through the shared matrices, all at once
+        outputs = []
+        if built:
+            hidden = self.fc1(tokens[:built])
+            for expert, start, end in low:
+                hidden[start:end] += expert.fc1.difference(tokens[start:end])
+            hidden = self.activation_fn(hidden)
+            outputs.append(self.fc2(hidden))
+            for expert, start, end in low:
+                outputs[0][start:end] += expert.fc2.difference(hidden[start:end])
+        outputs += [expert(tokens[start:end], self) for expert, start, end in spans[len(low) :]]
+        return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
     def _dispatch_in_training(self, states: torch.Tensor, routing: Routing) -> torch.Tensor:
         """What `_blend` makes of hard gates, with the same gradients, at less cost.

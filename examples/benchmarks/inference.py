@@ -19,12 +19,14 @@ from .turns import take_turns
 from .whispers import LANGUAGES, make_whisper
 
 PLAIN = "plain Whisper"
-# Languages that are loaded, and those that the rows speak, in turn.
+# Languages that are loaded, those that the rows speak, in turn, and the experts' rank (0: full).
 SYSTEMS = {
-    PLAIN: ([], LANGUAGES[:1]),
-    "one language": (LANGUAGES[:1], LANGUAGES[:1]),
-    "eight loaded, one used": (LANGUAGES, LANGUAGES[:1]),
-    "eight in every batch": (LANGUAGES, LANGUAGES),
+    PLAIN: ([], LANGUAGES[:1], 0),
+    "one language": (LANGUAGES[:1], LANGUAGES[:1], 0),
+    "eight loaded, one used": (LANGUAGES, LANGUAGES[:1], 0),
+    "eight in every batch": (LANGUAGES, LANGUAGES, 0),
+    "one language, r = 64": (LANGUAGES[:1], LANGUAGES[:1], 64),
+    "eight in every batch, r = 64": (LANGUAGES, LANGUAGES, 64),
 }
 PARTS = ("encoder", "prefill", "decode")
 
@@ -32,7 +34,6 @@ PARTS = ("encoder", "prefill", "decode")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--tokens", type=int, default=40, help="tokens that are decoded")
-    parser.add_argument("--expert_rank", type=int, default=0, help="0 for full experts")
     parser.add_argument(
         "--dtypes", choices=["float32", "bfloat16", "float16"], nargs="+", default=["float32", "bfloat16"]
     )
@@ -61,11 +62,11 @@ class Transcriber:
 
     @torch.inference_mode()
     def __init__(self, name: str, args: argparse.Namespace):
-        loaded, self.spoken = SYSTEMS[name]
+        loaded, self.spoken, rank = SYSTEMS[name]
         self.tokens = args.tokens
         self.inputs: dict[str, tuple] = {}
         for dtype in args.dtypes:
-            model = make_model(args.size, loaded, args.expert_rank).to(args.device, getattr(torch, dtype))
+            model = make_model(args.size, loaded, rank).to(args.device, getattr(torch, dtype))
             for rows in args.batch_sizes:
                 if rows == 1 and len(self.spoken) > 1:
                     continue
