@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -16,6 +17,17 @@ from .expert_file_distilwhisper import backbone_metadata, check_backbone, expert
 
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 ATTEMPTS = 5  # at a commit, where others push at the same time
+PROCESSOR_FILES = (
+    "processor_config.json",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.json",
+    "merges.txt",
+    "normalizer.json",
+    "added_tokens.json",
+    "special_tokens_map.json",
+)
 OVERTAKEN = 412  # HTTP status where the parent of a commit is not the branch's last one any more
 
 
@@ -67,8 +79,8 @@ class PushExpertsMixin:
 
         A repository that has a DistilWhisper gets `expert.<language>.safetensors` of each of these languages and their
         entries in `config.json`; its other files stay as they are. A new or empty one gets all that loading needs but
-        the backbone, which comes from `base_model_name_or_path`. Where somebody else commits at the same time, the
-        entries are added to what they committed.
+        the backbone, which comes from `base_model_name_or_path`, and that one's processor, so that the pipeline runs it
+        by its name. Where somebody else commits at the same time, the entries are added to what they committed.
 
         Args:
             languages: whose experts; by default all that are loaded. Those that are there already are replaced.
@@ -79,6 +91,7 @@ class PushExpertsMixin:
             commit_message, commit_description, token: as for `push_to_hub` of Transformers.
 
         Raises:
+            OSError: the backbone is not on the Hub.
             ValueError: nothing to push, or what is there was made on another backbone, is no DistilWhisper, or would
                 need a backbone that is a folder of this machine. Nothing is pushed then.
             RuntimeError: others kept committing, or pushed one of these languages meanwhile.
@@ -87,6 +100,8 @@ class PushExpertsMixin:
         if not languages:
             raise ValueError("There are no experts to push: the model has none, or `languages` is empty.")
         api = HfApi(library_name="transformers", token=token)
+        if not api.repo_exists(repo_id):
+            self._require_backbone_on_hub()  # before there is an empty repository
         repo_id = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         if revision is not None and not revision.startswith("refs/pr"):
             api.create_branch(repo_id, branch=revision, exist_ok=True)
@@ -132,7 +147,7 @@ class PushExpertsMixin:
         """What a commit has to add beside the experts, to a repository in the state `now`."""
         if CONFIG_NAME not in _files(now):
             with tempfile.TemporaryDirectory() as folder:
-                self._describe(folder, languages)
+                self._describe(folder, languages, api.token)
                 return [CommitOperationAdd(path.name, path.read_bytes()) for path in sorted(Path(folder).iterdir())]
         with open(hf_hub_download(repo_id, CONFIG_NAME, revision=now.sha, token=api.token), encoding="utf-8") as file:
             config = json.load(file)
@@ -167,15 +182,29 @@ class PushExpertsMixin:
         except ValueError as error:
             raise ValueError(f"Not pushed: {error} Push these to a repository of their own.") from None
 
-    def _describe(self, save_directory: str | os.PathLike, languages: list[str]) -> None:
-        """Writes all that loading these languages needs beside their experts and a backbone on the Hub."""
+    def _require_backbone_on_hub(self) -> None:
         base = self.config.base_model_name_or_path
         if base is None or Path(base).is_absolute() or Path(base).exists():
             raise ValueError(
                 f"Experts alone would need their backbone from {base!r}, which is not on the Hub. Push the whole model "
                 "(`push_to_hub`), or set `model.config.base_model_name_or_path` to where this Whisper is on the Hub."
             )
+
+    def _describe(self, save_directory: str | os.PathLike, languages: list[str], token: bool | str | None) -> None:
+        """Writes all that loading these languages needs beside their experts and a backbone on the Hub."""
+        self._require_backbone_on_hub()
         self._save_without_weights(save_directory, languages)
+        where = {"revision": self.config.base_model_revision, "subfolder": self.config.base_model_subfolder or ""}
+        for name in PROCESSOR_FILES:  # copied, not loaded: that could ask whether to run the backbone's code
+            path = cached_file(
+                self.config.base_model_name_or_path,
+                name,
+                token=token,
+                _raise_exceptions_for_missing_entries=False,
+                **where,
+            )
+            if path is not None:
+                shutil.copyfile(path, Path(save_directory, name))
 
     def _upload_modified_files(self, working_dir, repo_id, files_timestamps, **kwargs) -> CommitInfo:
         # Both ways to push a whole model end here. Its config would take these languages off the repository's list.

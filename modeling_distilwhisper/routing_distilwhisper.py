@@ -9,6 +9,8 @@ from torch import nn
 
 from .configuration_distilwhisper import DistilWhisperConfig
 
+FEW_TOKENS = 8  # see `multiply`
+
 
 @dataclass
 class Routing:
@@ -76,7 +78,9 @@ class FullLinear(nn.Linear):
 
     builds_on_shared = False
 
-    def forward(self, states: torch.Tensor, shared: nn.Linear, from_shared: torch.Tensor | None = None) -> torch.Tensor:
+    def forward(
+        self, states: torch.Tensor, shared: nn.Linear | None = None, from_shared: torch.Tensor | None = None
+    ) -> torch.Tensor:
         return super().forward(states)
 
     def copy_shared(self, shared: nn.Linear) -> None:
@@ -115,6 +119,19 @@ class LowRankLinear(nn.Module):
     def whole(self, shared: nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
         """Weight and bias of the expert's matrix, written out."""
         return dense_weight(shared) + self.up.weight @ self.down.weight, shared.bias + self.up.bias
+
+
+def multiply(linear: nn.Linear, states: torch.Tensor) -> torch.Tensor:
+    """`linear(states)`, `(tokens, in)` to `(tokens, out)`; of few tokens on a CPU, computed as `weight @ states.T`.
+
+    The same numbers but for rounding. What a decoding step costs is reading its matrices, and with 2 to 5 tokens MKL
+    reads them twice as fast in this order (measured with AVX2, float32).
+    """
+    is_plain = type(linear) in (nn.Linear, FullLinear) and linear.weight.device.type == "cpu"
+    if not is_plain or len(states) > FEW_TOKENS or states.dtype != torch.float32:
+        return linear(states)
+    columns = (states if len(states) > 1 else states.repeat(2, 1)).T
+    return (linear.weight @ columns)[:, : len(states)].T.contiguous() + linear.bias
 
 
 @torch.no_grad()
@@ -222,14 +239,16 @@ class RoutedFeedForward:
         built = low[-1][2] if low else counts[0]  # so many tokens go through the shared matrices, all at once
         outputs = []
         if built:
-            hidden = self.fc1(tokens[:built])
+            hidden = multiply(self.fc1, tokens[:built])
             for expert, start, end in low:
                 hidden[start:end] += expert.fc1.difference(tokens[start:end])
             hidden = self.activation_fn(hidden)
-            outputs.append(self.fc2(hidden))
+            outputs.append(multiply(self.fc2, hidden))
             for expert, start, end in low:
                 outputs[0][start:end] += expert.fc2.difference(hidden[start:end])
-        outputs += [expert(tokens[start:end], self) for expert, start, end in spans[len(low) :]]
+        for expert, start, end in spans[len(low) :]:
+            hidden = self.activation_fn(multiply(expert.fc1, tokens[start:end]))
+            outputs.append(multiply(expert.fc2, hidden))
         return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
     def _dispatch_in_training(self, states: torch.Tensor, routing: Routing) -> torch.Tensor:

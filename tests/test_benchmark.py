@@ -41,7 +41,7 @@ def test_every_task_has_its_rounds_and_a_turn_that_does_not_count_before_each():
 
 @pytest.fixture
 def systems(monkeypatch):
-    monkeypatch.setitem(whispers.SIZES, "least", (64, 1, 2))
+    monkeypatch.setitem(whispers.SIZES, "least", (128, 1, 2))
     args = Namespace(size="least", dtypes=["float32"], batch_sizes=[8], tokens=3, device="cpu")
     return {name: inference.Transcriber(name, args) for name in inference.SYSTEMS}
 

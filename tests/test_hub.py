@@ -12,7 +12,8 @@ import torch
 from huggingface_hub.errors import HfHubHTTPError
 from remote import run_without_the_package
 from safetensors.torch import load
-from transformers import AutoModelForSpeechSeq2Seq
+from speech import make_pipeline
+from transformers import AutoModelForSpeechSeq2Seq, pipeline
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
@@ -23,6 +24,7 @@ CODE = {
     f"{part}_distilwhisper.py"
     for part in ("configuration", "routing", "generation", "fingerprint", "expert_file", "experts", "hub", "modeling")
 }
+PROCESSOR = {"processor_config.json", "tokenizer.json", "tokenizer_config.json"}
 
 
 @pytest.fixture(scope="module")
@@ -282,7 +284,7 @@ def test_experts_alone_find_their_backbone_at_its_revision_and_subfolder(hub, cl
     assert client(heard, tmp_path / "made", tmp_path / "fresh") == tokens(model), "from a folder"
     client(push, tmp_path / "made", "me/experts", languages=["ca"])
     repository = hub.repositories["me/experts"]
-    expected = {"config.json", "generation_config.json", "expert.ca.safetensors", ".gitattributes", *CODE}
+    expected = {"config.json", "generation_config.json", "expert.ca.safetensors", ".gitattributes", *CODE, *PROCESSOR}
     assert repository.at().files.keys() == expected and len(repository.commits) == 2
     model.remove_language("gl")
     assert client(heard, "me/experts", tmp_path / "fresh") == tokens(model), "from the Hub"
@@ -292,7 +294,25 @@ def test_experts_alone_with_a_backbone_that_only_this_machine_has_are_refused(hu
     for name in (None, "/gone/whisper"):
         with pytest.raises(ValueError, match="Experts alone would need their backbone from .*whisper.*not on the Hub"):
             client(push, russian, "me/experts", name=name)
-    assert [commit.message for commit in hub.repositories["me/experts"].commits] == ["initial commit"]
+    assert "me/experts" not in hub.repositories, "an empty one would be left behind"
+
+
+def hear_by_pipeline(repo_id, cache, language) -> str:
+    pipe = pipeline("automatic-speech-recognition", model=repo_id, model_kwargs={"cache_dir": cache})
+    return say_noise(pipe, language)
+
+
+def say_noise(pipe, language) -> str:
+    samples = torch.randn(16_000, generator=torch.Generator().manual_seed(4)).numpy()
+    return pipe(samples, generate_kwargs={"language": language, "max_new_tokens": 12})["text"]
+
+
+def test_the_pipeline_runs_experts_alone_by_their_name(hub, client, saved, whisper_dir, model, processor, tmp_path):
+    hub.add("org/whisper", whisper_dir)
+    client(push, saved, "me/experts", name="org/whisper")
+    expected = say_noise(make_pipeline(model, processor), "gl")
+    assert client(hear_by_pipeline, "me/experts", tmp_path / "cache", "gl") == expected
+    assert expected != say_noise(make_pipeline(model, processor), "fr"), "the experts are heard"
 
 
 # Others at the same time

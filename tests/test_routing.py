@@ -15,7 +15,7 @@ from modeling_distilwhisper.gates import (
     measure_openness,
     move_thresholds,
 )
-from modeling_distilwhisper.routing_distilwhisper import LanguageExpert, Routing
+from modeling_distilwhisper.routing_distilwhisper import FullLinear, LanguageExpert, Routing, multiply
 
 
 def make_routing(rows, **settings):
@@ -58,12 +58,22 @@ def test_dispatch_blend_and_the_equation_agree(model, rows, low):
         assert record[0][0].shape == (3, 7) and set(record[0][0].unique().tolist()) <= {0.0, 1.0}
 
 
+@pytest.mark.parametrize("kind", ["nn.Linear", "an expert's"])
+@pytest.mark.parametrize("tokens", [1, 2, 5, 8, 9])
+def test_few_tokens_are_multiplied_as_many_are(tokens, kind):
+    linear = torch.nn.Linear(32, 20) if kind == "nn.Linear" else FullLinear(32, 20)
+    states = torch.randn(tokens, 32)
+    found = multiply(linear, states)
+    assert found.shape == (tokens, 20) and found.is_contiguous()
+    torch.testing.assert_close(found, linear(states), atol=1e-6, rtol=1e-5)
+
+
 def test_every_token_passes_one_feed_forward_only_at_inference(model):
     layer, seen = layer_of(model), []
     count = lambda module, args, output: seen.append(args[0].numel() // args[0].shape[-1])  # noqa: E731
     hooks = [module.register_forward_hook(count) for module in (layer.fc1, layer.experts["gl"].fc1)]
-    layer.feed_forward(torch.randn(3, 7, 32), make_routing({"gl": [0, 2]}))
-    assert sum(seen) == 21 and len(seen) == 2
+    layer.feed_forward(torch.randn(3, 40, 32), make_routing({"gl": [0, 2]}))
+    assert sum(seen) == 120 and len(seen) == 2
     for hook in hooks:
         hook.remove()
 

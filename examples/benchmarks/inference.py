@@ -10,7 +10,7 @@ import statistics
 
 import torch
 from tabulate import tabulate
-from transformers import set_seed
+from transformers import logging, set_seed
 from transformers.modeling_outputs import BaseModelOutput
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
@@ -62,6 +62,7 @@ class Transcriber:
 
     @torch.inference_mode()
     def __init__(self, name: str, args: argparse.Namespace):
+        logging.set_verbosity_error()  # `generate` has a remark on lengths each time
         loaded, self.spoken, rank = SYSTEMS[name]
         self.tokens = args.tokens
         self.inputs: dict[str, tuple] = {}
