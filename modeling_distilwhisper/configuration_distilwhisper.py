@@ -84,6 +84,11 @@ class DistilWhisperConfig(WhisperConfig):
         return result
 
     def _check(self) -> None:
+        if hasattr(self, "clsr_gate_dim"):  # the authors' name: their weights would be left out without a word
+            raise ValueError(
+                "This is a checkpoint of the method's authors, expected a converted one. Convert it first, with "
+                "examples/convert_authors_checkpoint.py or `conversion.convert_checkpoint`."
+            )
         # `AutoConfig` with `languages=None` puts that here: `from_pretrained` then looks up what there is.
         languages = check_language_codes(self.languages or [])
         if len(set(languages)) != len(languages):

@@ -19,8 +19,6 @@ from .routing_distilwhisper import LanguageExpert, RoutedFeedForward
 class LanguageExpertsMixin:
     """Making, loading, removing and saving the experts of a `DistilWhisperForConditionalGeneration`."""
 
-    _own_card: str | None = None
-
     @classmethod
     def from_whisper(cls, pretrained_model_name_or_path: str | os.PathLike, languages: list[str], **kwargs):
         """Puts new experts, copies of the shared feed-forwards, on a plain Whisper. They change no output yet.
@@ -276,12 +274,6 @@ class LanguageExpertsMixin:
         """
         self._require_loaded(language)
         return {place: layer.experts[language] for place, layer in self.routed_layers().items()}
-
-    def _upload_modified_files(self, working_dir: str | os.PathLike, *args, **kwargs):
-        # Transformers has put the repository's model card, or a blank one, over the one that was in the folder.
-        if self._own_card is not None:
-            Path(working_dir, "README.md").write_text(self._own_card, encoding="utf-8")
-        return super()._upload_modified_files(working_dir, *args, **kwargs)
 
     def _read_experts(self, repo_or_dir, language: str, **hub_arguments) -> dict[tuple[str, int], LanguageExpert]:
         file_name = expert_file_name(language)

@@ -10,13 +10,15 @@ from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, hf_hub_downlo
 from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
 from huggingface_hub.hf_api import ModelInfo
 from transformers import WhisperConfig
-from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils import CONFIG_NAME, SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file, logging
 
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_codes
 from .expert_file_distilwhisper import backbone_metadata, check_backbone, expert_file_name, language_of_file
 
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+logger = logging.get_logger(__name__)
 ATTEMPTS = 5  # at a commit, where others push at the same time
+CARD = "README.md"
 PROCESSOR_FILES = (
     "processor_config.json",
     "preprocessor_config.json",
@@ -62,6 +64,8 @@ def has_weights(name: str, variant: str | None, hub: dict) -> bool:
 class PushExpertsMixin:
     """Pushing a `DistilWhisperForConditionalGeneration`, or some of its languages."""
 
+    _own_card: str | None = None  # the text of the model card in the folder that is pushed
+
     def push_experts_to_hub(
         self,
         repo_id: str,
@@ -91,7 +95,6 @@ class PushExpertsMixin:
             commit_message, commit_description, token: as for `push_to_hub` of Transformers.
 
         Raises:
-            OSError: the backbone is not on the Hub.
             ValueError: nothing to push, or what is there was made on another backbone, is no DistilWhisper, or would
                 need a backbone that is a folder of this machine. Nothing is pushed then.
             RuntimeError: others kept committing, or pushed one of these languages meanwhile.
@@ -194,17 +197,7 @@ class PushExpertsMixin:
         """Writes all that loading these languages needs beside their experts and a backbone on the Hub."""
         self._require_backbone_on_hub()
         self._save_without_weights(save_directory, languages)
-        where = {"revision": self.config.base_model_revision, "subfolder": self.config.base_model_subfolder or ""}
-        for name in PROCESSOR_FILES:  # copied, not loaded: that could ask whether to run the backbone's code
-            path = cached_file(
-                self.config.base_model_name_or_path,
-                name,
-                token=token,
-                _raise_exceptions_for_missing_entries=False,
-                **where,
-            )
-            if path is not None:
-                shutil.copyfile(path, Path(save_directory, name))
+        self._add_processor(save_directory, token)
 
     def _upload_modified_files(self, working_dir, repo_id, files_timestamps, **kwargs) -> CommitInfo:
         # Both ways to push a whole model end here. Its config would take these languages off the repository's list.
@@ -220,7 +213,40 @@ class PushExpertsMixin:
                 "any more. Load them (`load_experts`), push your languages alone (`push_experts_to_hub`), or delete "
                 "their files there first."
             )
+        if not {*PROCESSOR_FILES} & {*_files(now), *os.listdir(working_dir)}:
+            self._add_processor(working_dir, api.token)
+        # Transformers has put the repository's model card, or a blank one, over the folder's.
+        card = Path(self.name_or_path, CARD)
+        if self._own_card is not None:
+            Path(working_dir, CARD).write_text(self._own_card, encoding="utf-8")
+        elif CARD not in _files(now) and self.name_or_path and card.is_file():
+            shutil.copyfile(card, Path(working_dir, CARD))
         return super()._upload_modified_files(working_dir, repo_id, files_timestamps, **kwargs)
+
+    def _add_processor(self, directory: str | os.PathLike, token: bool | str | None) -> None:
+        """Copies the files of the processor that lies beside this model, or else its backbone, where there is one.
+
+        Copied, not loaded: that could ask whether to run a repository's code.
+        """
+        config = self.config
+        places = [(self.name_or_path, {"revision": getattr(config, "_commit_hash", None)})]
+        base = {"revision": config.base_model_revision, "subfolder": config.base_model_subfolder or ""}
+        places.append((config.base_model_name_or_path, base))
+        for place, where in places:
+            try:
+                paths = [
+                    cached_file(place, name, token=token, _raise_exceptions_for_missing_entries=False, **where)
+                    for name in PROCESSOR_FILES
+                    if place
+                ]
+            except OSError as error:
+                logger.warning(f"No processor could be fetched from {place} ({error}).")
+                continue
+            if any(paths):
+                for path in filter(None, paths):
+                    shutil.copyfile(path, Path(directory, Path(path).name))
+                return
+        logger.warning("The model goes without a processor, as none lies beside it. Push that too (`push_to_hub`).")
 
     def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
         # What is not listed here counts as new and is uploaded: the experts were written before Transformers looks.

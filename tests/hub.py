@@ -167,12 +167,16 @@ def info(hub: Hub, user, headers, query, body, repo_id, revision="main"):
     raise Answer(200, {"id": repo_id, "sha": commit.oid, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0})
 
 
-def tree(hub: Hub, user, headers, query, body, repo_id, revision, folder):
+def tree(hub: Hub, user, headers, query, body, repo_id, revision, folder=""):
     commit = hub.find_commit(user, repo_id, revision)
-    found = [path for path in commit.files if path.startswith(f"{folder}/")]
+    found = [path for path in commit.files if path.startswith(f"{folder}/" if folder else "")]
     if not found:
         raise Answer(404, {"error": f"{folder} does not exist"}, X_Error_Code="EntryNotFound")
-    raise Answer(200, [{"type": "file", "path": path, **_blob(path, commit.files[path])} for path in found])
+    blobs = {path: _blob(path, commit.files[path]) for path in found}
+    for blob in blobs.values():
+        if "lfs" in blob:
+            blob["lfs"]["oid"] = blob["lfs"].pop("sha256")  # its name in this answer
+    raise Answer(200, [{"type": "file", "path": path, **blob} for path, blob in blobs.items()])
 
 
 def resolve(hub: Hub, user, headers, query, body, repo_id, revision, path):
@@ -280,6 +284,7 @@ ROUTES = {
     "POST /api/validate-yaml": validate,
     f"GET /api/models/{REPO}": info,
     f"GET /api/models/{REPO}/revision/([^/]+)": info,
+    f"GET /api/models/{REPO}/tree/([^/]+)": tree,
     f"GET /api/models/{REPO}/tree/([^/]+)/(.+)": tree,
     f"(?:GET|HEAD) /{REPO}/resolve/([^/]+)/(.+)": resolve,
     f"POST /api/models/{REPO}/preupload/([^/]+)": preupload,

@@ -19,6 +19,7 @@ from modeling_distilwhisper import DistilWhisperConfig
         ({"gate_training": "firm"}, "`gate_training` must be 'hard' or 'soft', got 'firm'"),
         ({"languages": ["gl", "gl"]}, "names a language twice"),
         ({"languages": ["galician"]}, "'galician' is not a language code"),
+        ({"clsr_gate_dim": 16}, "of the method's authors, expected a converted one.*convert_authors_checkpoint.py"),
         ({"languages": ["../x"]}, "'../x' is not a language code"),
     ],
 )

@@ -7,13 +7,12 @@ import authors
 import pytest
 import tiny
 import torch
-from huggingface_hub.utils import filter_repo_objects
 from safetensors.torch import load_file, save_file
 from scripts import run_script
 from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.conversion import convert_checkpoint, fetch
+from modeling_distilwhisper.conversion import convert_checkpoint
 
 EXPERT = "expert.catalan.bin"
 SCRIPT = "convert_authors_checkpoint.py"
@@ -115,30 +114,6 @@ def test_one_language_is_taken_without_opening_the_others(theirs, whisper_dir):
     assert convert_checkpoint(folder, str(whisper_dir), ["ca"]).config.languages == ["ca"]
     with pytest.raises(ValueError, match=r"has no experts of \['ru'\]. Languages that it has: ca, gl"):
         convert_checkpoint(folder, str(whisper_dir), ["ru"])
-
-
-def test_of_a_repository_no_more_is_fetched_than_is_wanted(monkeypatch, tmp_path):
-    asked = {}
-    monkeypatch.setattr(
-        "modeling_distilwhisper.conversion.snapshot_download",
-        lambda name, **how: asked.update(how, name=name) or tmp_path,
-    )
-    there = [
-        "config.json",
-        "pytorch_model.bin",
-        "optimizer.pt",
-        "vocab.json",
-        "merges.txt",
-        "README.md",
-        "training_args.bin",
-    ]
-    there += [f"expert.{name}.bin" for name in ("catalan", "valencian", "galician")]
-    needed = {"config.json", "pytorch_model.bin", "vocab.json", "merges.txt"}
-    for languages, names in {("ca",): {"catalan", "valencian"}, None: {"catalan", "valencian", "galician"}}.items():
-        assert fetch("org/theirs", languages and list(languages)) == tmp_path and asked["name"] == "org/theirs"
-        fetched = set(filter_repo_objects(there, allow_patterns=asked["allow_patterns"]))
-        assert fetched == needed | {f"expert.{name}.bin" for name in names}
-    assert fetch(str(tmp_path)) == tmp_path
 
 
 def test_half_precision_and_safetensors_are_read_too(theirs, whisper_dir, converted):

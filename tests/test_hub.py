@@ -16,6 +16,7 @@ from speech import make_pipeline
 from transformers import AutoModelForSpeechSeq2Seq, pipeline
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.conversion import fetch
 
 ME, OTHER = "hf_me", "hf_other"  # tokens
 TWENTY = ("gl", "ca", "bg", "cs", "cy", "et", "eu", "fi", "hi", "hu")
@@ -124,7 +125,7 @@ def with_environment(name, value, function, *arguments, **settings):
 
 
 @pytest.mark.parametrize("how", ["push_to_hub", "save_pretrained"])
-def test_a_whole_model_is_pushed_with_its_experts_and_its_code(hub, client, saved, model, tmp_path, how):
+def test_a_whole_model_is_pushed_with_all_that_the_pipeline_needs(hub, client, saved, model, processor, tmp_path, how):
     if how == "push_to_hub":
         client(push, saved, "me/whole", how)
     else:
@@ -132,12 +133,29 @@ def test_a_whole_model_is_pushed_with_its_experts_and_its_code(hub, client, save
         (tmp_path / "target").mkdir()
         (tmp_path / "target/expert.ru.safetensors").write_bytes(b"of another run")
         (tmp_path / "target/notes.txt").write_text("mine")
+        (tmp_path / "target/README.md").write_text("My card, with é.", encoding="utf-8")
         client(save_and_push, saved, tmp_path / "target", "me/whole")
     repository = hub.repositories["me/whole"]
     assert len(repository.commits) == 2, "one after the initial one"
     files = {"config.json", "generation_config.json", "model.safetensors", "README.md", ".gitattributes", *CODE}
-    assert repository.at().files.keys() == files | {"expert.gl.safetensors", "expert.ca.safetensors"}
+    files |= {"expert.gl.safetensors", "expert.ca.safetensors", *PROCESSOR}
+    assert repository.at().files.keys() == files
+    if how == "save_pretrained":
+        card = (tmp_path / "target/README.md").read_bytes()
+        assert card.decode() == "My card, with é." and repository.at().files["README.md"] == card
     assert client(heard, "me/whole", tmp_path / "cache") == tokens(model)
+    said = say_noise(make_pipeline(model, processor), "gl")
+    assert client(hear_by_pipeline, "me/whole", tmp_path / "cache", "gl") == said, "by its name alone"
+
+
+def test_a_whole_model_is_pushed_with_its_folders_card_and_keeps_the_repositorys(hub, client, saved):
+    (saved / "README.md").write_text("Mine, with é.", encoding="utf-8")
+    client(push, saved, "me/whole", "push_to_hub")
+    repository = hub.repositories["me/whole"]
+    assert repository.at().files["README.md"].decode() == "Mine, with é."
+    repository.commit({"README.md": b"---\nlicense: mit\n---\nMended there.\n"})
+    client(push, saved, "me/whole", "push_to_hub")
+    assert b"Mended there." in repository.at().files["README.md"]
 
 
 def test_two_of_twenty_languages_cost_two_files(hub, client, tmp_path):
@@ -207,6 +225,20 @@ def test_the_auto_classes_find_the_backbone_of_experts_alone_in_its_own_reposito
     client(push, saved, "me/experts", name="org/whisper")
     assert "model.safetensors" not in hub.repositories["me/experts"].at().files
     assert client(hear_by_auto_class, "me/experts", tmp_path / "cache") == tokens(model)
+
+
+def test_of_an_authors_repository_no_more_is_fetched_than_is_wanted(hub, client, tmp_path):
+    names = ["config.json", "pytorch_model.bin", "optimizer.pt", "vocab.json", "merges.txt", "README.md"]
+    names += ["training_args.bin", *(f"expert.{name}.bin" for name in ("catalan", "valencian", "galician"))]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    hub.add("org/theirs", tmp_path)
+    needed = {"config.json", "pytorch_model.bin", "vocab.json", "merges.txt"}
+    for languages, own in {("ca",): {"catalan", "valencian"}, None: {"catalan", "valencian", "galician"}}.items():
+        folder = client(fetch, "org/theirs", languages and list(languages))
+        fetched = needed | {f"expert.{name}.bin" for name in own}
+        assert {path.name for path in folder.iterdir()} == fetched
+        assert (folder / "expert.catalan.bin").read_text() == "expert.catalan.bin"
 
 
 # Experts alone

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import GenerationMixin, WhisperForConditionalGeneration
+from transformers import AutoModelForSpeechSeq2Seq, GenerationMixin, WhisperForConditionalGeneration
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.conversion import convert_checkpoint
@@ -147,6 +147,12 @@ def test_rows_that_end_early_are_padded_as_theirs(model, written):
     settings = {"decoder_input_ids": torch.full((3, 1), START), "max_new_tokens": 24, "eos_token_id": end}
     found = GenerationMixin.generate(model, features, **routes("catalan"), **settings)
     assert np.array_equal(found, written["catalan.early_eos.sequences"])
+
+
+@pytest.mark.parametrize("load", [AutoModelForSpeechSeq2Seq, DistilWhisperForConditionalGeneration])
+def test_unconverted_it_is_refused_instead_of_loaded_without_its_experts(oracle, load):
+    with pytest.raises(ValueError, match="convert_authors_checkpoint.py"):
+        load.from_pretrained(oracle / "complete")
 
 
 def test_without_experts_it_is_the_plain_whisper(oracle, base, written, expected, tmp_path):
