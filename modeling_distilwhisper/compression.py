@@ -3,7 +3,7 @@
 import torch
 
 from .experts_distilwhisper import LanguageExpertsMixin
-from .routing_distilwhisper import FullLinear, LowRankLinear
+from .routing_distilwhisper import FullLinear, LowRankLinear, dense_weight
 
 
 @torch.no_grad()
@@ -14,7 +14,8 @@ def compress_experts(model: LanguageExpertsMixin, rank: int, languages: list[str
     and biases stay what they are.
 
     Args:
-        model: a `DistilWhisperForConditionalGeneration` whose backbone is not quantised.
+        model: a `DistilWhisperForConditionalGeneration`. On a quantised backbone the update is to what that makes of
+            the shared matrix.
         rank: of the update, from 1 to `d_model`; at `d_model` nothing is lost.
         languages: whose experts; by default all that are loaded.
 
@@ -34,7 +35,7 @@ def compress_experts(model: LanguageExpertsMixin, rank: int, languages: list[str
 
 
 def _low_rank(expert: FullLinear, shared: torch.nn.Linear, rank: int) -> LowRankLinear:
-    difference = (expert.weight - shared.weight).float()  # there is no decomposition in half precision
+    difference = (expert.weight - dense_weight(shared)).float()  # there is no decomposition in half precision
     left, sizes, right = torch.linalg.svd(difference, full_matrices=False)
     roots = sizes[:rank].sqrt()
     low = LowRankLinear(expert.in_features, expert.out_features, rank).to(expert.weight)

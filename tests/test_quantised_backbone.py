@@ -12,6 +12,8 @@ from training import make_trainer
 from transformers import WhisperForConditionalGeneration
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.compression import compress_experts
+from modeling_distilwhisper.gates import forced_gates
 from modeling_distilwhisper.precision import precision_settings
 
 PRECISIONS = ("int8", "nf4")
@@ -33,6 +35,33 @@ def test_new_full_experts_are_what_the_quantised_feed_forward_does(wide_whisper_
     with torch.no_grad():
         ours, theirs, exact = (model(**inputs).logits for model in (routed, plain, whole))
     assert (ours - theirs).abs().mean() < 0.5 * (exact - theirs).abs().mean()
+
+
+@pytest.mark.parametrize("precision", [*PRECISIONS, "torchao-int8"])
+def test_rows_of_several_languages_take_both_paths_in_every_precision(wide_whisper_dir, processor, precision):
+    model = load(wide_whisper_dir, precision).eval()
+    tiny.unsettle(model)
+    audio = tiny.make_audio(processor, [1.0, 2.0, 1.5])
+    settings = {"task": "transcribe", "max_new_tokens": 6, "min_new_tokens": 6}
+    together = model.generate(**audio, language=["gl", "fr", "gl"], **settings)
+    assert together.shape[0] == 3
+    with forced_gates(model, is_open=False):
+        shut = model.generate(**audio, language=["gl", "fr", "gl"], **settings)
+    assert torch.equal(together[1], shut[1]) and not torch.equal(together, shut)
+
+
+@pytest.mark.parametrize("precision", [*PRECISIONS, "torchao-int8"])
+def test_nothing_is_lost_by_experts_of_full_rank_on_a_quantised_backbone(wide_whisper_dir, precision):
+    model = load(wide_whisper_dir, precision).eval()
+    tiny.unsettle(model)
+    layer = model.model.encoder.layers[0]
+    states = torch.randn(20, 64)
+    with torch.no_grad():
+        before = layer.experts["gl"](states, layer)
+        compress_experts(model, rank=64)
+        lost = (layer.experts["gl"](states, layer) - before).abs().mean()
+        compared = (layer.shared(states) - before).abs().mean()
+    assert lost < 0.05 * compared, "LLM.int8() rounds its inputs too"
 
 
 @pytest.mark.parametrize(("precision", "rank"), [("int8", 4), ("nf4", 0)])
