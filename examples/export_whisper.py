@@ -2,7 +2,8 @@
 
     python examples/export_whisper.py distilwhisper-base-ru --language ru --data "prompts/{language}" \
         --output_dir whisper-base-ru
-    ct2-transformers-converter --model whisper-base-ru --output_dir whisper-base-ru-ct2    # for faster-whisper
+    ct2-transformers-converter --model whisper-base-ru --output_dir whisper-base-ru-ct2 \
+        --copy_files tokenizer.json preprocessor_config.json    # for faster-whisper
 
 A plain Whisper cannot choose a path for each token, so each layer's is fixed by how its gates send the tokens of the
 given audio. Three ways are tried: the expert where the majority goes there ("majority"), a mean of both paths' weights
@@ -22,20 +23,23 @@ from tqdm.auto import tqdm
 from transformers import WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.any_whisper import weights_mark
 from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.data import keep_usable, parse_sources
-from modeling_distilwhisper.export import WAYS, export_to_whisper
+from modeling_distilwhisper.export import WAYS, export_to_whisper, save_processor
 from modeling_distilwhisper.gates import measure_openness
 from modeling_distilwhisper.metrics import count_errors
 from modeling_distilwhisper.normalization import NORMALIZERS
-from modeling_distilwhisper.run_folder import write_whole
+from modeling_distilwhisper.run_folder import RunFolder, write_whole
 from modeling_distilwhisper.transcription import RecordFile, transcribe_into
 
 
 def main() -> None:
     args = parse()
     language = args.language
-    model = DistilWhisperForConditionalGeneration.from_pretrained(args.model, languages=[language]).to(args.device)
+    model = DistilWhisperForConditionalGeneration.from_pretrained(
+        args.model, languages=[language], dtype=torch.float32
+    ).to(args.device)
     processor = WhisperProcessor.from_pretrained(args.model)
     rows = read_rows(args, processor, model.config.max_target_positions)
     openness = measure_openness(model, batches(rows, SpeechCollator(processor), args))
@@ -45,20 +49,19 @@ def main() -> None:
         )
         for way, decide in WAYS.items()
     }
+    about = {name: getattr(args, name) for name in ("model", "language", "data", "split", "num_beams", "max_rows")}
+    folder = RunFolder(args.output_dir / "transcripts", {"run": about | {"weights": weights_mark(args.model)}})
     settings = {"batch_size": args.batch_size, "num_beams": args.num_beams}
     transcripts = {
-        name: transcribe_into(
-            RecordFile(args.output_dir / f"transcripts/{name}.jsonl"), one, processor, rows, **settings
-        )
+        name: transcribe_into(RecordFile(folder.folder / f"{name}.jsonl"), one, processor, rows, **settings)
         for name, one in {"routed": model, **exports}.items()
     }
     found = [{"": name, **compared(own, transcripts["routed"], args)} for name, own in transcripts.items()]
     best = min((row for row in found if row[""] in WAYS), key=lambda row: (row["WER"], row["WER against routed"]))[""]
 
     exports[best].save_pretrained(args.output_dir)
-    processor.save_pretrained(args.output_dir)
-    about = {"model": args.model, "language": language, "data": args.data, "split": args.split, "rows": len(rows)}
-    about |= {"normalizer": args.normalizer, "way": best, "openness": openness, "scores": found}
+    save_processor(processor, args.output_dir)
+    about |= {"rows": len(rows), "normalizer": args.normalizer, "way": best, "openness": openness, "scores": found}
     write_whole(args.output_dir / "export.json", json.dumps(about, indent=2, ensure_ascii=False) + "\n")
     print(f"\n{tabulate(found, headers='keys', floatfmt='.3f')}\n\nExported: {best}, to {args.output_dir}")
 

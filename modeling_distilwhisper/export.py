@@ -1,13 +1,17 @@
 """One language as a plain Whisper, which every tool for Whisper runs: each layer's path is fixed for all tokens."""
 
 import copy
+import json
+import os
 from collections.abc import Mapping
+from pathlib import Path
 
 import torch
-from transformers import WhisperConfig, WhisperForConditionalGeneration
+from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 
 from .configuration_distilwhisper import DistilWhisperConfig
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from .run_folder import write_whole
 
 # What a layer becomes whose gate sends this share of the tokens to the expert: 1 is the expert, 0 the shared path.
 WAYS = {
@@ -56,3 +60,18 @@ def whisper_config(config: DistilWhisperConfig) -> WhisperConfig:
     known = WhisperConfig().to_dict().keys()
     settings = {name: value for name, value in config.to_dict().items() if name in known}
     return WhisperConfig.from_dict(settings | {"model_type": "whisper", "architectures": None})
+
+
+def save_processor(processor: WhisperProcessor, folder: str | os.PathLike) -> None:
+    """Writes a processor, and beside the files that Transformers reads those that other tools do.
+
+    `preprocessor_config.json` tells faster-whisper how many mel bins there are; whisper.cpp's converter takes tokens
+    from `vocab.json` and `added_tokens.json`.
+    """
+    processor.save_pretrained(folder)
+    processor.feature_extractor.save_pretrained(folder)
+    tokens = processor.tokenizer.backend_tokenizer
+    vocabulary = tokens.get_vocab(with_added_tokens=False)
+    added = {token: number for token, number in tokens.get_vocab().items() if token not in vocabulary}
+    for name, content in {"vocab.json": vocabulary, "added_tokens.json": added}.items():
+        write_whole(Path(folder, name), json.dumps(content, ensure_ascii=False))

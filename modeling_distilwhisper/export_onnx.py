@@ -1,7 +1,6 @@
 """One language as ONNX: encoder and decoder with cache, both paths of every layer blended by its gates.
 
-The files, their inputs and outputs are named as Optimum names those of a Whisper, whose runtimes (and transformers.js)
-know what to do with them.
+The files, their inputs and outputs are named as Optimum names those of a Whisper.
 """
 
 import os
@@ -42,10 +41,19 @@ def export_to_onnx(
         The paths of the graphs.
 
     Raises:
-        ValueError: the language has no expert.
+        ValueError: the language has no expert, or the model is not as `model` has to be.
         ImportError: onnx or onnxscript is missing.
     """
     model.experts_of(language)
+    if (
+        (model.dtype, model.device.type) != (torch.float32, "cpu")
+        or model.training
+        or getattr(model, "is_quantized", False)
+    ):
+        raise ValueError(
+            "Expected a model in float32 on the CPU, in evaluation mode and not quantised, got one in "
+            f"{model.dtype} on {model.device}. Load it with `dtype=torch.float32`."
+        )
     token = model.config.language_token_ids[language]
     folder = Path(output_dir)
     folder.mkdir(parents=True, exist_ok=True)

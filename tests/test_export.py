@@ -6,11 +6,12 @@ import pytest
 import tiny
 import torch
 from scripts import run_script
-from transformers import WhisperForConditionalGeneration
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.compression import compress_experts
-from modeling_distilwhisper.export import export_to_whisper
+from modeling_distilwhisper.export import export_to_whisper, save_processor
+from modeling_distilwhisper.export_onnx import export_to_onnx
 from modeling_distilwhisper.gates import forced_gates
 
 
@@ -98,3 +99,47 @@ def test_the_script_exports_what_errs_least_and_says_how_far_it_is_from_the_rout
     assert 0 < about["openness"]["all"] < 1
     assert torch.equal(logits(plain, processor), logits(export_to_whisper(routed, "gl", shares), processor))
     assert run_script("export_whisper.py", tmp_path / "routed", *flags)[0] == 2, "what is there is not written over"
+
+
+def test_what_was_heard_before_of_another_model_is_not_taken_for_this_ones(model, processor, recordings, tmp_path):
+    for name in ("one", "other"):
+        model.save_pretrained(tmp_path / name)
+        processor.save_pretrained(tmp_path / name)
+        tiny.unsettle(model, seed=7)
+    flags = ["--language", "gl", "--data", recordings["gl"], "--output_dir", tmp_path / "plain"]
+    assert run_script("export_whisper.py", tmp_path / "one", *flags)[0] == 0
+    for left in ("config.json", "export.json"):  # as a run that was killed had not written them
+        (tmp_path / "plain" / left).unlink()
+    status, _, errors = run_script("export_whisper.py", tmp_path / "other", *flags)
+    assert status != 0 and "holds a run with other settings" in errors and "weights" in errors
+    assert run_script("export_whisper.py", tmp_path / "one", *flags)[0] == 0
+
+
+def test_a_model_in_half_precision_is_exported_in_full(model, processor, recordings, tmp_path):
+    model.half().save_pretrained(tmp_path / "half")
+    processor.save_pretrained(tmp_path / "half")
+    flags = ["--language", "gl", "--data", recordings["gl"], "--output_dir", tmp_path / "plain", "--max_rows", 1]
+    status, _, errors = run_script("export_whisper.py", tmp_path / "half", *flags)
+    assert status == 0, errors
+    assert WhisperForConditionalGeneration.from_pretrained(tmp_path / "plain").dtype == torch.float32
+    with pytest.raises(ValueError, match="Expected a model in float32.*got one in torch.float16"):
+        export_to_onnx(model, "gl", tmp_path / "onnx")
+
+
+def test_other_tools_find_every_token_and_the_number_of_mel_bins(processor, tmp_path):
+    save_processor(processor, tmp_path)
+    read = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("vocab", "added_tokens")}
+    assert read["vocab"] | read["added_tokens"] == processor.tokenizer.get_vocab()
+    assert "<|gl|>" in read["added_tokens"] and not read["vocab"].keys() & read["added_tokens"].keys()
+    told = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    assert told["feature_size"] == processor.feature_extractor.feature_size
+    assert WhisperProcessor.from_pretrained(tmp_path).tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+
+
+def test_graphs_are_not_written_over_a_model(model, processor, tmp_path):
+    model.save_pretrained(tmp_path)
+    before = (tmp_path / "config.json").read_bytes()
+    flags = ["--language", "gl", "--clip", tmp_path / "any.wav", "--output_dir", tmp_path]
+    status, _, errors = run_script("export_onnx.py", tmp_path, *flags)
+    assert status == 2 and "holds a model already" in errors
+    assert (tmp_path / "config.json").read_bytes() == before

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import ctranslate2.converters
 import pytest
 import torch
 from faster_whisper import WhisperModel
@@ -15,7 +14,7 @@ from transformers import WhisperProcessor
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.audio import SAMPLING_RATE, read_audio
 from modeling_distilwhisper.data import read_folder
-from modeling_distilwhisper.export import WAYS, export_to_whisper
+from modeling_distilwhisper.export import WAYS, export_to_whisper, save_processor
 from modeling_distilwhisper.metrics import error_rates
 
 pytestmark = pytest.mark.real
@@ -55,9 +54,11 @@ def test_faster_whisper_writes_what_the_exported_whisper_writes(routed, clips, t
     processor = WhisperProcessor.from_pretrained(folder)
     plain = export_to_whisper(model, "ru", {place: WAYS["mean"](0.5) for place in model.routed_layers()})
     plain.save_pretrained(tmp_path / "plain")
-    processor.save_pretrained(tmp_path / "plain")
-    ctranslate2.converters.TransformersConverter(str(tmp_path / "plain")).convert(str(tmp_path / "ct2"))
-    processor.tokenizer.save_pretrained(tmp_path / "ct2")
+    save_processor(processor, tmp_path / "plain")
+    command = ["ct2-transformers-converter", "--model", "plain", "--output_dir", "ct2"]
+    command[0] = str(Path(sys.executable).with_name(command[0]))
+    files = ["tokenizer.json", "preprocessor_config.json"]
+    subprocess.run([*command, "--copy_files", *files], cwd=tmp_path, check=True)
     faster = WhisperModel(str(tmp_path / "ct2"), device="cpu", compute_type="float32", cpu_threads=os.cpu_count())
     ours, theirs = [], []
     for clip in clips:
