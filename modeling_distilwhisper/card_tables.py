@@ -6,8 +6,7 @@ from huggingface_hub import EvalResult
 from tabulate import tabulate
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-OURS = "with experts"
-SYSTEMS = {"before": "without experts", "after": OURS, "teacher": "teacher"}  # of a run, as a card calls them
+PLAIN, EARLIER, OURS = "without experts", "with earlier experts", "with experts"  # a run's systems in a card
 
 Row = Mapping[str, str | float | int | bool | None]
 
@@ -16,10 +15,26 @@ def scores_of_run(results: Mapping) -> list[dict]:
     """Records with `data_set`, `split`, `language`, `system` and its rates, of what a run scored."""
     return [
         {"data_set": data_set, "split": "test", "language": language, "system": name, **rates}
-        for key, name in SYSTEMS.items()
-        for data_set, own in results["scores"].get(key, {}).items()
+        for name, scores in _scores_by_system(results).items()
+        for data_set, own in scores.items()
         for language, rates in own.items()
     ]
+
+
+def _scores_by_system(results: Mapping) -> dict[str, Mapping[str, Mapping[str, Row]]]:
+    """By system, data set and language. A run that went on from experts had them when it was scored before training:
+    there it is plain Whisper in other languages alone, and in those of the experts with every gate shut."""
+    scores, settings = results["scores"], results["settings"]["model"]
+    before, after, teacher = (scores.get(key, {}) for key in ("before", "after", "teacher"))
+    if not settings.get("experts_from"):
+        return {PLAIN: before, OURS: after, "teacher": teacher}
+    shut, trained = scores.get("gates shut", {}), settings["languages"]
+    plain, earlier = (
+        {name: {code: rates for code, rates in own.items() if (code in trained) == had} for name, own in before.items()}
+        for had in (False, True)
+    )
+    plain = {name: shut.get(name, {}) | plain.get(name, {}) for name in {**shut, **plain}}
+    return {PLAIN: plain, EARLIER: earlier, OURS: after, "teacher": teacher}
 
 
 def scores_of_evaluation(summary: Mapping, system: str) -> list[dict]:
@@ -83,7 +98,8 @@ def score_tables(scores: Sequence[Row], trained: Sequence[str]) -> list[dict[str
         own = [score for score in scores if (score["data_set"], score["split"]) == (data_set, split)]
         systems = sorted(dict.fromkeys(score["system"] for score in own), key=lambda name: name == OURS)
         rows = []
-        for language in dict.fromkeys(score["language"] for score in own):
+        languages = dict.fromkeys(score["language"] for score in own)
+        for language in sorted(languages, key=lambda code: code not in trained):
             by_system = {score["system"]: score for score in own if score["language"] == language}
             some = next(iter(by_system.values()))
             name = language_name(language) + ("" if language in trained else ", not trained")

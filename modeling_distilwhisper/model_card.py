@@ -80,6 +80,7 @@ def card_of_run(
         results=eval_results(scores, languages, lambda data_set, code: place_of(data_set, code, sources.get(data_set))),
         license=license,
         note=note,
+        experts_from=link(settings["experts_from"]) if settings.get("experts_from") else None,
         settings=settings | results["settings"]["training"],
         tests=[table | {"learned": table["data_set"] in names} for table in score_tables(scores, languages)],
         normalizers=sorted({score["normalizer"] for score in scores}),
