@@ -91,7 +91,7 @@ def score_tables(scores: Sequence[Row], trained: Sequence[str]) -> list[dict[str
     """A table for each data set and split: a row a language, WER with its interval for each system.
 
     Returns:
-        `data_set`, `title` and `table` of each.
+        `data_set`, `title`, `normalizers` and `table` of each.
     """
     tables = []
     for data_set, split in dict.fromkeys((score["data_set"], score["split"]) for score in scores):
@@ -108,8 +108,8 @@ def score_tables(scores: Sequence[Row], trained: Sequence[str]) -> list[dict[str
             if OURS in by_system:
                 row[f"CER {OURS}"] = f"{100 * by_system[OURS]['cer']:.1f}"
             rows.append(row)
-        title = data_set if split == "test" else f"{data_set}, {split}"
-        tables.append({"data_set": data_set, "title": title, "table": table_of(rows)})
+        table = {"data_set": data_set, "title": _title(data_set, split), "table": table_of(rows)}
+        tables.append(table | {"normalizers": sorted({score["normalizer"] for score in own})})
     return tables
 
 
@@ -117,7 +117,7 @@ def difference_rows(summary: Mapping, system: str | None) -> list[Row]:
     """What the model's WER is above that of the others on the same utterances, in points."""
     return [
         {
-            "data set": row["data_set"],
+            "data set": _title(row["data_set"], row["split"]),
             "language": language_name(row["language"]),
             "against": row["less that of"],
             "points of WER": f"{100 * row['difference']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})",
@@ -169,6 +169,10 @@ def table_of(rows: Sequence[Row]) -> str:
         raise ValueError("Expected rows of a table: a list of mappings from a column's name to its value.")
     cells = [{str(name).replace("|", "\\|"): _cell(value) for name, value in row.items()} for row in rows]
     return tabulate(cells, headers="keys", tablefmt="github", disable_numparse=True, missingval="-")
+
+
+def _title(data_set: str, split: str) -> str:
+    return data_set if split == "test" else f"{data_set}, {split}"
 
 
 def _cell(value) -> str | None:

@@ -49,7 +49,7 @@ def card_of_run(
         results: `results.json` of its run.
         template: path of the Jinja template.
         name: folder or Hub id that the card's examples load.
-        evaluation: `summary.json` of `run_eval.py`; its scores of a data set stand in place of the run's.
+        evaluation: `summary.json` of `run_eval.py`; its scores of a data set's split stand in place of the run's.
         system: what the evaluation calls this model.
         bias: rows of a study of groups of speakers, whatever their columns.
         license: as the Hub names it.
@@ -64,8 +64,8 @@ def card_of_run(
     languages, scores = settings["languages"], scores_of_run(results)
     if evaluation is not None:
         found = scores_of_evaluation(evaluation, system)
-        covered = {score["data_set"] for score in found}
-        scores = [*found, *(score for score in scores if score["data_set"] not in covered)]
+        covered = {(score["data_set"], score["split"]) for score in found}
+        scores = [*found, *(score for score in scores if (score["data_set"], score["split"]) not in covered)]
     learned, others = ([Source.parse(word) for word in data[which]] for which in ("data", "test_data"))
     sources = {source.name: source for source in (*learned, *others)}
     names = [source.name for source in learned]

@@ -237,6 +237,26 @@ def test_an_evaluation_takes_the_place_of_the_runs_scores_where_it_has_any(resul
     ]
 
 
+def test_an_evaluation_of_another_split_leaves_the_runs_test_scores_where_they_are(results, summary):
+    for row in (*summary["scores"], *summary["differences"]):
+        row["split"] = "validation"
+    card = make(results, evaluation=summary, system="ours")
+    found = {(one.dataset_name, one.dataset_split): one for one in card.data.eval_results if one.metric_type == "wer"}
+    assert found["in-domain, Catalan (ca)", "validation"].metric_value == 20.0
+    expected = round(100 * results["scores"]["after"]["in-domain"]["ca"]["wer"], 2)
+    assert found["in-domain, Catalan (ca)", "test"].metric_value == expected
+    assert "**in-domain, validation** (in domain" in card.text and "**in-domain** (in domain" in card.text
+    assert [row["data set"] for row in tables(card) if "against" in row] == ["in-domain, validation"]
+
+
+def test_each_table_names_its_normaliser_where_there_are_several(results, summary):
+    titles = r"\*\*(.*?)\*\* \(.*?; normalised by `(\w+)`\)"
+    assert not re.findall(titles, make(results).text), "one for all is told above the tables"
+    text = make(results, evaluation=summary, system="ours").text
+    expected = {"in-domain": "paper", "a|b": "paper", "out-of-domain": "marks"}
+    assert dict(re.findall(titles, text)) == expected
+
+
 def test_an_evaluation_of_something_else_is_refused(results, summary):
     with pytest.raises(ValueError, match="The evaluation has no model 'theirs'. It has: base, ours"):
         make(results, evaluation=summary, system="theirs")
