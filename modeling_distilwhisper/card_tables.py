@@ -12,9 +12,10 @@ Row = Mapping[str, str | float | int | bool | None]
 
 
 def scores_of_run(results: Mapping) -> list[dict]:
-    """Records with `data_set`, `split`, `language`, `system` and its rates, of what a run scored."""
+    """Records with `data_set`, `split`, `language`, `system`, its rates and the student's `precision`, of a run."""
+    precision = results["settings"]["model"].get("student_precision", "float32")
     return [
-        {"data_set": data_set, "split": "test", "language": language, "system": name, **rates}
+        {"data_set": data_set, "split": "test", "language": language, "system": name, **rates, "precision": precision}
         for name, scores in _scores_by_system(results).items()
         for data_set, own in scores.items()
         for language, rates in own.items()
@@ -49,8 +50,9 @@ def scores_of_evaluation(summary: Mapping, system: str) -> list[dict]:
         raise ValueError(f"The evaluation has no model {system!r}. It has: {', '.join(systems)}.")
     if any("wer" not in row for row in rows):
         raise ValueError("The evaluation is of translations. Expected one of transcripts, with error rates.")
+    rows = [{**row, "precision": summary.get("dtype", "float32")} for row in rows]
     own = [row | {"system": OURS} for row in rows if row["system"] == system]
-    return own + [dict(row) for row in rows if row["system"] != system]
+    return own + [row for row in rows if row["system"] != system]
 
 
 def eval_results(
@@ -58,7 +60,7 @@ def eval_results(
 ) -> list[EvalResult]:
     """The model's WER and CER in the languages that it was trained on, as entries of the Hub's model index.
 
-    An entry has no place for an interval: it stands in the metric's name.
+    An entry has no place for an interval, nor for a precision: they stand in the metric's name.
 
     Args:
         place_of: what the Hub calls a data set and its part in a language.
@@ -69,6 +71,8 @@ def eval_results(
             continue
         data_set, config = place_of(score["data_set"], score["language"])
         about = f"{score['words']} words, normaliser {score['normalizer']}"
+        if score["precision"] != "float32":
+            about += f", precision {score['precision']}"
         sure = f"95 % interval {interval(score)}; " if score.get("wer_low") is not None else ""
         for metric, name in {"wer": f"WER in % ({sure}{about})", "cer": f"CER in % ({about})"}.items():
             found.append(
@@ -91,7 +95,7 @@ def score_tables(scores: Sequence[Row], trained: Sequence[str]) -> list[dict[str
     """A table for each data set and split: a row a language, WER with its interval for each system.
 
     Returns:
-        `data_set`, `title`, `normalizers` and `table` of each.
+        `data_set`, `title`, `normalizers`, `precisions` (of scores that are not in float32) and `table` of each.
     """
     tables = []
     for data_set, split in dict.fromkeys((score["data_set"], score["split"]) for score in scores):
@@ -109,7 +113,8 @@ def score_tables(scores: Sequence[Row], trained: Sequence[str]) -> list[dict[str
                 row[f"CER {OURS}"] = f"{100 * by_system[OURS]['cer']:.1f}"
             rows.append(row)
         table = {"data_set": data_set, "title": _title(data_set, split), "table": table_of(rows)}
-        tables.append(table | {"normalizers": sorted({score["normalizer"] for score in own})})
+        table["normalizers"] = sorted({score["normalizer"] for score in own})
+        tables.append(table | {"precisions": sorted({score["precision"] for score in own} - {"float32"})})
     return tables
 
 
@@ -146,6 +151,13 @@ def openness_rows(openness: Mapping[str, Mapping[str, float]]) -> list[Row]:
         | {side: f"{100 * shares[side]:.0f}" for side in ("encoder", "decoder", "all")}
         for language, shares in openness.items()
     ]
+
+
+def ranks_of(results: Mapping) -> dict[str, int]:
+    """The rank of each language's experts, as far as it is told; full ones are left out."""
+    settings, sizes = results["settings"]["model"], results.get("sizes", {}).get("experts", {})
+    ranks = {code: sizes.get(code, settings).get("rank", settings["expert_rank"]) for code in settings["languages"]}
+    return {code: rank for code, rank in ranks.items() if rank}
 
 
 def size_rows(experts: Mapping[str, Mapping[str, int]]) -> list[Row]:

@@ -16,6 +16,7 @@ from .card_tables import (
     eval_results,
     language_name,
     openness_rows,
+    ranks_of,
     score_tables,
     scores_of_evaluation,
     scores_of_run,
@@ -26,6 +27,7 @@ from .data import fleurs
 from .data.sources import Source
 from .expert_file_distilwhisper import expert_file_name
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from .precision import QUANTISED
 from .run_folder import file_name, write_whole
 
 MARK = "<!-- Written from results. Without this line the card is somebody's own, and is left as it is. -->"
@@ -81,8 +83,11 @@ def card_of_run(
         license=license,
         note=note,
         experts_from=link(settings["experts_from"]) if settings.get("experts_from") else None,
-        settings=settings | results["settings"]["training"],
+        teacher_precision=teacher_precision(results),
+        ranks={language_name(code): rank for code, rank in ranks_of(results).items()},
+        settings={"student_precision": "float32"} | settings | results["settings"]["training"],
         tests=[table | {"learned": table["data_set"] in names} for table in score_tables(scores, languages)],
+        quantised=sorted({score["precision"] for score in scores}.intersection(QUANTISED)),
         normalizers=sorted({score["normalizer"] for score in scores}),
         fewest_words=min(score["words"] for score in scores),
         differences=table_of(difference_rows(evaluation or {}, system)),
@@ -155,13 +160,22 @@ def save_card(card: ModelCard, path: str | Path) -> bool:
     return True
 
 
+def teacher_precision(results: Mapping) -> str | None:
+    """What the teacher taught in, where the run says so and it is not float32."""
+    told = results.get("teacher precision") or results["settings"]["model"].get("teacher_precision", "auto")
+    told = told.removeprefix("torch.")
+    return told if told not in ("auto", "float32") else None
+
+
 def sizes(model: DistilWhisperForConditionalGeneration, folder: str | Path) -> dict:
-    """Parameters of the backbone, and of each language's experts and gates, and the bytes of its file in `folder`."""
+    """Parameters of the backbone, and of each language's experts and gates, their rank (0: full), and the bytes of
+    their file in `folder`."""
     experts = {}
     for language in model.config.languages:
-        own = model.experts_of(language).values()
+        own = list(model.experts_of(language).values())
         experts[language] = {
             "parameters": sum(weights.numel() for expert in own for weights in expert.parameters()),
+            "rank": getattr(getattr(own[0].fc1, "up", None), "in_features", 0),
             "bytes": Path(folder, expert_file_name(language)).stat().st_size,
         }
     backbone = model.num_parameters() - sum(own["parameters"] for own in experts.values())

@@ -14,9 +14,10 @@ from scripts import EXAMPLES, run_script
 from training import load
 from transformers.utils.hub import PushToHubMixin
 
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.card_tables import language_name, percent, table_of
 from modeling_distilwhisper.data import Source
-from modeling_distilwhisper.model_card import MARK, card_of_run, hub_id, place_of, save_card
+from modeling_distilwhisper.model_card import MARK, card_of_run, hub_id, place_of, save_card, sizes
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
 
@@ -140,8 +141,8 @@ def test_every_measured_number_stands_in_its_table(results):
     assert gates["Hungarian (hu)"] == {"language": "Hungarian (hu)"} | {
         side: f"{100 * opened[side]:.0f}" for side in ("encoder", "decoder", "all")
     }
-    sizes = {row["language"]: row for row in rows if "file, MB" in row}
-    assert sizes["Ukrainian (uk)"]["parameters, M"] == "0.56" and sizes["Ukrainian (uk)"]["file, MB"] == "2.3"
+    files = {row["language"]: row for row in rows if "file, MB" in row}
+    assert files["Ukrainian (uk)"]["parameters, M"] == "0.56" and files["Ukrainian (uk)"]["file, MB"] == "2.3"
 
 
 def test_scores_of_earlier_experts_are_not_shown_as_those_of_plain_whisper(results):
@@ -311,6 +312,52 @@ def test_how_it_was_trained_is_told_as_it_was(results):
     assert "those of its best WER in validation (Catalan (ca) 12.3 after 30 steps)" in text
     settings["teacher_cache"] = "cache"
     assert "Teacher: a cache of its outputs, by Jensen-Shannon divergence" in make(results).text
+
+
+def test_scores_on_a_quantised_backbone_are_called_so_and_those_on_a_whole_one_are_not(results, summary):
+    assert not re.search("quantised|precision", str(make(results)))
+    results["settings"]["model"]["student_precision"] = "nf4"
+    card = make(results)
+    assert all(re.search(r"normaliser marks, precision nf4\)$", one.metric_name) for one in card.data.eval_results)
+    assert card.text.count("; in `nf4`)") == 2 and "Where a table says `nf4`, Whisper's own weights were" in card.text
+    assert "Whisper's own weights were in `nf4` while the experts learned" in card.text
+    card = make(results, evaluation=summary | {"dtype": "float32"}, system="ours")
+    names = {one.dataset_name: one.metric_name for one in card.data.eval_results}
+    assert names["in-domain, Catalan (ca)"].endswith("normaliser paper)")
+    assert names["out-of-domain, Catalan (ca)"].endswith("normaliser marks, precision nf4)")
+    assert re.findall(r"\*\*([\w-]+)\*\* \(.*; in `nf4`\)", card.text) == ["out-of-domain"]
+    card = make(results, evaluation=summary | {"dtype": "bfloat16"}, system="ours")
+    names = {one.dataset_name: one.metric_name for one in card.data.eval_results}
+    assert names["in-domain, Catalan (ca)"].endswith("normaliser paper, precision bfloat16)")
+
+
+def test_precisions_and_ranks_of_a_training_are_told(results):
+    text, settings = make(results).text, results["settings"]["model"]
+    assert "rank" not in text and "mixed" not in text and "through one feed-forward" in text
+    results["teacher precision"] = "torch.float32"
+    assert make(results).text == text
+    results["teacher precision"] = "torch.float16"
+    assert "Teacher: `teacher` in `float16`, by Jensen-Shannon" in make(results).text
+    del results["teacher precision"]
+    settings |= {"teacher_precision": "int8", "expert_rank": 16}
+    results["settings"]["training"]["bf16"] = True
+    text = make(results).text
+    assert "Teacher: `teacher` in `int8`, by Jensen-Shannon" in text and "mixed precision (bfloat16)" in text
+    assert "; rank 16 for Catalan (ca), 16 for Hungarian (hu), 16 for Ukrainian (uk)." in text
+    assert "through one feed-forward" not in text
+    settings |= {"expert_rank": 0, "experts_from": "/compressed"}  # that had ranks of their own
+    results["sizes"]["experts"]["hu"]["rank"] = 64
+    assert "; rank 64 for Hungarian (hu)." in make(results).text
+
+
+def test_the_rank_is_that_of_the_experts_whatever_the_config_says(whisper_dir, tmp_path):
+    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl"], expert_rank=4)
+    model.save_pretrained(tmp_path)
+    model.config.expert_rank = 0
+    assert sizes(model, tmp_path)["experts"]["gl"]["rank"] == 4
+    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl"])
+    model.save_pretrained(tmp_path)
+    assert sizes(model, tmp_path)["experts"]["gl"]["rank"] == 0
 
 
 @pytest.mark.parametrize("size", SIZES)
