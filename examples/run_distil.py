@@ -36,7 +36,7 @@ from modeling_distilwhisper.data import Source, keep_usable, parse_sources
 from modeling_distilwhisper.evaluation import score, wer_rows
 from modeling_distilwhisper.figures import draw_openness, draw_wer
 from modeling_distilwhisper.gates import forced_gates, measure_openness
-from modeling_distilwhisper.model_card import card_of_run, save_card, sizes
+from modeling_distilwhisper.model_card import card_of_run, left_alone, save_card, sizes
 from modeling_distilwhisper.precision import PRECISIONS, QUANTISED, precision_settings
 from modeling_distilwhisper.run_folder import RunFolder
 from modeling_distilwhisper.settings import parse_settings
@@ -189,7 +189,9 @@ def main() -> None:
         run.write("results.json", results)
         if trainer.is_routed:
             name = training_args.hub_model_id or run.folder.resolve().name
-            save_card(card_of_run(results, CARD_TEMPLATE, name=name), run.folder / "README.md")
+            card = run.folder / "README.md"
+            if not save_card(card_of_run(results, CARD_TEMPLATE, name=name), card):
+                print(f"\n{left_alone(card)}")
         report(results, run.folder)
 
 

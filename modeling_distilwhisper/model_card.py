@@ -3,6 +3,7 @@
 The text is a template's; the front matter is what the Hub searches by and draws tables from.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -30,7 +31,9 @@ from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .precision import QUANTISED
 from .run_folder import file_name, write_whole
 
-MARK = "<!-- Written from results. Without this line the card is somebody's own, and is left as it is. -->"
+# With a digest of the card that it stands in: another one says that somebody has edited it.
+MARK = "<!-- Written from results. Edited, the card is somebody's own, and is left as it is. sha256: - -->"
+DIGEST = re.compile(r"(?<=sha256: )(?:-|[0-9a-f]{64})(?= -->)")
 IN_ISO_639 = {"jw": "jv"}  # Whisper's code, and the Hub's
 
 
@@ -152,12 +155,28 @@ def render(
 
 
 def save_card(card: ModelCard, path: str | Path) -> bool:
-    """Writes the card and returns whether it did: a card without `MARK` is somebody's own and stays."""
+    """Writes the card and returns whether it did: one that is not as this wrote it is somebody's own and stays."""
     path = Path(path)
-    if path.is_file() and MARK not in path.read_text(encoding="utf-8"):
+    if path.is_file() and is_own(path.read_text(encoding="utf-8", errors="replace")):
         return False
-    write_whole(path, str(card))
+    write_whole(path, signed(str(card)))
     return True
+
+
+def left_alone(path: str | Path) -> str:
+    """What to tell where `save_card` did not write."""
+    return f"{path} is somebody's own: it was edited, or not written from results. For a new one, delete or move it."
+
+
+def signed(text: str) -> str:
+    """The card with its own digest in `MARK`."""
+    bare = DIGEST.sub("-", text, count=1)
+    return DIGEST.sub(hashlib.sha256(bare.encode()).hexdigest(), bare, count=1)
+
+
+def is_own(text: str) -> bool:
+    """Whether somebody wrote the card or changed anything in it."""
+    return not DIGEST.search(text) or signed(text) != text
 
 
 def teacher_precision(results: Mapping) -> str | None:
@@ -212,4 +231,4 @@ def place_of(data_set: str, language: str, source: Source | None) -> tuple[str, 
     return (source and hub_data_set(source)) or file_name(data_set), config
 
 
-__all__ = ["card_of_run", "render", "save_card", "sizes"]
+__all__ = ["card_of_run", "left_alone", "render", "save_card", "sizes"]

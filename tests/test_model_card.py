@@ -17,7 +17,7 @@ from transformers.utils.hub import PushToHubMixin
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.card_tables import language_name, percent, table_of
 from modeling_distilwhisper.data import Source
-from modeling_distilwhisper.model_card import MARK, card_of_run, hub_id, place_of, save_card, sizes
+from modeling_distilwhisper.model_card import card_of_run, hub_id, place_of, save_card, sizes
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
 
@@ -414,13 +414,27 @@ def test_the_code_in_a_card_runs_where_the_package_is_not(results, model, proces
 def test_a_card_that_somebody_made_their_own_is_left_alone(results, tmp_path):
     path = tmp_path / "README.md"
     (tmp_path / "results.json").write_text(json.dumps(results))
-    assert save_card(make(results), path) and path.read_text() == str(make(results))
+    assert save_card(make(results), path)
+    written = path.read_text()
+    assert re.sub("sha256: [0-9a-f]{64} -->", "sha256: - -->", written) == str(make(results))
     assert save_card(make(results, note="Mind this."), path) and "> Mind this." in path.read_text()
-    own = path.read_text().replace(MARK, "")
-    path.write_text(own)
-    assert not save_card(make(results), path) and path.read_text() == own
+    assert save_card(make(results), path) and path.read_text() == written, "of the same results the same"
+    mark = next(line for line in written.splitlines() if "sha256" in line)
+    edits = {
+        "words with the comment left in": written + "Speakers are from Lugo.\n",
+        "a letter less": written.replace("experts", "expert", 1),
+        "front matter": written.replace("language:", "license: mit\nlanguage:", 1),
+        "no comment": written.replace(mark, ""),
+        "no digest": str(make(results)),
+        "the comment of another card": "Mine. " + mark,
+        "nothing of it": "Mine.",
+    }
+    for edit, own in edits.items():
+        path.write_text(own)
+        assert not save_card(make(results), path) and path.read_text() == own, edit
+    path.write_text(own := edits["words with the comment left in"])
     code, _, errors = run_script("make_card.py", tmp_path)
-    assert code != 0 and "was made somebody's own since. Name another --output" in errors
+    assert code != 0 and "it was edited, or not written from results. For a new one, delete or move it." in errors
     assert path.read_text() == own
     path.unlink()
     assert run_script("make_card.py", tmp_path)[0] == 0

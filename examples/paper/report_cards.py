@@ -14,7 +14,7 @@ from transformers import WhisperConfig
 
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.card_tables import language_name, size_rows, table_of
-from modeling_distilwhisper.model_card import render, save_card
+from modeling_distilwhisper.model_card import left_alone, render, save_card
 from modeling_distilwhisper.routing_distilwhisper import LanguageExpert
 
 CARDS = Path(__file__).parent.parent.parent / "model_cards"
@@ -62,7 +62,7 @@ def main() -> None:
         card = card_of(setting)
         path = args.output_dir / f"{name_of(setting)}.md"
         if not save_card(card, path):
-            parser.error(f"{path} was made somebody's own. Name another --output_dir.")
+            parser.error(f"{left_alone(path)} Or name another --output_dir.")
         print(path)
 
 
