@@ -36,7 +36,7 @@ DistilWhispers was published, the one that learned from Common Voice alone or th
 too; its section 5.8 announces the latter."""
 NOTE = """\
 Converted from [naver/{name}](https://huggingface.co/naver/{name}), under the licence of the original, by
-`python examples/convert_authors_checkpoint.py naver/{name} --output_dir {name}`. The conversion changes names,
+`python examples/convert_authors_checkpoint.py naver/{name} --output_dir {folder}`. The conversion changes names,
 no number; it was checked against outputs of the authors' code on small checkpoints that it saved, not on this
 one."""
 TRAINING = """\
@@ -70,6 +70,11 @@ def name_of(setting: str) -> str:
     return f"multilingual-distilwhisper-{setting}"
 
 
+def folder_of(setting: str) -> str:
+    """Where examples/README.md has it converted to."""
+    return f"distilwhisper-{setting}"
+
+
 def card_of(setting: str):
     codes, utterances, hours, tables = SETTINGS[setting]
     languages = codes.split()
@@ -88,7 +93,7 @@ def card_of(setting: str):
         )
     return render(
         CARDS / "template.md",
-        name=name,
+        name=folder_of(setting),
         languages=languages,
         base="openai/whisper-small",
         teacher=teacher,
@@ -96,7 +101,7 @@ def card_of(setting: str):
         license="other",
         license_name="as-the-original",
         license_link=f"https://huggingface.co/naver/{name}",
-        note=NOTE.format(name=name),
+        note=NOTE.format(name=name, folder=folder_of(setting)),
         report="\n\n".join(text),
         training=TRAINING.format(utterances=utterances, hours=hours, teacher=teacher),
         gates=GATES,
