@@ -24,7 +24,7 @@ from .card_tables import (
     size_rows,
     table_of,
 )
-from .data import fleurs
+from .data import common_voice, fleurs
 from .data.sources import Source
 from .expert_file_distilwhisper import expert_file_name
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration
@@ -226,6 +226,8 @@ def place_of(data_set: str, language: str, source: Source | None) -> tuple[str, 
     config = language
     if source is not None and source.reader == "fleurs":
         config = fleurs.CODES.get(language, language)
+    elif source is not None and source.reader == "common_voice":
+        config = common_voice.CODES.get(language, language)
     elif source is not None and source.reader == "hub":
         config = source.settings.get("config", language).replace("{language}", language)
     return (source and hub_data_set(source)) or file_name(data_set), config

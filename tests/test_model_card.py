@@ -208,6 +208,12 @@ def test_the_hub_is_told_a_data_set_by_its_own_name_and_part(corpus, expected):
     assert place_of("my words", "hu", None) == ("my-words", "hu"), "a test set of an evaluation alone"
 
 
+def test_common_voice_is_told_in_its_own_codes_where_they_are_not_whispers():
+    source = Source.parse("cv=common_voice:releases/cv-corpus-13.0-2023-03-09")
+    found = [place_of("cv", code, source)[1] for code in ("sv", "zh", "pa", "jw", "gl")]
+    assert found == ["sv-SE", "zh-CN", "pa-IN", "jv", "gl"]
+
+
 def test_an_evaluation_takes_the_place_of_the_runs_scores_where_it_has_any(results, summary):
     card = make(results, evaluation=summary, system="ours")
     found = {(one.dataset_name, one.metric_type): one for one in card.data.eval_results}
