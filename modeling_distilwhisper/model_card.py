@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from .card_tables import (
     Row,
@@ -203,7 +205,11 @@ def sizes(model: DistilWhisperForConditionalGeneration, folder: str | Path) -> d
 
 def hub_id(name: str) -> str | None:
     """The name if it can be an id of the Hub, such as "openai/whisper-small", and is no folder."""
-    return name if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not Path(name).is_dir() else None
+    try:
+        validate_repo_id(name)  # no dots in front, no "..": "../student" is a folder's, here or elsewhere
+    except HFValidationError:
+        return None
+    return name if "/" in name and not Path(name).is_dir() else None
 
 
 def link(name: str) -> str:

@@ -193,6 +193,14 @@ def test_hub_ids_come_from_what_the_run_used_and_folders_are_not_taken_for_them(
     assert hub_id("/some/where") is None and hub_id("whisper") is None
 
 
+@pytest.mark.parametrize("name", ["../student", "./student", "a/..", "a/.b", ".a/b", "a/b..c", "a/b/c", "a/b c", ""])
+def test_a_path_that_leads_nowhere_from_here_is_no_hub_id(results, name):
+    assert hub_id(name) is None
+    results["settings"]["model"]["student"] = name
+    assert make(results).data.base_model is None
+    assert hub_id("openai/whisper-large-v3.1_x") == "openai/whisper-large-v3.1_x"
+
+
 @pytest.mark.parametrize(
     ("corpus", "expected"),
     [
