@@ -25,7 +25,7 @@ def scores_of_run(results: Mapping) -> list[dict]:
 def _scores_by_system(results: Mapping) -> dict[str, Mapping[str, Mapping[str, Row]]]:
     """By system, data set and language. A run that went on from experts had them when it was scored before training:
     there it is plain Whisper in other languages alone, and in those of the experts with every gate shut."""
-    scores, settings = results["scores"], results["settings"]["model"]
+    scores, settings = results.get("scores", {}), results["settings"]["model"]
     before, after, teacher = (scores.get(key, {}) for key in ("before", "after", "teacher"))
     if not settings.get("experts_from"):
         return {PLAIN: before, OURS: after, "teacher": teacher}

@@ -50,7 +50,7 @@ def card_of_run(
     license: str | None = None,
     note: str | None = None,
 ) -> ModelCard:
-    """The card of a model with experts.
+    """The card of a model with experts. What the run does not have, its card leaves out.
 
     Args:
         results: `results.json` of its run.
@@ -90,18 +90,18 @@ def card_of_run(
         experts_from=link(settings["experts_from"]) if settings.get("experts_from") else None,
         teacher_precision=teacher_precision(results),
         ranks={language_name(code): rank for code, rank in ranks_of(results).items()},
-        settings={"student_precision": "float32"} | settings | results["settings"]["training"],
+        settings={"student_precision": "float32"} | settings | results["settings"].get("training", {}),
         tests=[table | {"learned": table["data_set"] in names} for table in score_tables(scores, languages)],
         quantised=sorted({score["precision"] for score in scores}.intersection(QUANTISED)),
         normalizers=sorted({score["normalizer"] for score in scores}),
-        fewest_words=min(score["words"] for score in scores),
+        fewest_words=min((score["words"] for score in scores), default=None),
         differences=table_of(difference_rows(evaluation or {}, system)),
         bias=table_of(bias or []),
         data=table_of(data_rows(amounts)),
         hours=sum(own["hours"] for title, own in amounts.items() if title.split()[-2] == "train"),
-        minutes=results["training"]["train_runtime"] / 60,
-        best={language_name(code): own for code, own in results["best by language"].items()},
-        openness=table_of(openness_rows(results["openness at inference"])),
+        seconds=results.get("training", {}).get("train_runtime"),
+        best={language_name(code): own for code, own in results.get("best by language", {}).items()},
+        openness=table_of(openness_rows(results.get("openness at inference", {}))),
         backbone=sizes.get("backbone"),
         sizes=table_of(size_rows(sizes.get("experts", {}))),
     )

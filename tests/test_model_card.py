@@ -24,6 +24,7 @@ from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
 CARDS = EXAMPLES.parent / "model_cards"
 TEMPLATE = CARDS / "template.md"
 SIZES = ("3k", "10k", "28k")
+HEADINGS = ["Use", "Results", "Training", "Gates", "Size", "Limits", "Citation"]
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def test_a_card_is_whole_and_reads_as_it_was_written(name):
     assert data["pipeline_tag"] == "automatic-speech-recognition" and data["library_name"] == "transformers"
     assert data["metrics"] == ["wer", "cer"] and "distilwhisper" in data["tags"] and data["license"]
     headings = re.findall(r"^## (.*)", card.text, re.MULTILINE)
-    assert headings == ["Use", "Results", "Training", "Gates", "Size", "Limits", "Citation"]
+    assert headings == HEADINGS
     for section in re.split(r"^## .*\n", card.text, flags=re.MULTILINE):
         assert len(section.split()) > 20, "nothing fell out of the template"
     prose = re.sub(r"```.*?```", "", card.text, flags=re.DOTALL)
@@ -310,6 +311,42 @@ def test_a_run_from_before_there_were_cards_gets_one(results):
     card = ModelCard(str(make(results)))
     assert len(card.data.eval_results) == 12 and " to " not in tables(card)[0]["with experts"]
     assert "file, MB" not in card.text and "hours" not in card.text
+
+
+PARTS = {
+    "openness at inference": "Gates",
+    "scores": "Results",
+    "sizes": "Size",
+    "training": None,
+    "best by language": None,
+}
+
+
+@pytest.mark.parametrize("missing", [*([part] for part in PARTS), list(PARTS)], ids=lambda parts: parts[-1])
+@pytest.mark.parametrize("empty", [True, False], ids=["empty", "absent"])
+def test_a_card_leaves_out_what_a_run_does_not_have(results, missing, empty):
+    results["settings"]["training"]["load_best_model_at_end"] = True  # or "best by language" is not read
+    for part in missing:
+        del results[part]
+        if empty:
+            results[part] = {}
+    card = ModelCard(str(make(results)))
+    headings = re.findall(r"^## (.*)", card.text, re.MULTILINE)
+    assert headings == [name for name in HEADINGS if name not in [PARTS[part] for part in missing]]
+    assert bool(card.data.eval_results) == ("scores" not in missing)
+    assert ("minutes since" in card.text) == ("training" not in missing)
+    assert "Teacher: `teacher`, by Jensen-Shannon" in card.text
+    assert not re.search(r"\bNone\b|\n\n\n|normalised by ``|[^\n]\n##", card.text)
+
+
+def test_a_run_without_scores_shows_those_of_its_evaluation(results, summary):
+    results["scores"] = {"before": {}, "after": {}}
+    assert "## Results" not in make(results).text
+    card = make(results, evaluation=summary, system="ours")
+    assert len(card.data.eval_results) == 4 and "normalised by `paper` (Whisper's" in card.text
+    assert "\n\n## Results\n\n### Groups of speakers\n\n|" in make(results, bias=[{"female": 1}]).text
+    del results["settings"]["training"]
+    assert "Teacher: `teacher`.\n\n## Gates" in make(results).text, "how is not known"
 
 
 def test_how_it_was_trained_is_told_as_it_was(results):
