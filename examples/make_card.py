@@ -4,14 +4,15 @@
         --evaluation scores/summary.json --system ours
 
 `run_distil.py` writes one at its end already; this adds a name on the Hub, a licence, scores of `run_eval.py` and rows
-of a bias study. A card that somebody has made their own is left alone.
+of a bias study. So it comes before any words of one's own: a card that somebody has edited is left alone, until it is
+deleted or moved.
 """
 
 import argparse
 import json
 from pathlib import Path
 
-from modeling_distilwhisper.model_card import card_of_run, save_card
+from modeling_distilwhisper.model_card import card_of_run, left_alone, save_card
 
 TEMPLATE = Path(__file__).parent.parent / "model_cards/template.md"
 
@@ -43,7 +44,7 @@ def main() -> None:
     )
     output = args.output or results.with_name("README.md")
     if not save_card(card, output):
-        parser.error(f"{output} was not written by this, or was made somebody's own since. Name another --output.")
+        parser.error(f"{left_alone(output)} Or name another --output.")
     print(output)
 
 

@@ -36,11 +36,11 @@ from modeling_distilwhisper.data import Source, keep_usable, parse_sources
 from modeling_distilwhisper.evaluation import score, wer_rows
 from modeling_distilwhisper.figures import draw_openness, draw_wer
 from modeling_distilwhisper.gates import forced_gates, measure_openness
-from modeling_distilwhisper.model_card import card_of_run, save_card, sizes
+from modeling_distilwhisper.model_card import card_of_run, left_alone, save_card, sizes
 from modeling_distilwhisper.precision import PRECISIONS, QUANTISED, precision_settings
 from modeling_distilwhisper.run_folder import RunFolder
 from modeling_distilwhisper.settings import parse_settings
-from modeling_distilwhisper.teacher import load_teacher
+from modeling_distilwhisper.teacher import Teacher, load_teacher
 from modeling_distilwhisper.teacher_cache import TeacherCache
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
@@ -170,6 +170,7 @@ def main() -> None:
             language: measure_openness(model, map(trainer._prepare_inputs, trainer.get_test_dataloader(rows)))
             for language, rows in own[data.first].items()
         }
+    results["teacher precision"] = precision_of(taught_by, model_args)
     results["data"], results["rows left out"] = data.amounts, data.left_out
     results["training"] = trained.metrics | {"steps by language": trainer.figures.steps}
     results["best by language"] = trainer.best_experts.scores()
@@ -188,12 +189,23 @@ def main() -> None:
         run.write("results.json", results)
         if trainer.is_routed:
             name = training_args.hub_model_id or run.folder.resolve().name
-            save_card(card_of_run(results, CARD_TEMPLATE, name=name), run.folder / "README.md")
+            card = run.folder / "README.md"
+            if not save_card(card_of_run(results, CARD_TEMPLATE, name=name), card):
+                print(f"\n{left_alone(card)}")
         report(results, run.folder)
 
 
 def as_long(finished: dict, training_args: DistilWhisperTrainingArguments) -> bool:
     return all(finished[name] == getattr(training_args, name) for name in ("num_train_epochs", "max_steps"))
+
+
+def precision_of(taught_by: Teacher | TeacherCache | None, model_args: ModelArguments) -> str | None:
+    """What the teacher's weights are, or were, in; "auto" does not say."""
+    if isinstance(taught_by, TeacherCache):
+        return taught_by.manifest.get("teacher precision")
+    if taught_by is None or model_args.teacher_precision != "auto":
+        return taught_by and model_args.teacher_precision
+    return str(taught_by.model.dtype)
 
 
 def load_student(model_args: ModelArguments, device: torch.device):

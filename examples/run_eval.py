@@ -89,7 +89,8 @@ def main() -> None:
         rows = difference_rows(systems[first], systems[other], difference)
         summary.setdefault("differences", []).extend({"of": first, "less that of": other, **row} for row in rows)
     summary["rows left out"] = corpora.left_out
-    write_whole(folder / "summary.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    whole = summary | {"dtype": arguments.dtype}
+    write_whole(folder / "summary.json", json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
     text = "\n\n".join(
         f"## {name}\n\n{tabulate(rows, headers='keys', floatfmt='.3f', tablefmt='github')}"
         for name, rows in summary.items()

@@ -6,20 +6,36 @@ from huggingface_hub import EvalResult
 from tabulate import tabulate
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-OURS = "with experts"
-SYSTEMS = {"before": "without experts", "after": OURS, "teacher": "teacher"}  # of a run, as a card calls them
+PLAIN, EARLIER, OURS = "without experts", "with earlier experts", "with experts"  # a run's systems in a card
 
 Row = Mapping[str, str | float | int | bool | None]
 
 
 def scores_of_run(results: Mapping) -> list[dict]:
-    """Records with `data_set`, `split`, `language`, `system` and its rates, of what a run scored."""
+    """Records with `data_set`, `split`, `language`, `system`, its rates and the student's `precision`, of a run."""
+    precision = results["settings"]["model"].get("student_precision", "float32")
     return [
-        {"data_set": data_set, "split": "test", "language": language, "system": name, **rates}
-        for key, name in SYSTEMS.items()
-        for data_set, own in results["scores"].get(key, {}).items()
+        {"data_set": data_set, "split": "test", "language": language, "system": name, **rates, "precision": precision}
+        for name, scores in _scores_by_system(results).items()
+        for data_set, own in scores.items()
         for language, rates in own.items()
     ]
+
+
+def _scores_by_system(results: Mapping) -> dict[str, Mapping[str, Mapping[str, Row]]]:
+    """By system, data set and language. A run that went on from experts had them when it was scored before training:
+    there it is plain Whisper in other languages alone, and in those of the experts with every gate shut."""
+    scores, settings = results.get("scores", {}), results["settings"]["model"]
+    before, after, teacher = (scores.get(key, {}) for key in ("before", "after", "teacher"))
+    if not settings.get("experts_from"):
+        return {PLAIN: before, OURS: after, "teacher": teacher}
+    shut, trained = scores.get("gates shut", {}), settings["languages"]
+    plain, earlier = (
+        {name: {code: rates for code, rates in own.items() if (code in trained) == had} for name, own in before.items()}
+        for had in (False, True)
+    )
+    plain = {name: shut.get(name, {}) | plain.get(name, {}) for name in {**shut, **plain}}
+    return {PLAIN: plain, EARLIER: earlier, OURS: after, "teacher": teacher}
 
 
 def scores_of_evaluation(summary: Mapping, system: str) -> list[dict]:
@@ -34,8 +50,9 @@ def scores_of_evaluation(summary: Mapping, system: str) -> list[dict]:
         raise ValueError(f"The evaluation has no model {system!r}. It has: {', '.join(systems)}.")
     if any("wer" not in row for row in rows):
         raise ValueError("The evaluation is of translations. Expected one of transcripts, with error rates.")
+    rows = [{**row, "precision": summary.get("dtype", "float32")} for row in rows]
     own = [row | {"system": OURS} for row in rows if row["system"] == system]
-    return own + [dict(row) for row in rows if row["system"] != system]
+    return own + [row for row in rows if row["system"] != system]
 
 
 def eval_results(
@@ -43,7 +60,7 @@ def eval_results(
 ) -> list[EvalResult]:
     """The model's WER and CER in the languages that it was trained on, as entries of the Hub's model index.
 
-    An entry has no place for an interval: it stands in the metric's name.
+    An entry has no place for an interval, nor for a precision: they stand in the metric's name.
 
     Args:
         place_of: what the Hub calls a data set and its part in a language.
@@ -54,6 +71,8 @@ def eval_results(
             continue
         data_set, config = place_of(score["data_set"], score["language"])
         about = f"{score['words']} words, normaliser {score['normalizer']}"
+        if score["precision"] != "float32":
+            about += f", precision {score['precision']}"
         sure = f"95 % interval {interval(score)}; " if score.get("wer_low") is not None else ""
         for metric, name in {"wer": f"WER in % ({sure}{about})", "cer": f"CER in % ({about})"}.items():
             found.append(
@@ -76,14 +95,15 @@ def score_tables(scores: Sequence[Row], trained: Sequence[str]) -> list[dict[str
     """A table for each data set and split: a row a language, WER with its interval for each system.
 
     Returns:
-        `data_set`, `title` and `table` of each.
+        `data_set`, `title`, `normalizers`, `precisions` (of scores that are not in float32) and `table` of each.
     """
     tables = []
     for data_set, split in dict.fromkeys((score["data_set"], score["split"]) for score in scores):
         own = [score for score in scores if (score["data_set"], score["split"]) == (data_set, split)]
         systems = sorted(dict.fromkeys(score["system"] for score in own), key=lambda name: name == OURS)
         rows = []
-        for language in dict.fromkeys(score["language"] for score in own):
+        languages = dict.fromkeys(score["language"] for score in own)
+        for language in sorted(languages, key=lambda code: code not in trained):
             by_system = {score["system"]: score for score in own if score["language"] == language}
             some = next(iter(by_system.values()))
             name = language_name(language) + ("" if language in trained else ", not trained")
@@ -92,8 +112,9 @@ def score_tables(scores: Sequence[Row], trained: Sequence[str]) -> list[dict[str
             if OURS in by_system:
                 row[f"CER {OURS}"] = f"{100 * by_system[OURS]['cer']:.1f}"
             rows.append(row)
-        title = data_set if split == "test" else f"{data_set}, {split}"
-        tables.append({"data_set": data_set, "title": title, "table": table_of(rows)})
+        table = {"data_set": data_set, "title": _title(data_set, split), "table": table_of(rows)}
+        table["normalizers"] = sorted({score["normalizer"] for score in own})
+        tables.append(table | {"precisions": sorted({score["precision"] for score in own} - {"float32"})})
     return tables
 
 
@@ -101,7 +122,7 @@ def difference_rows(summary: Mapping, system: str | None) -> list[Row]:
     """What the model's WER is above that of the others on the same utterances, in points."""
     return [
         {
-            "data set": row["data_set"],
+            "data set": _title(row["data_set"], row["split"]),
             "language": language_name(row["language"]),
             "against": row["less that of"],
             "points of WER": f"{100 * row['difference']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f})",
@@ -132,6 +153,13 @@ def openness_rows(openness: Mapping[str, Mapping[str, float]]) -> list[Row]:
     ]
 
 
+def ranks_of(results: Mapping) -> dict[str, int]:
+    """The rank of each language's experts, as far as it is told; full ones are left out."""
+    settings, sizes = results["settings"]["model"], results.get("sizes", {}).get("experts", {})
+    ranks = {code: sizes.get(code, settings).get("rank", settings["expert_rank"]) for code in settings["languages"]}
+    return {code: rank for code, rank in ranks.items() if rank}
+
+
 def size_rows(experts: Mapping[str, Mapping[str, int]]) -> list[Row]:
     return [
         {
@@ -153,6 +181,10 @@ def table_of(rows: Sequence[Row]) -> str:
         raise ValueError("Expected rows of a table: a list of mappings from a column's name to its value.")
     cells = [{str(name).replace("|", "\\|"): _cell(value) for name, value in row.items()} for row in rows]
     return tabulate(cells, headers="keys", tablefmt="github", disable_numparse=True, missingval="-")
+
+
+def _title(data_set: str, split: str) -> str:
+    return data_set if split == "test" else f"{data_set}, {split}"
 
 
 def _cell(value) -> str | None:

@@ -1,18 +1,25 @@
 """The authors' checkpoints give what the authors' layers give; nothing that is not one of them is taken for one."""
 
 import json
+import os
+import re
+import runpy
 import shutil
+import subprocess
+import sys
 
 import authors
 import pytest
 import tiny
 import torch
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
-from scripts import run_script
+from scripts import EXAMPLES, run_script
 from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.conversion import convert_checkpoint
+from modeling_distilwhisper.model_card import is_own
 
 EXPERT = "expert.catalan.bin"
 SCRIPT = "convert_authors_checkpoint.py"
@@ -129,6 +136,56 @@ def test_half_precision_and_safetensors_are_read_too(theirs, whisper_dir, conver
         assert torch.equal(state[key], tensor.half().float() if halved else tensor), key
 
 
+@pytest.fixture
+def published(tmp_path):
+    """A base, and the Hub's cache as it is once naver/multilingual-distilwhisper-28k was fetched."""
+    processor = tiny.make_processor(("ta", "th", *tiny.LANGUAGES))
+    whisper = tiny.make_whisper(processor)
+    for code in ("ta", "th"):
+        token = f"<|{code}|>"
+        whisper.generation_config.lang_to_id[token] = processor.tokenizer.convert_tokens_to_ids(token)
+    whisper.save_pretrained(tmp_path / "base")
+    processor.save_pretrained(tmp_path / "base")
+    place = tmp_path / "cache/models--naver--multilingual-distilwhisper-28k"
+    (place / "refs").mkdir(parents=True)
+    (place / "refs/main").write_text(40 * "a")
+    (place / "snapshots").mkdir()
+    folder = place / "snapshots" / (40 * "a")
+    authors.write_checkpoint(folder, whisper)
+    (folder / "expert.galician.bin").unlink()
+    for seed, name in enumerate(("tamil", "thai")):
+        torch.save(authors.random_experts(whisper, name, seed), folder / f"expert.{name}.bin")
+    return tmp_path / "base", tmp_path / "cache"
+
+
+def test_a_whole_published_checkpoint_gets_its_card_with_the_name_of_its_folder(published, tmp_path):
+    base, cache = published
+    name = "naver/multilingual-distilwhisper-28k"
+    command = [sys.executable, EXAMPLES / SCRIPT, name, "--base", base, "--output_dir", tmp_path / "thai and tamil"]
+    environment = {**os.environ, "HF_HUB_CACHE": str(cache), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0 and "No model card" not in done.stdout, done.stderr[-3000:]
+    card = ModelCard.load(tmp_path / "thai and tamil/README.md")
+    assert card.data.language == ["ca", "ta", "th"] and 'checkpoint = "thai and tamil"' in card.text
+    assert 'model="thai and tamil"' in card.text and f"https://huggingface.co/{name}" in card.text
+    assert not is_own((tmp_path / "thai and tamil/README.md").read_text()), "it can be written anew"
+
+
+def test_a_card_is_of_a_whole_checkpoint_of_the_authors_and_of_nothing_else(tmp_path, monkeypatch):
+    card_of = runpy.run_path(str(EXAMPLES / SCRIPT))["card_of"]
+    name, whole = "naver/multilingual-distilwhisper-28k", ["th", "ta", "ca"]
+    readme = (EXAMPLES / "README.md").read_text()
+    folder = re.search(rf"{name} --output_dir (\S+)", readme)[1]
+    written = (EXAMPLES.parent / "model_cards/multilingual-distilwhisper-28k.md").read_text()
+    assert f'checkpoint = "{folder}"' in written and str(card_of(name, whole, folder)) == written
+    assert card_of(name, ["ca", "ta"], "x") is None and card_of(name, [*whole, "gl"], "x") is None
+    for other in ("template", "quickstart", "README", "me/multilingual-distilwhisper-28k", name.split("/")[1]):
+        assert card_of(other, whole, "x") is None
+    (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert card_of(name, whole, "x") is None, "a folder of that name may hold anything"
+
+
 def test_the_script_writes_a_folder_that_loads_by_languages(theirs, converted, whisper_dir, processor, tmp_path):
     output = tmp_path / "ours"
     code, printed, errors = run_script(SCRIPT, theirs[0], "--base", whisper_dir, "--output_dir", output)
@@ -136,7 +193,9 @@ def test_the_script_writes_a_folder_that_loads_by_languages(theirs, converted, w
     names = {path.name for path in output.iterdir()}
     assert {"expert.ca.safetensors", "expert.gl.safetensors", "model.safetensors", "tokenizer.json"} <= names
     assert not [name for name in names if name.endswith(".bin")]
-    assert [line.split()[0] for line in printed.splitlines()[2:]] == ["ca", "gl"]
+    said, *table = printed.splitlines()
+    assert said.startswith("No model card: there are some of naver/") and "README.md" not in names
+    assert [line.split()[0] for line in table[2:]] == ["ca", "gl"]
     batch = batch_of(processor, *ROWS)
     loaded = AutoModelForSpeechSeq2Seq.from_pretrained(output)
     with torch.no_grad():

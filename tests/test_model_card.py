@@ -12,15 +12,17 @@ from remote import run_without_the_package
 from scripts import EXAMPLES, run_script
 from training import load
 
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.card_tables import language_name, percent, table_of
 from modeling_distilwhisper.data import Source
-from modeling_distilwhisper.model_card import MARK, card_of_run, hub_id, place_of, save_card
+from modeling_distilwhisper.model_card import card_of_run, hub_id, place_of, save_card, sizes
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
 
 CARDS = EXAMPLES.parent / "model_cards"
 TEMPLATE = CARDS / "template.md"
 SIZES = ("3k", "10k", "28k")
+HEADINGS = ["Use", "Results", "Training", "Gates", "Size", "Limits", "Citation"]
 
 
 @pytest.fixture
@@ -86,7 +88,7 @@ def test_a_card_is_whole_and_reads_as_it_was_written(name):
     assert data["pipeline_tag"] == "automatic-speech-recognition" and data["library_name"] == "transformers"
     assert data["metrics"] == ["wer", "cer"] and "distilwhisper" in data["tags"] and data["license"]
     headings = re.findall(r"^## (.*)", card.text, re.MULTILINE)
-    assert headings == ["Use", "Results", "Training", "Gates", "Size", "Limits", "Citation"]
+    assert headings == HEADINGS
     for section in re.split(r"^## .*\n", card.text, flags=re.MULTILINE):
         assert len(section.split()) > 20, "nothing fell out of the template"
     prose = re.sub(r"```.*?```", "", card.text, flags=re.DOTALL)
@@ -138,8 +140,30 @@ def test_every_measured_number_stands_in_its_table(results):
     assert gates["Hungarian (hu)"] == {"language": "Hungarian (hu)"} | {
         side: f"{100 * opened[side]:.0f}" for side in ("encoder", "decoder", "all")
     }
-    sizes = {row["language"]: row for row in rows if "file, MB" in row}
-    assert sizes["Ukrainian (uk)"]["parameters, M"] == "0.56" and sizes["Ukrainian (uk)"]["file, MB"] == "2.3"
+    files = {row["language"]: row for row in rows if "file, MB" in row}
+    assert files["Ukrainian (uk)"]["parameters, M"] == "0.56" and files["Ukrainian (uk)"]["file, MB"] == "2.3"
+
+
+def test_scores_of_earlier_experts_are_not_shown_as_those_of_plain_whisper(results):
+    results["settings"]["model"]["experts_from"] = "/somewhere/compressed"
+    scores = results["scores"]
+    for own in scores["before"].values():
+        own["ca"]["wer"] = 0.333  # of plain Whisper, which the gates are shut for, it is another
+    rows = [row for row in tables(make(results)) if "words" in row]
+    for number, name in enumerate(scores["after"]):
+        catalan, *_, english, spanish = rows[5 * number : 5 * number + 5]
+        assert catalan["without experts"] == percent(scores["gates shut"][name]["ca"])
+        assert catalan["with earlier experts"] == percent(scores["before"][name]["ca"])
+        assert catalan["with experts"] == percent(scores["after"][name]["ca"])
+        for row, code in ((english, "en"), (spanish, "es")):
+            assert row["without experts"] == percent(scores["before"][name][code])
+            assert row["with earlier experts"] == "-"
+    assert "Training went on from experts that were there, `compressed`;" in make(results).text
+    del scores["gates shut"]
+    rows = [row for row in tables(make(results)) if "words" in row]
+    assert [row["without experts"] for row in rows[:3]] == ["-"] * 3 and rows[3]["without experts"] != "-"
+    results["settings"]["model"]["experts_from"] = "me/compressed"
+    assert "[me/compressed](https://huggingface.co/me/compressed)" in make(results).text
 
 
 def test_domains_are_told_apart_by_what_was_trained_on(results):
@@ -168,6 +192,14 @@ def test_hub_ids_come_from_what_the_run_used_and_folders_are_not_taken_for_them(
     assert hub_id("/some/where") is None and hub_id("whisper") is None
 
 
+@pytest.mark.parametrize("name", ["../student", "./student", "a/..", "a/.b", ".a/b", "a/b..c", "a/b/c", "a/b c", ""])
+def test_a_path_that_leads_nowhere_from_here_is_no_hub_id(results, name):
+    assert hub_id(name) is None
+    results["settings"]["model"]["student"] = name
+    assert make(results).data.base_model is None
+    assert hub_id("openai/whisper-large-v3.1_x") == "openai/whisper-large-v3.1_x"
+
+
 @pytest.mark.parametrize(
     ("corpus", "expected"),
     [
@@ -181,6 +213,12 @@ def test_the_hub_is_told_a_data_set_by_its_own_name_and_part(corpus, expected):
     source = Source.parse(corpus)
     assert place_of(source.name, "hu", source) == expected
     assert place_of("my words", "hu", None) == ("my-words", "hu"), "a test set of an evaluation alone"
+
+
+def test_common_voice_is_told_in_its_own_codes_where_they_are_not_whispers():
+    source = Source.parse("cv=common_voice:releases/cv-corpus-13.0-2023-03-09")
+    found = [place_of("cv", code, source)[1] for code in ("sv", "zh", "pa", "jw", "gl")]
+    assert found == ["sv-SE", "zh-CN", "pa-IN", "jv", "gl"]
 
 
 def test_an_evaluation_takes_the_place_of_the_runs_scores_where_it_has_any(results, summary):
@@ -211,6 +249,26 @@ def test_an_evaluation_takes_the_place_of_the_runs_scores_where_it_has_any(resul
             "beyond chance": "yes",
         }
     ]
+
+
+def test_an_evaluation_of_another_split_leaves_the_runs_test_scores_where_they_are(results, summary):
+    for row in (*summary["scores"], *summary["differences"]):
+        row["split"] = "validation"
+    card = make(results, evaluation=summary, system="ours")
+    found = {(one.dataset_name, one.dataset_split): one for one in card.data.eval_results if one.metric_type == "wer"}
+    assert found["in-domain, Catalan (ca)", "validation"].metric_value == 20.0
+    expected = round(100 * results["scores"]["after"]["in-domain"]["ca"]["wer"], 2)
+    assert found["in-domain, Catalan (ca)", "test"].metric_value == expected
+    assert "**in-domain, validation** (in domain" in card.text and "**in-domain** (in domain" in card.text
+    assert [row["data set"] for row in tables(card) if "against" in row] == ["in-domain, validation"]
+
+
+def test_each_table_names_its_normaliser_where_there_are_several(results, summary):
+    titles = r"\*\*(.*?)\*\* \(.*?; normalised by `(\w+)`\)"
+    assert not re.findall(titles, make(results).text), "one for all is told above the tables"
+    text = make(results, evaluation=summary, system="ours").text
+    expected = {"in-domain": "paper", "a|b": "paper", "out-of-domain": "marks"}
+    assert dict(re.findall(titles, text)) == expected
 
 
 def test_an_evaluation_of_something_else_is_refused(results, summary):
@@ -253,6 +311,42 @@ def test_a_run_from_before_there_were_cards_gets_one(results):
     assert "file, MB" not in card.text and "hours" not in card.text
 
 
+PARTS = {
+    "openness at inference": "Gates",
+    "scores": "Results",
+    "sizes": "Size",
+    "training": None,
+    "best by language": None,
+}
+
+
+@pytest.mark.parametrize("missing", [*([part] for part in PARTS), list(PARTS)], ids=lambda parts: parts[-1])
+@pytest.mark.parametrize("empty", [True, False], ids=["empty", "absent"])
+def test_a_card_leaves_out_what_a_run_does_not_have(results, missing, empty):
+    results["settings"]["training"]["load_best_model_at_end"] = True  # or "best by language" is not read
+    for part in missing:
+        del results[part]
+        if empty:
+            results[part] = {}
+    card = ModelCard(str(make(results)))
+    headings = re.findall(r"^## (.*)", card.text, re.MULTILINE)
+    assert headings == [name for name in HEADINGS if name not in [PARTS[part] for part in missing]]
+    assert bool(card.data.eval_results) == ("scores" not in missing)
+    assert ("minutes since" in card.text) == ("training" not in missing)
+    assert "Teacher: `teacher`, by Jensen-Shannon" in card.text
+    assert not re.search(r"\bNone\b|\n\n\n|normalised by ``|[^\n]\n##", card.text)
+
+
+def test_a_run_without_scores_shows_those_of_its_evaluation(results, summary):
+    results["scores"] = {"before": {}, "after": {}}
+    assert "## Results" not in make(results).text
+    card = make(results, evaluation=summary, system="ours")
+    assert len(card.data.eval_results) == 4 and "normalised by `paper` (Whisper's" in card.text
+    assert "\n\n## Results\n\n### Groups of speakers\n\n|" in make(results, bias=[{"female": 1}]).text
+    del results["settings"]["training"]
+    assert "Teacher: `teacher`.\n\n## Gates" in make(results).text, "how is not known"
+
+
 def test_how_it_was_trained_is_told_as_it_was(results):
     settings, training = results["settings"]["model"], results["settings"]["training"]
     text = make(results).text
@@ -267,6 +361,52 @@ def test_how_it_was_trained_is_told_as_it_was(results):
     assert "those of its best WER in validation (Catalan (ca) 12.3 after 30 steps)" in text
     settings["teacher_cache"] = "cache"
     assert "Teacher: a cache of its outputs, by Jensen-Shannon divergence" in make(results).text
+
+
+def test_scores_on_a_quantised_backbone_are_called_so_and_those_on_a_whole_one_are_not(results, summary):
+    assert not re.search("quantised|precision", str(make(results)))
+    results["settings"]["model"]["student_precision"] = "nf4"
+    card = make(results)
+    assert all(re.search(r"normaliser marks, precision nf4\)$", one.metric_name) for one in card.data.eval_results)
+    assert card.text.count("; in `nf4`)") == 2 and "Where a table says `nf4`, Whisper's own weights were" in card.text
+    assert "Whisper's own weights were in `nf4` while the experts learned" in card.text
+    card = make(results, evaluation=summary | {"dtype": "float32"}, system="ours")
+    names = {one.dataset_name: one.metric_name for one in card.data.eval_results}
+    assert names["in-domain, Catalan (ca)"].endswith("normaliser paper)")
+    assert names["out-of-domain, Catalan (ca)"].endswith("normaliser marks, precision nf4)")
+    assert re.findall(r"\*\*([\w-]+)\*\* \(.*; in `nf4`\)", card.text) == ["out-of-domain"]
+    card = make(results, evaluation=summary | {"dtype": "bfloat16"}, system="ours")
+    names = {one.dataset_name: one.metric_name for one in card.data.eval_results}
+    assert names["in-domain, Catalan (ca)"].endswith("normaliser paper, precision bfloat16)")
+
+
+def test_precisions_and_ranks_of_a_training_are_told(results):
+    text, settings = make(results).text, results["settings"]["model"]
+    assert "rank" not in text and "mixed" not in text and "through one feed-forward" in text
+    results["teacher precision"] = "torch.float32"
+    assert make(results).text == text
+    results["teacher precision"] = "torch.float16"
+    assert "Teacher: `teacher` in `float16`, by Jensen-Shannon" in make(results).text
+    del results["teacher precision"]
+    settings |= {"teacher_precision": "int8", "expert_rank": 16}
+    results["settings"]["training"]["bf16"] = True
+    text = make(results).text
+    assert "Teacher: `teacher` in `int8`, by Jensen-Shannon" in text and "mixed precision (bfloat16)" in text
+    assert "; rank 16 for Catalan (ca), 16 for Hungarian (hu), 16 for Ukrainian (uk)." in text
+    assert "through one feed-forward" not in text
+    settings |= {"expert_rank": 0, "experts_from": "/compressed"}  # that had ranks of their own
+    results["sizes"]["experts"]["hu"]["rank"] = 64
+    assert "; rank 64 for Hungarian (hu)." in make(results).text
+
+
+def test_the_rank_is_that_of_the_experts_whatever_the_config_says(whisper_dir, tmp_path):
+    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl"], expert_rank=4)
+    model.save_pretrained(tmp_path)
+    model.config.expert_rank = 0
+    assert sizes(model, tmp_path)["experts"]["gl"]["rank"] == 4
+    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl"])
+    model.save_pretrained(tmp_path)
+    assert sizes(model, tmp_path)["experts"]["gl"]["rank"] == 0
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -323,13 +463,27 @@ def test_the_code_in_a_card_runs_where_the_package_is_not(results, model, proces
 def test_a_card_that_somebody_made_their_own_is_left_alone(results, tmp_path):
     path = tmp_path / "README.md"
     (tmp_path / "results.json").write_text(json.dumps(results))
-    assert save_card(make(results), path) and path.read_text() == str(make(results))
+    assert save_card(make(results), path)
+    written = path.read_text()
+    assert re.sub("sha256: [0-9a-f]{64} -->", "sha256: - -->", written) == str(make(results))
     assert save_card(make(results, note="Mind this."), path) and "> Mind this." in path.read_text()
-    own = path.read_text().replace(MARK, "")
-    path.write_text(own)
-    assert not save_card(make(results), path) and path.read_text() == own
+    assert save_card(make(results), path) and path.read_text() == written, "of the same results the same"
+    mark = next(line for line in written.splitlines() if "sha256" in line)
+    edits = {
+        "words with the comment left in": written + "Speakers are from Lugo.\n",
+        "a letter less": written.replace("experts", "expert", 1),
+        "front matter": written.replace("language:", "license: mit\nlanguage:", 1),
+        "no comment": written.replace(mark, ""),
+        "no digest": str(make(results)),
+        "the comment of another card": "Mine. " + mark,
+        "nothing of it": "Mine.",
+    }
+    for edit, own in edits.items():
+        path.write_text(own)
+        assert not save_card(make(results), path) and path.read_text() == own, edit
+    path.write_text(own := edits["words with the comment left in"])
     code, _, errors = run_script("make_card.py", tmp_path)
-    assert code != 0 and "was made somebody's own since. Name another --output" in errors
+    assert code != 0 and "it was edited, or not written from results. For a new one, delete or move it." in errors
     assert path.read_text() == own
     path.unlink()
     assert run_script("make_card.py", tmp_path)[0] == 0

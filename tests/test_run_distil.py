@@ -77,6 +77,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     assert scores["before"]["in-domain"] == scores["teacher"]["in-domain"], "the teacher is the student here"
     assert scores["after"]["again"] == scores["after"]["in-domain"], "the same rows under another name"
     assert scores["after"]["other"] != scores["after"]["in-domain"], "other rows"
+    assert results["teacher precision"] == "torch.float32"
     assert results["rows left out"]["in-domain train gl"] == {"unreadable audio": 1, "missing audio file": 1}
     assert scores["after"]["in-domain"]["gl"]["normalizer"] == "marks"
     assert scores["after"]["in-domain"]["gl"]["words"] == 8
@@ -131,6 +132,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     assert epochs == [1.0, 2.0, 3.0], "the third epoch follows the two of the first run"
     assert json.loads((output / "results.json").read_text())["scores"]["before"] == scores["before"]
     assert (output / "README.md").read_text() == "my own card"
+    assert f"{output}/README.md is somebody's own" in printed and "For a new one, delete or move it." in printed
 
     code, _, errors = run(file, "--gate_budget", "0.25")
     assert code != 0

@@ -71,6 +71,7 @@ def test_every_kind_of_model_is_scored_on_every_corpus(scored, place, whisper_di
     left_out = {(row["language"], row["for"]): row["left out"] for row in summary["rows left out"]}
     reasons = ("missing audio file", "unreadable audio", "empty text")
     assert left_out == {(language, reason): 1 for language in ("gl", "ca") for reason in reasons}
+    assert summary["dtype"] == "float32", "or a card cannot tell scores of a quantised model from others"
     assert {row["group"] for row in summary["means"]} >= {"all", "high", "extremely low", "Romance"}
     assert {(row["of"], row["less that of"]) for row in summary["differences"]} == {("routed", "plain")}
     unchanged = [row for row in summary["differences"] if row["language"] == "ca"]

@@ -14,7 +14,7 @@ from transformers import WhisperConfig
 
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.card_tables import language_name, size_rows, table_of
-from modeling_distilwhisper.model_card import render, save_card
+from modeling_distilwhisper.model_card import left_alone, render, save_card
 from modeling_distilwhisper.routing_distilwhisper import LanguageExpert
 
 CARDS = Path(__file__).parent.parent.parent / "model_cards"
@@ -36,7 +36,7 @@ DistilWhispers was published, the one that learned from Common Voice alone or th
 too; its section 5.8 announces the latter."""
 NOTE = """\
 Converted from [naver/{name}](https://huggingface.co/naver/{name}), under the licence of the original, by
-`python examples/convert_authors_checkpoint.py naver/{name} --output_dir {name}`. The conversion changes names,
+`python examples/convert_authors_checkpoint.py naver/{name} --output_dir {folder}`. The conversion changes names,
 no number; it was checked against outputs of the authors' code on small checkpoints that it saved, not on this
 one."""
 TRAINING = """\
@@ -62,12 +62,17 @@ def main() -> None:
         card = card_of(setting)
         path = args.output_dir / f"{name_of(setting)}.md"
         if not save_card(card, path):
-            parser.error(f"{path} was made somebody's own. Name another --output_dir.")
+            parser.error(f"{left_alone(path)} Or name another --output_dir.")
         print(path)
 
 
 def name_of(setting: str) -> str:
     return f"multilingual-distilwhisper-{setting}"
+
+
+def folder_of(setting: str) -> str:
+    """Where examples/README.md has it converted to."""
+    return f"distilwhisper-{setting}"
 
 
 def card_of(setting: str):
@@ -88,7 +93,7 @@ def card_of(setting: str):
         )
     return render(
         CARDS / "template.md",
-        name=name,
+        name=folder_of(setting),
         languages=languages,
         base="openai/whisper-small",
         teacher=teacher,
@@ -96,7 +101,7 @@ def card_of(setting: str):
         license="other",
         license_name="as-the-original",
         license_link=f"https://huggingface.co/naver/{name}",
-        note=NOTE.format(name=name),
+        note=NOTE.format(name=name, folder=folder_of(setting)),
         report="\n\n".join(text),
         training=TRAINING.format(utterances=utterances, hours=hours, teacher=teacher),
         gates=GATES,
