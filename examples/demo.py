@@ -52,21 +52,20 @@ def main() -> None:
     model, processor = load_model(args.model, "auto", args.device), load_processor(args.model)
     if not getattr(model.config, "languages", None):
         raise ValueError(f"{args.model} has no language experts: there is nothing to put beside plain Whisper.")
-    with tempfile.TemporaryDirectory() as scratch:
-        page = make_page(model, processor, args.examples, Path(scratch))
-        # Without a server of Node's, links to elsewhere, and records of what was tried.
-        page.launch(
-            server_name=args.host,
-            server_port=args.port,
-            theme=THEME,
-            css=CSS,
-            ssr_mode=False,
-            footer_links=[],
-            run_history=False,
-        )
+    page = make_page(model, processor, args.examples)
+    # Without a server of Node's, links to elsewhere, and records of what was tried.
+    page.launch(
+        server_name=args.host,
+        server_port=args.port,
+        theme=THEME,
+        css=CSS,
+        ssr_mode=False,
+        footer_links=[],
+        run_history=False,
+    )
 
 
-def make_page(model, processor, examples: list[Path], scratch: Path) -> gr.Blocks:
+def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
     def listen(path: str | None, language: str, times: bool) -> tuple:
         if path is None:
             raise gr.Error("Upload or record something first.", print_exception=False)
@@ -79,13 +78,16 @@ def make_page(model, processor, examples: list[Path], scratch: Path) -> gr.Block
         begun = time.perf_counter()
         found = transcribe_side_by_side(model, processor, samples, language or None, times=times)
         took = time.perf_counter() - begun
-        folder = Path(tempfile.mkdtemp(dir=scratch))
-        picture = None
-        if found.gates is not None:
-            picture = folder / "gates.png"
-            draw_audio_gates(found.gates.frames, samples, found.experts.seconds, picture)
-        subtitles = folder / f"{file_name(Path(path).stem)}.srt"
-        write_whole(subtitles, to_srt(found.experts))
+        drawn = None
+        # Gradio's own copies are all that stays, until `delete_cache`.
+        with tempfile.TemporaryDirectory() as folder:
+            if found.gates is not None:
+                drawn = Path(folder, "gates.png")
+                draw_audio_gates(found.gates.frames, samples, found.experts.seconds, drawn)
+                drawn = picture.move_resource_to_block_cache(drawn)
+            subtitles = Path(folder, f"{name_of(path)}.srt")
+            write_whole(subtitles, to_srt(found.experts))
+            subtitles = download.move_resource_to_block_cache(subtitles)
         plain, experts = (marked(words) for words in changed_words(found.plain, found.experts))
         return (
             gr.Column(visible=True),
@@ -93,10 +95,10 @@ def make_page(model, processor, examples: list[Path], scratch: Path) -> gr.Block
             plain,
             experts,
             gr.Column(visible=found.gates is not None),
-            picture and str(picture),
+            drawn,
             found.gates and over_words(found.gates),
             table(found.experts),
-            str(subtitles),
+            subtitles,
         )
 
     trained = model.config.languages
@@ -168,6 +170,14 @@ def make_page(model, processor, examples: list[Path], scratch: Path) -> gr.Block
             concurrency_limit=1,
         )
     return page
+
+
+def name_of(path: str) -> str:
+    """What the recording's subtitles are called."""
+    try:
+        return file_name(Path(path).stem)
+    except ValueError:  # of a name without letters or digits nothing is left
+        return "recording"
 
 
 def named(code: str) -> str:

@@ -1,17 +1,18 @@
 """Writes the model card of a run: README.md for the Hub, from its results.json and, if given, an evaluation of it.
 
     python examples/make_card.py distilwhisper-small-gl --name org/distilwhisper-small-gl --license apache-2.0 \
-        --evaluation scores/summary.json --system ours
+        --evaluation scores/summary.json --bias bias --system ours
 
-`run_distil.py` writes one at its end already; this adds a name on the Hub, a licence, scores of `run_eval.py` and rows
-of a bias study. So it comes before any words of one's own: a card that somebody has edited is left alone, until it is
-deleted or moved.
+`run_distil.py` writes one at its end already; this adds a name on the Hub, a licence, scores of `run_eval.py` and what
+`run_bias.py` found of groups of speakers. So it comes before any words of one's own: a card that somebody has edited is
+left alone, until it is deleted or moved.
 """
 
 import argparse
 import json
 from pathlib import Path
 
+from modeling_distilwhisper.bias.card_rows import card_rows
 from modeling_distilwhisper.model_card import card_of_run, left_alone, save_card
 
 TEMPLATE = Path(__file__).parent.parent / "model_cards/template.md"
@@ -23,13 +24,13 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="the card's file; by default README.md beside results.json")
     parser.add_argument("--name", help="Hub id or folder that the card's examples load; by default the run's folder")
     parser.add_argument("--evaluation", type=Path, help="summary.json of run_eval.py")
-    parser.add_argument("--system", help="what --evaluation calls this model")
-    parser.add_argument("--bias", type=Path, help="JSON with rows of a study of groups of speakers, a list of mappings")
+    parser.add_argument("--system", help="what --evaluation and --bias call this model")
+    parser.add_argument("--bias", type=Path, help="output folder of run_bias.py")
     parser.add_argument("--license", help="as the Hub names it, such as apache-2.0")
     parser.add_argument("--note", help="what a reader has to know before all else")
     args = parser.parse_args()
-    if (args.evaluation is None) != (args.system is None):
-        parser.error("--evaluation and --system go together.")
+    if (args.evaluation is None and args.bias is None) != (args.system is None):
+        parser.error("--evaluation or --bias and --system go together: it says which of their models the card is of.")
 
     results = args.run / "results.json" if args.run.is_dir() else args.run
     card = card_of_run(
@@ -38,7 +39,7 @@ def main() -> None:
         name=args.name or results.parent.resolve().name,
         evaluation=args.evaluation and read(args.evaluation),
         system=args.system,
-        bias=args.bias and read(args.bias),
+        bias=args.bias and card_rows(args.bias, args.system),
         license=args.license,
         note=args.note,
     )

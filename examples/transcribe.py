@@ -4,11 +4,13 @@
 
 Takes files and folders, which are searched to their depth. Each recording's language is detected, or given by
 `--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Recordings of like
-length are transcribed together, whatever their languages. A recording that cannot be read is named at the end and does
-not stop the rest; those that have their transcripts already are left alone, so that an interrupted run goes on.
+length are transcribed together, whatever their languages. A recording that cannot be read, such as a phone's `.m4a`, is
+named at the end, with what to do, and does not stop the rest; those that have their transcripts already are left alone,
+so that an interrupted run goes on.
 """
 
 import argparse
+import shlex
 import sys
 import time
 from dataclasses import dataclass
@@ -28,6 +30,7 @@ from modeling_distilwhisper.segments import transcribe_clips
 from modeling_distilwhisper.subtitles import FORMATS
 
 ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".oga", ".opus", ".aif"}
+FOREIGN = {".m4a", ".mp4", ".aac", ".wma", ".webm", ".3gp", ".amr"}  # phones and browsers record so; not libsndfile's
 # Whisper's own remedy for loops: other temperatures where the text repeats itself or is unlikely (Radford et al., 4.5).
 FALLBACK = {
     "temperature": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
@@ -52,8 +55,9 @@ def main() -> int:
     known = {name.strip("<|>") for name in getattr(model.generation_config, "lang_to_id", None) or {}}
     if not known:
         raise ValueError(f"{args.model} is not a multilingual Whisper.")
-    recordings, failures = [], {}
-    for recording in find(args, known):
+    wanted, foreign = find(args, known)
+    recordings, failures = [], {path: advice(path) for path in foreign}
+    for recording in wanted:
         if all(recording.target.with_name(f"{recording.target.name}.{ending}").is_file() for ending in args.formats):
             continue
         try:
@@ -107,17 +111,25 @@ def transcribe(batch: list[Recording], model, processor, formats: list[str], set
     return rows
 
 
-def find(args: argparse.Namespace, known: set[str]) -> list[Recording]:
-    """Every recording once, with its transcripts' place: under the output folder as it lies under its own."""
+def find(args: argparse.Namespace, known: set[str]) -> tuple[list[Recording], list[Path]]:
+    """Every recording once, with its transcripts' place: under the output folder as it lies under its own.
+
+    Returns:
+        The recordings, and those that only other programs read and that have not been converted.
+    """
     found: dict[Path, Path] = {}
     for given in args.recordings:
         if given.is_dir():
-            inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
+            endings = ENDINGS | FOREIGN
+            inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in endings and path.is_file())
             found |= {path: path.relative_to(given) for path in inside}
         elif given.is_file():
             found[given] = Path(given.name)
         else:
             raise ValueError(f"{given} is not there.")
+    foreign = [path for path in found if path.suffix.lower() in FOREIGN]
+    found = {path: place for path, place in found.items() if path not in foreign}
+    converted = {path.with_suffix("") for path in found}  # talk.flac beside talk.m4a is the same talk
     stems = [place.with_suffix("") for place in found.values()]
     recordings = []
     for path, place in found.items():
@@ -132,7 +144,13 @@ def find(args: argparse.Namespace, known: set[str]) -> list[Recording]:
         recordings.append(Recording(path, target, language))
     if len({recording.target for recording in recordings}) < len(recordings):
         raise ValueError("Two recordings of one name would share a transcript. Give their folders one by one.")
-    return recordings
+    return recordings, [path for path in foreign if path.with_suffix("") not in converted]
+
+
+def advice(path: Path) -> str:
+    target = path.with_suffix(".flac")
+    command = shlex.join(["ffmpeg", "-i", str(path), "-ac", "1", "-ar", "16000", str(target)])
+    return f"{path.suffix} is not read here. Convert it, then start this again: {command}"
 
 
 def parse() -> argparse.Namespace:

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import snapshot_download
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import GenerationConfig, WhisperConfig, WhisperProcessor
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
@@ -176,10 +175,12 @@ def _read_tensors(path: Path) -> Tensors:
         tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
-            f"{path} holds more than tensors, or no pickle at all. It was not loaded, since that may run code."
+            f"{path} holds more than tensors, or no pickle at all. It was not loaded, since that may run code. "
+            "If it was whole once, fetch it again."
         ) from None
-    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
-        raise ValueError(f"{path} is damaged ({error}). Fetch it again.") from None
+    except Exception as error:  # damaged bytes fail in any way: as a key, an index or a type that is none
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is damaged ({reason}). Fetch it again.") from None
     whole = isinstance(tensors, dict) and all(isinstance(name, str) for name in tensors)
     if not whole or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
         raise ValueError(f"{path} holds no tensors by name. Expected a state dict.")

@@ -11,6 +11,7 @@ import pandas as pd
 import planted
 import pytest
 
+from modeling_distilwhisper.bias.card_rows import card_rows
 from modeling_distilwhisper.bias.figures import FIGURES, draw_figures
 from modeling_distilwhisper.bias.findings import harm_follows_bias, model_findings
 from modeling_distilwhisper.bias.grid import Cell, read_cells
@@ -360,3 +361,32 @@ def test_the_page_holds_its_pictures_and_every_table(found, tmp_path):
     saved = pd.read_csv(tmp_path / "tables/classes.csv", keep_default_na=False)
     low = one(saved, data_set="fleurs", model="base", by="resource", group="extremely low")
     assert float(low["worse"]) == pytest.approx(100 * 20 / 49)
+
+
+def test_a_card_says_of_its_model_what_the_tables_say_and_for_whom_there_are_more_errors(found, tmp_path):
+    write_tables(found, tmp_path)
+    rows = pd.DataFrame(card_rows(tmp_path, "base"))
+    own = {name: table[table["model"] == "base"] for name, table in vars(found).items() if name in ("before", "after")}
+    assert len(rows) == (found.genders["model"] == "base").sum() + len(own["before"]) + len(own["after"])
+    german = one(rows, **{"data set": "fleurs", "precision": "float32", "groups": "women and men, German (de)"})
+    assert german["found"] == "more errors for women"
+    assert "WER 15.0 % of women, 10.0 % of men; relative difference +40.0 % (+40.0 to +40.0)" in german["numbers"]
+    speakers = {"data set": "cv", "precision": "float32"}
+    maltese, russian = (
+        one(rows, **speakers, groups=f"women and men, {name}") for name in ("Maltese (mt)", "Russian (ru)")
+    )
+    assert maltese["found"] == "more errors for women" and russian["found"] == "not shown"
+    assert "absolute difference +10.0 points" in maltese["numbers"] and "60 utterances" in maltese["numbers"]
+    assert one(rows, **{**speakers, "precision": "nf4"}, groups="gender")["found"] == "amplified by compression"
+    assert one(rows, **{**speakers, "precision": "nf4"}, groups="accent")["found"] == "not shown"
+    finding = one(rows, **{"data set": "fleurs", "groups": "the more hours, the lower the WER"})
+    assert (finding["found"], finding["precision"]) == ("shown", "before compression")
+
+
+def test_where_men_fare_worse_a_card_does_not_say_women(found, tmp_path):
+    genders = found.genders.rename(columns={"female": "male", "male": "female"})
+    genders[["difference", "low", "high"]] = -genders[["difference", "high", "low"]]
+    write_tables(replace(found, genders=genders), tmp_path)
+    rows = pd.DataFrame(card_rows(tmp_path, "tiny"))
+    german = one(rows, precision="float32", groups="women and men, German (de)")
+    assert german["found"] == "more errors for men" and "WER 20.0 % of women, 30.0 % of men" in german["numbers"]

@@ -1,7 +1,9 @@
 """The authors' checkpoints give what the authors' layers give; nothing that is not one of them is taken for one."""
 
+import io
 import json
 import os
+import random
 import re
 import runpy
 import shutil
@@ -351,6 +353,29 @@ def test_what_is_not_such_a_checkpoint_is_refused_by_name(theirs, whisper_dir, c
     with pytest.raises((ValueError, OSError), match=message):
         convert_checkpoint(folder, str(whisper_dir))
     assert "code ran" not in capfd.readouterr().out
+
+
+def test_whichever_byte_is_damaged_the_file_is_named_and_what_to_do(theirs, whisper_dir):
+    """Of flipped bits most fail as a pickle does; some as a key, an index, a type or text that is none."""
+    folder, _ = theirs
+    path = folder / EXPERT
+    own = {key: tensor for key, tensor in torch.load(path, weights_only=True).items() if ".layers.1." in key}
+    draw, fails_as = random.Random(0), {}
+    for zipped in (True, False):
+        torch.save(own, path, _use_new_zipfile_serialization=zipped)
+        whole = path.read_bytes()
+        for _ in range(200):
+            damaged = bytearray(whole)
+            damaged[draw.randrange(1500)] ^= 1 << draw.randrange(8)  # where names and kinds are, not numbers
+            try:
+                torch.load(io.BytesIO(damaged), "cpu", weights_only=True)
+            except Exception as error:
+                fails_as.setdefault(type(error), damaged)
+    assert {KeyError, IndexError, TypeError, UnicodeDecodeError} <= fails_as.keys()
+    for damaged in fails_as.values():
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="(?s)expert.catalan.bin (is damaged|holds more) .*etch it again"):
+            convert_checkpoint(folder, str(whisper_dir), ["ca"])
 
 
 def test_a_base_that_knows_no_languages_is_refused_and_the_own_settings_win(theirs, whisper_dir, processor, tmp_path):

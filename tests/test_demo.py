@@ -11,12 +11,14 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import speech
 import tiny
 import torch
+from gradio_client import Client, handle_file
 from scripts import EXAMPLES
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -62,7 +64,9 @@ def url(folder):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, EXAMPLES / "demo.py", folder / "model", "--examples", folder / "long.wav"]
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "GRADIO_TEMP_DIR": str(folder / "temp")}
+    (folder / "scratch").mkdir()
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "scratch")}
+    environment["GRADIO_TEMP_DIR"] = str(folder / "temp")
     log = folder / "log.txt"
     with open(log, "w") as file:
         page = subprocess.Popen(
@@ -237,6 +241,25 @@ def test_what_is_wrong_is_said_and_the_page_goes_on(page, folder):
     page.upload(folder / "broken.wav")
     page.transcribe()
     page.wait_for(".toast-body", lambda toast: "is not readable audio" in toast.text)
+
+
+def test_of_what_visitors_said_nothing_stays_but_gradios_own_copies(url, folder, tmp_path):
+    client = Client(url, download_files=tmp_path / "got", verbose=False)
+
+    def files(place: str, *endings: str) -> set[Path]:
+        return {path for path in (folder / place).rglob("*") if path.is_file() and path.suffix in endings}
+
+    before, made = files("temp", ".png", ".srt"), {}
+    for name, pitch in {"one": 350, "two": 450, "---": 650}.items():
+        clip = tmp_path / f"{name}.wav"
+        speech.soundfile.write(clip, speech.tone(pitch), speech.RATE)
+        *_, subtitles = client.predict(handle_file(clip), "gl", False, api_name="/listen")
+        made[Path(subtitles).name] = Path(subtitles).read_text(encoding="utf-8")
+    assert list(made) == ["one.srt", "two.srt", "recording.srt"], "a name of which nothing is left is no error"
+    assert all("-->" in text for text in made.values())
+    kept = files("temp", ".png", ".srt") - before
+    assert sorted(path.suffix for path in kept) == 3 * [".png"] + 3 * [".srt"], "where Gradio clears them"
+    assert not files("scratch", ".png", ".srt", ".wav"), "and nowhere else"
 
 
 def test_on_a_phone_nothing_is_cut_off(page, folder):

@@ -1,6 +1,7 @@
 """The docs' commands and programs, run from the top of each page to its end, on tiny models in a folder where the names
 of the docs are."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -23,6 +24,7 @@ from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
 REAL_DATA = ("examples/quickstart/quickstart.yaml", "common_voice:")  # tests/test_quickstart.py; tests/test_readers.py
 SMALLER = {"--rank": "4", "--expert_rank": "4"}  # than the tiny models are wide
+TEACHERS = ("whisper-large", "teacher")  # in commands that only those with a teacher give
 NEEDS_REAL_WHISPER = ("from faster_whisper import", "ct2-transformers-converter")
 NEEDS_OWN_STREAMS = "examples/export_onnx.py"  # PyTorch's exporter writes to those that a fork has closed
 ON_THE_HUB = '"me/'  # in programs that talk to it
@@ -83,7 +85,11 @@ def served(place):
 
 def run_page(page: str, place: Path, settings: dict[str, str]) -> None:
     """Runs a page's blocks in their order."""
-    for block in blocks(page):
+    run_blocks(blocks(page), place, settings)
+
+
+def run_blocks(chosen: list[Block], place: Path, settings: dict[str, str]) -> None:
+    for block in chosen:
         if block.language == "bash":
             for command in commands(block):
                 run_command(block.place, command, place)
@@ -170,7 +176,13 @@ def test_the_tutorial_leads_from_a_folder_of_recordings_to_experts_on_the_hub(pl
                 soundfile.write(file, speech.tone(speech.WORDS["mo"]), speech.RATE, format="WAV")
             name.with_suffix(".txt").write_text("mo\n", encoding="utf-8")
     add_model(place, processor, "distilwhisper-base-ca", ["ca"])
-    run_page("docs/your_language.md", place, served[1])
+    every = blocks("docs/your_language.md")
+    with_teacher = [block for block in every if any(word in block.text for word in TEACHERS)]
+    assert len(with_teacher) == 3, "to hear it, to be taught, to compare"
+    large = place / "openai/whisper-large-v2"
+    large.rename(place / "large")  # who has no teacher gets to the end all the same
+    run_blocks([block for block in every if block not in with_teacher], place, served[1])
+    assert not [path for path in place.glob("*") if "taught" in path.name or "teacher" in path.name]
     for split, speakers in {"train": {"uxia", "brais"}, "validation": {"maria"}, "test": {"xoan"}}.items():
         listing = (place / f"recordings/gl/{split}/metadata.csv").read_text().splitlines()[1:]
         assert {line.split("-")[0] for line in listing} == speakers
@@ -179,6 +191,13 @@ def test_the_tutorial_leads_from_a_folder_of_recordings_to_experts_on_the_hub(pl
     assert {"expert.gl.safetensors", "config.json", "README.md"} <= files.keys()
     assert "model.safetensors" not in files, "experts alone"
     assert b"me/distilwhisper-base-gl" in files["README.md"]
+    assert b"beyond chance" in files["README.md"], "step 8 leaves the comparison of step 5 where step 10 finds it"
+
+    (place / "large").rename(large)
+    run_blocks(with_teacher, place, served[1])
+    assert (place / "distilwhisper-base-gl-taught/expert.gl.safetensors").is_file()
+    compared = json.loads((place / "scores/summary.json").read_text())["differences"]
+    assert {(row["of"], row["less that of"]) for row in compared} == {("ours", "taught"), ("ours", "base")}
 
 
 @pytest.mark.real

@@ -9,10 +9,12 @@ from itertools import product
 
 import corpora
 import datasets
+import pandas as pd
 import pytest
 import speech
 import tiny
-from scripts import EXAMPLES
+from huggingface_hub import ModelCard
+from scripts import EXAMPLES, run_script
 from transformers import WhisperForConditionalGeneration
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
@@ -111,6 +113,37 @@ def test_every_cell_of_the_grid_is_transcribed_and_told(done, capsys):
     assert {note["reason"] for note in notes} == {None, "missing audio file", "unreadable audio", "empty text"}
     assert (folder / "bias.html").read_text().count("<img ") == len(list(folder.glob("*.png"))) > 8
     assert (folder / "figure12.fleurs.png").is_file() and (folder / "tables/classes.csv").is_file()
+
+
+def test_a_card_takes_its_own_models_groups_from_the_folder_as_it_is(done, tmp_path):
+    _, folder = done
+    arguments = [EXAMPLES.parent / "model_cards/quickstart.json", "--output", tmp_path / "README.md", "--bias"]
+    code, _, errors = run_script("make_card.py", *arguments, folder, "--system", "large")
+    assert code == 0, errors[-3000:]
+    text = ModelCard.load(tmp_path / "README.md").text
+    assert "### Groups of speakers" in text and "was not examined" not in text
+    genders = pd.read_csv(folder / "tables/genders.csv")
+    own = genders[(genders["model"] == "large") & (genders["language"] == "gl")]
+    assert set(own["precision"]) == set(PRECISIONS) and len(genders) > len(own)
+    for row in own.to_dict("records"):
+        told = f"WER {row['female']:.1f} % of women, {row['male']:.1f} % of men"
+        lines = [line for line in text.splitlines() if told in line and f" {row['precision']} " in line]
+        assert any("Galician (gl)" in line and "too few to say" in line for line in lines), told
+    after = pd.read_csv(folder / "tables/findings_after.csv")
+    shown = text[text.index("### Groups of speakers") : text.index("## Training")].splitlines()
+    count = sum(pd.read_csv(path)["model"].eq("large").sum() for path in (folder / "tables").glob("findings_*.csv"))
+    assert len([line for line in shown if line.startswith("| ")]) == 1 + (genders["model"] == "large").sum() + count
+    assert all(why in text for why in after[after["model"] == "large"]["why"]), "and what compression did"
+
+    (tmp_path / "README.md").unlink()
+    for wrong, message in {
+        (folder, "--system", "ours"): "has no model 'ours'. It has: large, tiny.",
+        (tmp_path, "--system", "large"): "holds no bias study",
+        (folder,): "--evaluation or --bias and --system go together",
+    }.items():
+        code, _, errors = run_script("make_card.py", *arguments, *wrong)
+        assert code != 0 and message in errors, errors[-3000:]
+    assert not (tmp_path / "README.md").exists()
 
 
 def test_started_again_it_makes_only_what_is_missing(done, place):

@@ -2,6 +2,7 @@
 recording stops nothing."""
 
 import json
+import shlex
 
 import numpy as np
 import pytest
@@ -136,6 +137,33 @@ def test_a_folder_is_transcribed_around_what_is_bad_and_goes_on_where_it_was(fol
     status, printed, errors = run_script("transcribe.py", *flags)
     assert (folder / "out/gl/a.srt").is_file() and (folder / "out/gl/long.json").read_text() == "mine"
     assert "a.wav" in printed and "long.flac" not in printed, "what is whole is not made again"
+
+
+def test_what_a_phone_recorded_is_named_with_what_to_do_and_not_passed_over(folder):
+    talks = folder / "talks"
+    (talks / "gl").mkdir(parents=True)
+    soundfile.write(talks / "gl/read.flac", clip(1.0), RATE)
+    for name in ("my talk.m4a", "film.MP4", "voice.aac", "old.wma", "page.webm", "read.m4a"):
+        (talks / "gl" / name).write_bytes(b"\x00\x00\x00\x1cftypM4A ")
+    flags = ["--model", folder / "model", "--output_dir", folder / "out", "--language", "gl"]
+    status, printed, errors = run_script("transcribe.py", talks, *flags)
+    assert status == 1 and "Traceback" not in errors and "read.flac" in printed.replace(str(folder), "")
+    left = [line for line in errors.splitlines() if line.startswith("Left out: ")]
+    assert len(left) == 5, "read.m4a was converted: its talk has its transcript"
+    for name in ("my talk.m4a", "film.MP4", "voice.aac", "old.wma", "page.webm"):
+        (line,) = [line for line in left if f"/{name}: " in line]
+        _, _, command = line.partition("start this again: ")
+        program, *arguments = shlex.split(command)
+        path = talks / "gl" / name
+        assert (program, arguments[1], arguments[-1]) == ("ffmpeg", str(path), str(path.with_suffix(".flac")))
+    assert {path.stem for path in (folder / "out/gl").iterdir()} == {"read"}
+
+    for path in (path for path in (talks / "gl").iterdir() if path.name != "read.flac"):
+        soundfile.write(path.with_suffix(".flac"), clip(0.5), RATE)
+    status, _, errors = run_script("transcribe.py", talks, *flags)
+    assert status == 0 and "Left out" not in errors, "converted as told, all is well"
+    status, printed, errors = run_script("transcribe.py", talks / "gl/film.MP4", *flags)
+    assert status == 1 and "film.MP4: .MP4 is not read here" in errors and "Nothing was transcribed" in printed
 
 
 def test_an_unknown_language_or_a_missing_file_is_told_before_anything_is_heard(folder):
