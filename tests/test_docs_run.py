@@ -18,9 +18,10 @@ from pages import ROOT, RUN, Block, blocks, commands, program, script_of
 from real import required
 from remote import run_without_the_package
 from scripts import run_script
-from transformers import WhisperForConditionalGeneration
+from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.export import save_processor
 
 REAL_DATA = ("examples/quickstart/quickstart.yaml", "common_voice:")  # tests/test_quickstart.py; tests/test_readers.py
 SMALLER = {"--rank": "4", "--expert_rank": "4"}  # than the tiny models are wide
@@ -203,6 +204,7 @@ def test_the_tutorial_leads_from_a_folder_of_recordings_to_experts_on_the_hub(pl
 @pytest.mark.real
 def test_faster_whisper_reads_what_the_tutorial_converts(place):
     shutil.copytree(required("DISTILWHISPER_TEST_CHECKPOINT"), place / "whisper-base-gl")
+    save_processor(WhisperProcessor.from_pretrained(place / "whisper-base-gl"), place / "whisper-base-gl")
     found = [one for one in blocks("docs/your_language.md") if any(name in one.text for name in NEEDS_REAL_WHISPER)]
     assert [block.language for block in found] == ["bash", "python"]
     (convert,) = [one for one in commands(found[0]) if program(one) == "ct2-transformers-converter"]
