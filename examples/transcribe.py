@@ -11,7 +11,6 @@ not stop the rest; those that have their transcripts already are left alone, so 
 import argparse
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
@@ -23,11 +22,11 @@ from transformers import set_seed
 from modeling_distilwhisper.any_whisper import load_model, load_processor
 from modeling_distilwhisper.audio import read_audio
 from modeling_distilwhisper.precision import PRECISIONS
+from modeling_distilwhisper.recordings import Recording, find_recordings
 from modeling_distilwhisper.run_folder import write_whole
 from modeling_distilwhisper.segments import transcribe_clips
 from modeling_distilwhisper.subtitles import FORMATS
 
-ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".oga", ".opus", ".aif"}
 # Whisper's own remedy for loops: other temperatures where the text repeats itself or is unlikely (Radford et al., 4.5).
 FALLBACK = {
     "temperature": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
@@ -35,14 +34,6 @@ FALLBACK = {
     "logprob_threshold": -1.0,
     "no_speech_threshold": 0.6,
 }
-
-
-@dataclass
-class Recording:
-    path: Path
-    target: Path  # of its transcripts, but for the ending
-    language: str | None
-    seconds: float = 0.0
 
 
 def main() -> int:
@@ -53,7 +44,7 @@ def main() -> int:
     if not known:
         raise ValueError(f"{args.model} is not a multilingual Whisper.")
     recordings, failures = [], {}
-    for recording in find(args, known):
+    for recording in find_recordings(args.recordings, args.output_dir, args.language, known):
         if all(recording.target.with_name(f"{recording.target.name}.{ending}").is_file() for ending in args.formats):
             continue
         try:
@@ -105,34 +96,6 @@ def transcribe(batch: list[Recording], model, processor, formats: list[str], set
         told = {"recording": recording.path, "language": transcript.language, "seconds": transcript.seconds}
         rows.append({**told, "took": share, "words": len(transcript.text.split())})
     return rows
-
-
-def find(args: argparse.Namespace, known: set[str]) -> list[Recording]:
-    """Every recording once, with its transcripts' place: under the output folder as it lies under its own."""
-    found: dict[Path, Path] = {}
-    for given in args.recordings:
-        if given.is_dir():
-            inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-            found |= {path: path.relative_to(given) for path in inside}
-        elif given.is_file():
-            found[given] = Path(given.name)
-        else:
-            raise ValueError(f"{given} is not there.")
-    stems = [place.with_suffix("") for place in found.values()]
-    recordings = []
-    for path, place in found.items():
-        # talk.srt, or where there is a talk.wav and a talk.mp3, talk.wav.srt and talk.mp3.srt
-        stem = place.with_suffix("")
-        target = args.output_dir / (stem if stems.count(stem) == 1 else place)
-        language = {"detect": None, "folder": path.parent.name}.get(args.language, args.language)
-        if language is not None and language not in known:
-            raise ValueError(
-                f"{path}: {language!r} is no language of this Whisper. Expected one of: {', '.join(sorted(known))}."
-            )
-        recordings.append(Recording(path, target, language))
-    if len({recording.target for recording in recordings}) < len(recordings):
-        raise ValueError("Two recordings of one name would share a transcript. Give their folders one by one.")
-    return recordings
 
 
 def parse() -> argparse.Namespace:
