@@ -9,6 +9,7 @@ not stop the rest; those that have their transcripts already are left alone, so 
 """
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -24,7 +25,7 @@ from modeling_distilwhisper.audio import read_audio
 from modeling_distilwhisper.precision import PRECISIONS
 from modeling_distilwhisper.recordings import Recording, find_recordings
 from modeling_distilwhisper.run_folder import write_whole
-from modeling_distilwhisper.segments import transcribe_clips
+from modeling_distilwhisper.segments import Transcript, transcribe_clips
 from modeling_distilwhisper.subtitles import FORMATS
 
 # Whisper's own remedy for loops: other temperatures where the text repeats itself or is unlikely (Radford et al., 4.5).
@@ -38,6 +39,8 @@ FALLBACK = {
 
 def main() -> int:
     args = parse()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file's name may have bytes that are no letters
     model = load_model(args.model, args.dtype, args.device)
     processor = load_processor(args.model)
     known = {name.strip("<|>") for name in getattr(model.generation_config, "lang_to_id", None) or {}}
@@ -45,13 +48,13 @@ def main() -> int:
         raise ValueError(f"{args.model} is not a multilingual Whisper.")
     recordings, failures = [], {}
     for recording in find_recordings(args.recordings, args.output_dir, args.language, known):
-        if all(recording.target.with_name(f"{recording.target.name}.{ending}").is_file() for ending in args.formats):
-            continue
         try:
-            recording.seconds = soundfile.info(recording.path).duration
+            if all(Path(f"{recording.target}.{ending}").is_file() for ending in args.formats):
+                continue
+            recording.seconds = soundfile.info(os.fsencode(recording.path)).duration
             recordings.append(recording)
-        except (soundfile.LibsndfileError, OSError) as error:
-            failures[recording.path] = f"not readable audio ({error})"
+        except Exception as error:  # whatever a damaged file may bring about: it must not stop the rest
+            failures[recording.path] = reason(error)
     settings = {"task": args.task, "num_beams": args.num_beams} | (FALLBACK if args.fallback else {})
     rows = []
     recordings.sort(key=lambda recording: -recording.seconds)
@@ -64,8 +67,8 @@ def main() -> int:
         print(tabulate(rows, headers="keys", floatfmt=".1f"))
     else:
         print("Nothing was transcribed: no recordings, or none without transcripts.")
-    for path, reason in failures.items():
-        print(f"Left out: {path}: {reason}", file=sys.stderr)
+    for path, why in failures.items():
+        print(f"Left out: {path}: {why}", file=sys.stderr)
     return 1 if failures else 0
 
 
@@ -74,28 +77,51 @@ def transcribe(batch: list[Recording], model, processor, formats: list[str], set
     clips = {}
     for recording in batch:
         try:
-            clips[recording.path] = read_audio(recording.path)
-            if not len(clips[recording.path]):
+            samples = read_audio(recording.path)
+            if not len(samples):
                 raise ValueError("there is nothing in it")
-        except ValueError as error:
-            clips.pop(recording.path, None)
-            failures[recording.path] = str(error)
+            clips[recording.path] = samples
+        except Exception as error:
+            failures[recording.path] = reason(error)
     batch = [recording for recording in batch if recording.path in clips]
     if not batch:
         return []
-    set_seed(0)  # other temperatures draw
     begun = time.perf_counter()
     spoken = [recording.language for recording in batch]
-    transcripts = transcribe_clips(model, processor, list(clips.values()), spoken, **settings)
+    transcripts = hear(model, processor, list(clips.values()), spoken, settings)
     share = (time.perf_counter() - begun) / len(batch)
     rows = []
     for recording, transcript in zip(batch, transcripts, strict=True):
-        recording.target.parent.mkdir(parents=True, exist_ok=True)
-        for ending in formats:
-            write_whole(f"{recording.target}.{ending}", FORMATS[ending](transcript))
+        try:
+            if isinstance(transcript, Exception):
+                raise transcript
+            recording.target.parent.mkdir(parents=True, exist_ok=True)
+            for ending in formats:
+                write_whole(f"{recording.target}.{ending}", FORMATS[ending](transcript))
+        except Exception as error:
+            failures[recording.path] = reason(error)
+            continue
         told = {"recording": recording.path, "language": transcript.language, "seconds": transcript.seconds}
         rows.append({**told, "took": share, "words": len(transcript.text.split())})
     return rows
+
+
+def hear(model, processor, clips: list, languages: list[str | None], settings: dict) -> list[Transcript | Exception]:
+    """A transcript of each, or what it broke with: where a batch breaks, each of its recordings is heard alone."""
+    set_seed(0)  # other temperatures draw
+    try:
+        return transcribe_clips(model, processor, clips, languages, **settings)
+    except Exception as error:
+        if len(clips) == 1:
+            return [error.with_traceback(None)]  # which holds the memory that others need
+    alone = zip(clips, languages, strict=True)
+    return [one for clip, language in alone for one in hear(model, processor, [clip], [language], settings)]
+
+
+def reason(error: Exception) -> str:
+    if isinstance(error, soundfile.LibsndfileError):
+        return f"not readable audio ({error.error_string})"
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def parse() -> argparse.Namespace:

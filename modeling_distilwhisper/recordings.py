@@ -5,7 +5,8 @@ from pathlib import Path
 
 import soundfile
 
-ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".oga", ".opus", ".aif"}
+# Raw samples do not say what they are.
+ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".oga", ".opus", ".aif"}
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """The folder of a run: what it was started with, what it has found so far, and from where it can go on."""
 
 import json
-import os
 import re
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -62,9 +62,12 @@ class RunFolder:
 def write_whole(path: str | Path, text: str) -> None:
     """Writes a file aside, then renames it: an interruption leaves the old one whole."""
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    aside = path.with_name(f".{secrets.token_hex(8)}.partial")  # short: `path` may be as long as names can be
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def file_name(name: str) -> str:

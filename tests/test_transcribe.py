@@ -2,6 +2,7 @@
 recording stops nothing."""
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -136,6 +137,54 @@ def test_a_folder_is_transcribed_around_what_is_bad_and_goes_on_where_it_was(fol
     status, printed, errors = run_script("transcribe.py", *flags)
     assert (folder / "out/gl/a.srt").is_file() and (folder / "out/gl/long.json").read_text() == "mine"
     assert "a.wav" in printed and "long.flac" not in printed, "what is whole is not made again"
+
+
+@pytest.fixture
+def saved(model, processor, tmp_path):
+    """Flags of a model and an output folder."""
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    return ["--model", tmp_path / "model", "--output_dir", tmp_path / "out"]
+
+
+def record(path, seconds=0.3, pitch=500):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+        soundfile.write(file, clip(seconds, pitch), RATE, format="WAV")
+    return path
+
+
+def written_in(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_no_name_and_no_raw_file_stops_the_rest(saved, tmp_path):
+    """A name that is no UTF-8, one of the greatest length, one too long with the ending; samples without a rate."""
+    letters, too_long = "ш" * 120, "x" * 251
+    for name in ("plain", os.fsdecode(b"caf\xe9"), letters, too_long):
+        record(tmp_path / "in" / f"{name}.wav")
+    (tmp_path / "in/samples.raw").write_bytes(bytes(1000))
+    status, printed, errors = run_script(
+        "transcribe.py", tmp_path / "in", *saved, "--formats", "json", "--language", "gl"
+    )
+    assert status == 1 and "Traceback" not in errors, errors
+    assert written_in(tmp_path / "out") == {"plain.json", os.fsdecode(b"caf\xe9.json"), f"{letters}.json"}
+    assert "caf\\udce9.wav" in printed
+    assert errors.count("Left out:") == 1 and f"{too_long}.wav: " in errors and "too long" in errors
+
+
+def test_a_recording_that_breaks_its_batch_is_left_out_alone(saved, tmp_path):
+    path = tmp_path / "model/generation_config.json"
+    settings = json.loads(path.read_text())
+    settings["lang_to_id"]["<|fr|>"] = 10**6  # behind the vocabulary's end: whoever speaks it breaks what hears it
+    path.write_text(json.dumps(settings))
+    for name in ("gl/a", "fr/b", "ca/c"):
+        record(tmp_path / "in" / f"{name}.wav")
+    flags = [*saved, "--formats", "txt", "--language", "folder"]
+    status, _, errors = run_script("transcribe.py", tmp_path / "in", *flags)
+    assert status == 1 and "Traceback" not in errors, errors
+    assert written_in(tmp_path / "out") == {"gl/a.txt", "ca/c.txt"}
+    assert errors.count("Left out:") == 1 and "b.wav: IndexError: index out of range" in errors
 
 
 def test_an_unknown_language_or_a_missing_file_is_told_before_anything_is_heard(folder):
