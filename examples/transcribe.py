@@ -4,8 +4,9 @@
 
 Takes files and folders, which are searched to their depth. Each recording's language is detected, or given by
 `--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Recordings of like
-length are transcribed together, whatever their languages. A recording that cannot be read is named at the end and does
-not stop the rest; those that have their transcripts already are left alone, so that an interrupted run goes on.
+length are transcribed together, whatever their languages, and a long one alone. A recording that cannot be read is named
+at the end and does not stop the rest; those that have their transcripts already are left alone, so that an interrupted
+run goes on.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from transformers import set_seed
 from modeling_distilwhisper.any_whisper import load_model, load_processor
 from modeling_distilwhisper.audio import read_audio
 from modeling_distilwhisper.precision import PRECISIONS
-from modeling_distilwhisper.recordings import Recording, find_recordings
+from modeling_distilwhisper.recordings import Recording, batches, find_recordings
 from modeling_distilwhisper.run_folder import write_whole
 from modeling_distilwhisper.segments import Transcript, transcribe_clips
 from modeling_distilwhisper.subtitles import FORMATS
@@ -57,10 +58,8 @@ def main() -> int:
             failures[recording.path] = reason(error)
     settings = {"task": args.task, "num_beams": args.num_beams} | (FALLBACK if args.fallback else {})
     rows = []
-    recordings.sort(key=lambda recording: -recording.seconds)
     with tqdm(total=round(sum(recording.seconds for recording in recordings)), unit="s", desc="Heard") as bar:
-        for start in range(0, len(recordings), args.batch_size):
-            batch = recordings[start : start + args.batch_size]
+        for batch in batches(recordings, args.batch_size):
             rows += transcribe(batch, model, processor, args.formats, settings, failures)
             bar.update(round(sum(recording.seconds for recording in batch)))
     if rows:
@@ -132,7 +131,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--language", default="detect", help="a code, 'folder', or 'detect' (the default)")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--task", choices=["transcribe", "translate"], default="transcribe")
-    parser.add_argument("--batch_size", type=int, default=8, help="recordings at a time")
+    parser.add_argument("--batch_size", type=int, default=8, help="most recordings at a time")
     parser.add_argument("--num_beams", type=int, default=1, help="width of the beam; 1 is greedy decoding")
     parser.add_argument(
         "--fallback", action="store_true", help="try other temperatures where a text goes wrong: slower"

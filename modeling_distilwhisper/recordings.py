@@ -1,5 +1,6 @@
 """Which recordings there are in files and folders, and where their transcripts go."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import soundfile
 
 # Raw samples do not say what they are.
 ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".oga", ".opus", ".aif"}
+PADDED = 1800.0  # seconds of a batch, padding and all: a gigabyte while features are made; what an interruption loses
 
 
 @dataclass
@@ -61,3 +63,14 @@ def find_recordings(given: list[Path], output_dir: Path, language: str, known: s
     if len({recording.target for recording in recordings}) < len(recordings):
         raise ValueError("Two recordings of one name would share a transcript. Give their folders one by one.")
     return recordings
+
+
+def batches(recordings: list[Recording], size: int) -> Iterator[list[Recording]]:
+    """The longest first: `size` at a time, or as many as come to half an hour when all are as long as the longest."""
+    order = sorted(recordings, key=lambda recording: -recording.seconds)
+    start = 0
+    while start < len(order):
+        fitting = int(PADDED // max(order[start].seconds, 1.0))
+        batch = order[start : start + max(1, min(size, fitting))]
+        yield batch
+        start += len(batch)

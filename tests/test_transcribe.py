@@ -3,6 +3,7 @@ recording stops nothing."""
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import soundfile
 from scripts import run_script
 from speech import RATE, tone
 
+from modeling_distilwhisper.recordings import Recording, batches
 from modeling_distilwhisper.segments import Segment, Transcript, transcribe_clips
 from modeling_distilwhisper.subtitles import to_json, to_srt, to_text, to_vtt
 
@@ -185,6 +187,22 @@ def test_a_recording_that_breaks_its_batch_is_left_out_alone(saved, tmp_path):
     assert status == 1 and "Traceback" not in errors, errors
     assert written_in(tmp_path / "out") == {"gl/a.txt", "ca/c.txt"}
     assert errors.count("Left out:") == 1 and "b.wav: IndexError: index out of range" in errors
+
+
+def lengths_of_batches(lengths, size):
+    recordings = [Recording(Path(f"{number}.wav"), Path(str(number)), "gl", s) for number, s in enumerate(lengths)]
+    return [[recording.seconds for recording in batch] for batch in batches(recordings, size)]
+
+
+def test_no_short_recording_is_padded_to_the_length_of_a_long_talk():
+    """Eight rows as long as three hours are more than a machine's memory, and a day's work in one piece."""
+    three_hours = 10_800.0
+    assert lengths_of_batches([20.0, three_hours, 30.0, 10.0], 8) == [[three_hours], [30.0, 20.0, 10.0]]
+    assert lengths_of_batches([0.0] * 5, 4) == [[0.0] * 4, [0.0]]
+    found = lengths_of_batches([float(length) for length in range(0, 4000, 7)], 8)
+    assert [length for batch in found for length in batch] == sorted(range(0, 4000, 7), reverse=True)
+    assert all(len(batch) == 1 or len(batch) * batch[0] <= 1800 for batch in found)
+    assert max(map(len, found)) == 8
 
 
 def test_an_unknown_language_or_a_missing_file_is_told_before_anything_is_heard(folder):
