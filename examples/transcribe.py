@@ -4,9 +4,9 @@
 
 Takes files and folders, which are searched to their depth. Each recording's language is detected, or given by
 `--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Recordings of like
-length are transcribed together, whatever their languages, and a long one alone. A recording that cannot be read is named
-at the end and does not stop the rest; those that have their transcripts already are left alone, so that an interrupted
-run goes on.
+length are transcribed together, whatever their languages, and a long one alone. A recording that cannot be read is
+named at the end and does not stop the rest; transcripts that are there already are left alone, so that an interrupted
+run goes on and a corrected text stays.
 """
 
 import argparse
@@ -50,7 +50,8 @@ def main() -> int:
     recordings, failures = [], {}
     for recording in find_recordings(args.recordings, args.output_dir, args.language, known):
         try:
-            if all(Path(f"{recording.target}.{ending}").is_file() for ending in args.formats):
+            recording.missing = [name for name in args.formats if not Path(f"{recording.target}.{name}").is_file()]
+            if not recording.missing:
                 continue
             recording.seconds = soundfile.info(os.fsencode(recording.path)).duration
             recordings.append(recording)
@@ -60,7 +61,7 @@ def main() -> int:
     rows = []
     with tqdm(total=round(sum(recording.seconds for recording in recordings)), unit="s", desc="Heard") as bar:
         for batch in batches(recordings, args.batch_size):
-            rows += transcribe(batch, model, processor, args.formats, settings, failures)
+            rows += transcribe(batch, model, processor, settings, failures)
             bar.update(round(sum(recording.seconds for recording in batch)))
     if rows:
         print(tabulate(rows, headers="keys", floatfmt=".1f"))
@@ -71,8 +72,8 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def transcribe(batch: list[Recording], model, processor, formats: list[str], settings: dict, failures: dict) -> list:
-    """Writes the transcripts of a batch; gives a row of the table for each."""
+def transcribe(batch: list[Recording], model, processor, settings: dict, failures: dict) -> list[dict]:
+    """Writes the transcripts of a batch that are missing; gives a row of the table for each recording."""
     clips = {}
     for recording in batch:
         try:
@@ -95,7 +96,7 @@ def transcribe(batch: list[Recording], model, processor, formats: list[str], set
             if isinstance(transcript, Exception):
                 raise transcript
             recording.target.parent.mkdir(parents=True, exist_ok=True)
-            for ending in formats:
+            for ending in recording.missing:
                 write_whole(f"{recording.target}.{ending}", FORMATS[ending](transcript))
         except Exception as error:
             failures[recording.path] = reason(error)

@@ -1,7 +1,7 @@
 """Which recordings there are in files and folders, and where their transcripts go."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import soundfile
@@ -19,12 +19,14 @@ class Recording:
         target: of its transcripts, but for the ending.
         language: a code, or `None` to detect it.
         seconds: its length.
+        missing: endings of the transcripts that are to be written; those that are there may have been corrected.
     """
 
     path: Path
     target: Path
     language: str | None
     seconds: float = 0.0
+    missing: list[str] = field(default_factory=list)
 
 
 def find_recordings(given: list[Path], output_dir: Path, language: str, known: set[str]) -> list[Recording]:

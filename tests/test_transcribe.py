@@ -135,9 +135,12 @@ def test_a_folder_is_transcribed_around_what_is_bad_and_goes_on_where_it_was(fol
     assert found["gl/long"]["seconds"] == 3.0 and "gl/long.flac" in printed.replace(str(folder), "")
 
     (folder / "out/gl/a.srt").unlink()
-    (folder / "out/gl/long.json").write_text("mine")
+    for name in ("gl/a.vtt", "gl/long.json"):
+        (folder / "out" / name).write_text("corrected")
     status, printed, errors = run_script("transcribe.py", *flags)
-    assert (folder / "out/gl/a.srt").is_file() and (folder / "out/gl/long.json").read_text() == "mine"
+    assert (folder / "out/gl/a.srt").is_file(), "what is missing is made"
+    for name in ("gl/a.vtt", "gl/long.json"):
+        assert (folder / "out" / name).read_text() == "corrected", "what is there is not written over"
     assert "a.wav" in printed and "long.flac" not in printed, "what is whole is not made again"
 
 
