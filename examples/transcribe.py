@@ -6,7 +6,7 @@ Takes files and folders, which are searched to their depth. Each recording's lan
 `--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Recordings of like
 length are transcribed together, whatever their languages, and a long one alone. A recording that cannot be read is
 named at the end and does not stop the rest; transcripts that are there already are left alone, so that an interrupted
-run goes on and a corrected text stays.
+run goes on and a corrected text stays. An output folder is of one model, language and task.
 """
 
 import argparse
@@ -21,11 +21,11 @@ from tabulate import tabulate
 from tqdm.auto import tqdm
 from transformers import set_seed
 
-from modeling_distilwhisper.any_whisper import load_model, load_processor
+from modeling_distilwhisper.any_whisper import load_model, load_processor, weights_mark
 from modeling_distilwhisper.audio import read_audio
 from modeling_distilwhisper.precision import PRECISIONS
-from modeling_distilwhisper.recordings import Recording, batches, find_recordings
-from modeling_distilwhisper.run_folder import write_whole
+from modeling_distilwhisper.recordings import Places, Recording, batches, find_recordings
+from modeling_distilwhisper.run_folder import RunFolder, write_whole
 from modeling_distilwhisper.segments import Transcript, transcribe_clips
 from modeling_distilwhisper.subtitles import FORMATS
 
@@ -47,11 +47,18 @@ def main() -> int:
     known = {name.strip("<|>") for name in getattr(model.generation_config, "lang_to_id", None) or {}}
     if not known:
         raise ValueError(f"{args.model} is not a multilingual Whisper.")
-    recordings, failures = [], {}
-    for recording in find_recordings(args.recordings, args.output_dir, args.language, known):
+    found = find_recordings(args.recordings, args.output_dir, args.language, known)
+    decides = {"model": args.model, "weights": weights_mark(args.model)}
+    decides |= {name: getattr(args, name) for name in ("language", "task", "num_beams", "fallback")}
+    RunFolder(args.output_dir, {"run": decides})
+    places = Places(args.output_dir)
+    recordings, failures, whole = [], {}, 0
+    for recording in found:
         try:
             recording.missing = [name for name in args.formats if not Path(f"{recording.target}.{name}").is_file()]
+            places.check(recording)
             if not recording.missing:
+                whole += 1
                 continue
             recording.seconds = soundfile.info(os.fsencode(recording.path)).duration
             recordings.append(recording)
@@ -61,18 +68,16 @@ def main() -> int:
     rows = []
     with tqdm(total=round(sum(recording.seconds for recording in recordings)), unit="s", desc="Heard") as bar:
         for batch in batches(recordings, args.batch_size):
-            rows += transcribe(batch, model, processor, settings, failures)
+            rows += transcribe(batch, model, processor, settings, places, failures)
             bar.update(round(sum(recording.seconds for recording in batch)))
-    if rows:
-        print(tabulate(rows, headers="keys", floatfmt=".1f"))
-    else:
-        print("Nothing was transcribed: no recordings, or none without transcripts.")
+    print(tabulate(rows, headers="keys", floatfmt=".1f") if rows else "Nothing was transcribed.")
+    print(f"{whole} of {len(found)} recordings had their transcripts already and were left alone.")
     for path, why in failures.items():
         print(f"Left out: {path}: {why}", file=sys.stderr)
     return 1 if failures else 0
 
 
-def transcribe(batch: list[Recording], model, processor, settings: dict, failures: dict) -> list[dict]:
+def transcribe(batch: list[Recording], model, processor, settings: dict, places: Places, failures: dict) -> list[dict]:
     """Writes the transcripts of a batch that are missing; gives a row of the table for each recording."""
     clips = {}
     for recording in batch:
@@ -95,6 +100,7 @@ def transcribe(batch: list[Recording], model, processor, settings: dict, failure
         try:
             if isinstance(transcript, Exception):
                 raise transcript
+            places.take(recording)
             recording.target.parent.mkdir(parents=True, exist_ok=True)
             for ending in recording.missing:
                 write_whole(f"{recording.target}.{ending}", FORMATS[ending](transcript))

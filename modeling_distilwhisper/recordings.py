@@ -1,10 +1,15 @@
 """Which recordings there are in files and folders, and where their transcripts go."""
 
+import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import soundfile
+
+from .run_folder import SETTINGS
+from .transcription import RecordFile
 
 # Raw samples do not say what they are.
 ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".oga", ".opus", ".aif"}
@@ -32,6 +37,8 @@ class Recording:
 def find_recordings(given: list[Path], output_dir: Path, language: str, known: set[str]) -> list[Recording]:
     """Every recording once, with its transcripts' place: under the output folder as it lies under its own.
 
+    The folder's name stands in front where several folders are given, and where two files have one name.
+
     Args:
         given: files, and folders, which are searched to their depth.
         output_dir: of the transcripts.
@@ -41,30 +48,74 @@ def find_recordings(given: list[Path], output_dir: Path, language: str, known: s
     Raises:
         ValueError: a path that is not there, a language that is not known, or two recordings for one place.
     """
+    several = sum(one.is_dir() for one in given) > 1
     found: dict[Path, Path] = {}
     for one in given:
         if one.is_dir():
+            above = one.resolve().name if several else ""
             inside = sorted(path for path in one.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-            found |= {path: path.relative_to(one) for path in inside}
+            found |= {path: Path(above, path.relative_to(one)) for path in inside}
         elif one.is_file():
             found[one] = Path(one.name)
         else:
             raise ValueError(f"{one} is not there.")
-    stems = [place.with_suffix("") for place in found.values()]
+    times = Counter(found.values())
+    found = {
+        path: place if times[place] == 1 else Path(path.resolve().parent.name, place) for path, place in found.items()
+    }
+    stems = Counter(place.with_suffix("") for place in found.values())
+    stems[Path(SETTINGS).with_suffix("")] += 1  # in the output folder there is a file of that name already
     recordings = []
     for path, place in found.items():
         # talk.srt, or where there is a talk.wav and a talk.mp3, talk.wav.srt and talk.mp3.srt
         stem = place.with_suffix("")
-        target = output_dir / (stem if stems.count(stem) == 1 else place)
+        target = output_dir / (stem if stems[stem] == 1 else place)
         spoken = {"detect": None, "folder": path.absolute().parent.name}.get(language, language)
         if spoken is not None and spoken not in known:
             raise ValueError(
                 f"{path}: {spoken!r} is no language of this Whisper. Expected one of: {', '.join(sorted(known))}."
             )
         recordings.append(Recording(path, target, spoken))
-    if len({recording.target for recording in recordings}) < len(recordings):
-        raise ValueError("Two recordings of one name would share a transcript. Give their folders one by one.")
+    by_target: dict[Path, Path] = {}
+    for recording in recordings:
+        other = by_target.setdefault(recording.target, recording.path)
+        if other != recording.path:
+            raise ValueError(
+                f"{other} and {recording.path} would both have their transcripts at {recording.target}. Give the "
+                "folder above both, or one at a time with an --output_dir of its own."
+            )
     return recordings
+
+
+class Places:
+    """Whose transcripts stand where in an output folder, from run to run: two/a/talk.wav and two/b/talk.wav, given one
+    after the other, would have theirs in one place, and the second would be taken for done."""
+
+    def __init__(self, output_dir: Path):
+        self.output_dir = output_dir
+        self.file = RecordFile(output_dir / "recordings.jsonl")
+        self.owners = {record["transcripts"]: record["recording"] for record in self.file.read()}
+
+    def check(self, recording: Recording) -> None:
+        """Raises ValueError where transcripts of another recording stand in this one's place."""
+        place, name = self._written(recording)
+        owner = self.owners.get(place, name)
+        if owner != name:
+            raise ValueError(
+                f"{recording.target} are the transcripts of {owner}. Use another --output_dir, or give the folder "
+                f"above both; if the recording has only been moved, delete {self.file.path}."
+            )
+
+    def take(self, recording: Recording) -> None:
+        """Notes that the place is this recording's: before its transcripts are written."""
+        place, name = self._written(recording)
+        if self.owners.get(place) != name:
+            self.owners[place] = name
+            self.file.add([{"transcripts": place, "recording": name}])
+
+    def _written(self, recording: Recording) -> tuple[str, str]:
+        both = recording.target.relative_to(self.output_dir), recording.path.resolve()
+        return tuple(os.fsencode(path).decode("utf-8", "backslashreplace") for path in both)
 
 
 def batches(recordings: list[Recording], size: int) -> Iterator[list[Recording]]:

@@ -9,6 +9,7 @@ from typing import Any
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
+SETTINGS = "settings.json"
 
 
 class RunFolder:
@@ -25,9 +26,9 @@ class RunFolder:
     def __init__(self, folder: str | Path, settings: dict[str, dict[str, Any]]):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        begun = self.read("settings.json")
+        begun = self.read(SETTINGS)
         if begun is None:
-            self.write("settings.json", settings)
+            self.write(SETTINGS, settings)
         elif begun != settings:
             differ = [
                 f"{name} {begun.get(part, {}).get(name)!r}, now {settings.get(part, {}).get(name)!r}"

@@ -11,11 +11,12 @@ import soundfile
 from scripts import run_script
 from speech import RATE, tone
 
-from modeling_distilwhisper.recordings import Recording, batches
+from modeling_distilwhisper.recordings import Recording, batches, find_recordings
 from modeling_distilwhisper.segments import Segment, Transcript, transcribe_clips
 from modeling_distilwhisper.subtitles import to_json, to_srt, to_text, to_vtt
 
 SHORT, LONG = {"max_new_tokens": 24}, {"max_new_tokens": 24, "condition_on_prev_tokens": False}
+OF_THE_RUN = {"settings.json", "recordings.jsonl"}
 
 
 def clip(seconds, pitch=500):
@@ -129,7 +130,7 @@ def test_a_folder_is_transcribed_around_what_is_bad_and_goes_on_where_it_was(fol
     endings = ("srt", "vtt", "json", "txt")
     stems = ("gl/a", "gl/long", "fr/a", "fr/b.wav", "fr/b.flac")
     written = {str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*") if path.is_file()}
-    assert written == {f"{stem}.{ending}" for stem in stems for ending in endings}
+    assert written == {f"{stem}.{ending}" for stem in stems for ending in endings} | OF_THE_RUN
     found = {stem: json.loads((folder / f"out/{stem}.json").read_text()) for stem in stems}
     assert [found[stem]["language"] for stem in stems] == ["gl", "gl", "fr", "fr", "fr"]
     assert found["gl/long"]["seconds"] == 3.0 and "gl/long.flac" in printed.replace(str(folder), "")
@@ -142,6 +143,7 @@ def test_a_folder_is_transcribed_around_what_is_bad_and_goes_on_where_it_was(fol
     for name in ("gl/a.vtt", "gl/long.json"):
         assert (folder / "out" / name).read_text() == "corrected", "what is there is not written over"
     assert "a.wav" in printed and "long.flac" not in printed, "what is whole is not made again"
+    assert "4 of 7 recordings had their transcripts already" in printed
 
 
 @pytest.fixture
@@ -160,7 +162,7 @@ def record(path, seconds=0.3, pitch=500):
 
 
 def written_in(folder):
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - OF_THE_RUN
 
 
 def test_no_name_and_no_raw_file_stops_the_rest(saved, tmp_path):
@@ -206,6 +208,50 @@ def test_no_short_recording_is_padded_to_the_length_of_a_long_talk():
     assert [length for batch in found for length in batch] == sorted(range(0, 4000, 7), reverse=True)
     assert all(len(batch) == 1 or len(batch) * batch[0] <= 1800 for batch in found)
     assert max(map(len, found)) == 8
+
+
+def places_of(given, output_dir):
+    found = find_recordings(given, output_dir, "gl", {"gl"})
+    return {str(recording.target.relative_to(output_dir)) for recording in found}
+
+
+def test_recordings_of_one_name_have_each_a_place_of_their_own(tmp_path):
+    talks = [record(tmp_path / "two" / name / "talk.wav") for name in ("a", "b")]
+    out = tmp_path / "out"
+    assert places_of([tmp_path / "two"], out) == {"a/talk", "b/talk"}
+    assert places_of(talks, out) == {"a/talk", "b/talk"}, "as files"
+    assert places_of([talk.parent for talk in talks], out) == {"a/talk", "b/talk"}, "as folders"
+    assert places_of(talks[:1], out) == places_of([talks[0].parent], out) == {"talk"}
+    record(tmp_path / "two/a/talk.flac")
+    assert places_of([talks[0].parent], out) == {"talk.wav", "talk.flac"}
+    assert places_of([record(tmp_path / "settings.wav")], out) == {"settings.wav"}, "settings.json is the run's"
+    further = record(tmp_path / "three/a/talk.wav")
+    with pytest.raises(ValueError, match="three/a/talk.wav would both have .* Give the folder above both"):
+        places_of([talks[0], further], out)
+
+
+def test_a_place_taken_by_another_recording_or_with_other_settings_is_not_taken_for_done(saved, tmp_path):
+    first, second = (
+        record(tmp_path / "two" / name / "talk.wav", pitch=pitch) for name, pitch in (("a", 300), ("b", 800))
+    )
+    flags = [*saved, "--formats", "txt", "--language"]
+    assert run_script("transcribe.py", first, *flags, "gl")[0] == 0
+    before = (tmp_path / "out/talk.txt").read_text()
+
+    status, printed, errors = run_script("transcribe.py", second, *flags, "gl", "--formats", "txt", "srt")
+    assert status == 1 and "Nothing was transcribed" in printed
+    assert f"Left out: {second}" in errors and f"are the transcripts of {first}. Use another --output_dir" in errors
+    assert written_in(tmp_path / "out") == {"talk.txt"} and (tmp_path / "out/talk.txt").read_text() == before
+
+    status, _, errors = run_script("transcribe.py", first, *flags, "ca")
+    assert status == 1 and "holds a run with other settings: language 'gl', now 'ca'. Use another folder" in errors
+    status, _, errors = run_script("transcribe.py", first, *flags, "gl", "--task", "translate")
+    assert status == 1 and "task 'transcribe', now 'translate'" in errors
+
+    status, printed, errors = run_script("transcribe.py", tmp_path / "two", *flags, "gl")
+    assert status == 0 and written_in(tmp_path / "out") == {"talk.txt", "a/talk.txt", "b/talk.txt"}, errors
+    status, printed, _ = run_script("transcribe.py", tmp_path / "two", *flags, "gl")
+    assert status == 0 and "2 of 2 recordings had their transcripts already" in printed
 
 
 def test_an_unknown_language_or_a_missing_file_is_told_before_anything_is_heard(folder):
