@@ -59,6 +59,27 @@ def test_a_language_that_is_not_given_is_whispers_own_guess(model, whisper, proc
         assert found[index].language == names[whisper.detect_language(features).item()]
 
 
+def test_words_that_begin_in_the_padding_were_never_said(model, processor):
+    """Clamped to the recording's end, they were cues of no length, which WebVTT forbids."""
+    lengths, languages = [0.1, 0.3, 0.5, 2.3], ["gl", "fr", "ca", "gl"]
+    found = transcribe_clips(model, processor, [clip(length, 300) for length in lengths], languages, **SHORT)
+    for transcript in found:
+        assert all(segment.start < segment.end <= transcript.seconds for segment in transcript.segments)
+    assert found[3].segments, "what begins within the recording stays"
+
+
+@pytest.mark.parametrize("level", [0.0, 0.2])
+def test_nothing_is_invented_for_a_recording_without_sound(model, processor, level):
+    generator = np.random.default_rng(0)
+    dither = (level + generator.integers(-2, 3, size=5 * RATE) / 2**15).astype(np.float32)
+    still = np.full(RATE, level, dtype=np.float32)
+    faint = (level + 0.001 * clip(1)).astype(np.float32)  # a peak of about -66 dB
+    found = transcribe_clips(model, processor, [dither, faint, still], ["gl", "gl", None], **LONG)
+    assert found[0] == Transcript("gl", 5.0, []) and found[2] == Transcript("und", 1.0, [])
+    assert found[1] == transcribe_clips(model, processor, [faint], ["gl"], **SHORT)[0] and found[1].segments
+    assert transcribe_clips(model, processor, [still], ["ca"], **SHORT) == [Transcript("ca", 1.0, [])]
+
+
 TRANSCRIPT = Transcript(
     language="gl",
     seconds=3725.5,
@@ -92,6 +113,17 @@ def test_json_holds_all_of_it_and_text_a_line_a_segment():
     assert found["text"] == "Ola, <mundo> & todos dous fin" and found["language"] == "gl"
     assert found["segments"][1] == {"start": 59.9996, "end": 61.04, "text": "dous"}
     assert to_text(TRANSCRIPT) == "Ola, <mundo> & todos\ndous\nfin\n"
+
+
+def test_no_text_ends_its_cue_or_begins_another():
+    """A blank line and an arrow are what players know cues by."""
+    odd = Transcript("gl", 9.0, [Segment(0.0, 1.0, "un\n\n2\r\n00:00 --> 00:09\u2028dous"), Segment(1.0, 2.0, "tres")])
+    srt, vtt = to_srt(odd), to_vtt(odd)
+    assert srt == (
+        "1\n00:00:00,000 --> 00:00:01,000\nun 2 00:00 → 00:09 dous\n\n2\n00:00:01,000 --> 00:00:02,000\ntres\n"
+    )
+    assert vtt.count("-->") == 2 and "\nun 2 00:00 --&gt; 00:09 dous\n\n00:00:01.000" in vtt
+    assert to_text(odd) == "un 2 00:00 --> 00:09 dous\ntres\n"
 
 
 def test_nothing_said_is_an_empty_file_of_each_kind():
