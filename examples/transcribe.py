@@ -24,7 +24,7 @@ from transformers import set_seed
 from modeling_distilwhisper.any_whisper import load_model, load_processor, weights_mark
 from modeling_distilwhisper.audio import read_audio
 from modeling_distilwhisper.precision import PRECISIONS
-from modeling_distilwhisper.recordings import Places, Recording, batches, find_recordings
+from modeling_distilwhisper.recordings import Places, Recording, batches, find_foreign, find_recordings
 from modeling_distilwhisper.run_folder import RunFolder, write_whole
 from modeling_distilwhisper.segments import Transcript, transcribe_clips
 from modeling_distilwhisper.subtitles import FORMATS
@@ -52,7 +52,8 @@ def main() -> int:
     decides |= {name: getattr(args, name) for name in ("language", "task", "num_beams", "fallback")}
     RunFolder(args.output_dir, {"run": decides})
     places = Places(args.output_dir)
-    recordings, failures, whole = [], {}, 0
+    recordings, whole = [], 0
+    failures = find_foreign(args.recordings, found)
     for recording in found:
         try:
             recording.missing = [name for name in args.formats if not Path(f"{recording.target}.{name}").is_file()]

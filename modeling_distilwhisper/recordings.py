@@ -1,6 +1,7 @@
 """Which recordings there are in files and folders, and where their transcripts go."""
 
 import os
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -13,6 +14,8 @@ from .transcription import RecordFile
 
 # Raw samples do not say what they are.
 ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".oga", ".opus", ".aif"}
+# Of recordings that libsndfile does not read.
+FOREIGN = {".m4a", ".mp4", ".aac", ".wma", ".webm", ".mov", ".mkv"}
 PADDED = 1800.0  # seconds of a batch, padding and all: a gigabyte while features are made; what an interruption loses
 
 
@@ -56,7 +59,7 @@ def find_recordings(given: list[Path], output_dir: Path, language: str, known: s
             inside = sorted(path for path in one.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
             found |= {path: Path(above, path.relative_to(one)) for path in inside}
         elif one.is_file():
-            found[one] = Path(one.name)
+            found |= {one: Path(one.name)} if one.suffix.lower() not in FOREIGN else {}
         else:
             raise ValueError(f"{one} is not there.")
     times = Counter(found.values())
@@ -116,6 +119,18 @@ class Places:
     def _written(self, recording: Recording) -> tuple[str, str]:
         both = recording.target.relative_to(self.output_dir), recording.path.resolve()
         return tuple(os.fsencode(path).decode("utf-8", "backslashreplace") for path in both)
+
+
+def find_foreign(given: list[Path], recordings: list[Recording]) -> dict[Path, str]:
+    """Recordings that cannot be read, and what to do; not those beside which a converted one lies."""
+    converted = {recording.path.with_suffix("") for recording in recordings}
+    inside = (path for one in given for path in (sorted(one.rglob("*")) if one.is_dir() else [one]))
+    return {
+        path: f"{path.suffix} cannot be read here. Convert it: ffmpeg -i {shlex.quote(path.name)} "
+        f"{shlex.quote(path.stem + '.flac')}"
+        for path in inside
+        if path.suffix.lower() in FOREIGN and path.with_suffix("") not in converted and path.is_file()
+    }
 
 
 def batches(recordings: list[Recording], size: int) -> Iterator[list[Recording]]:

@@ -3,6 +3,7 @@ recording stops nothing."""
 
 import json
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -284,6 +285,26 @@ def test_a_place_taken_by_another_recording_or_with_other_settings_is_not_taken_
     assert status == 0 and written_in(tmp_path / "out") == {"talk.txt", "a/talk.txt", "b/talk.txt"}, errors
     status, printed, _ = run_script("transcribe.py", tmp_path / "two", *flags, "gl")
     assert status == 0 and "2 of 2 recordings had their transcripts already" in printed
+
+
+def test_recordings_that_cannot_be_read_are_named_and_not_passed_over(saved, tmp_path):
+    record(tmp_path / "in/plain.wav")
+    for name in ("in/a talk.m4a", "in/film.MKV", "in/plain.mp4", "single.webm"):
+        (tmp_path / name).write_bytes(b"something")
+    flags = [*saved, "--formats", "txt", "--language", "gl"]
+    status, _, errors = run_script("transcribe.py", tmp_path / "in", tmp_path / "single.webm", *flags)
+    assert status == 1 and written_in(tmp_path / "out") == {"plain.txt"}
+    assert "a talk.m4a: .m4a cannot be read here. Convert it: ffmpeg -i 'a talk.m4a' 'a talk.flac'" in errors
+    assert "film.MKV: .MKV cannot be read" in errors and "single.webm: .webm cannot be read" in errors
+    assert errors.count("Left out:") == 3, "plain.mp4 has been converted"
+
+
+def test_thousands_of_recordings_are_found_in_a_second(tmp_path):
+    for number in range(5_000):
+        (tmp_path / f"{number}.wav").touch()
+    begun = time.process_time()
+    assert len(places_of([tmp_path], tmp_path / "out")) == 5_000
+    assert time.process_time() - begun < 3, "ever longer for each, where it is compared with all"
 
 
 def test_an_unknown_language_or_a_missing_file_is_told_before_anything_is_heard(folder):
