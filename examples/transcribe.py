@@ -4,16 +4,15 @@
 
 Takes files and folders, which are searched to their depth. Each recording's language is detected, or given by
 `--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Recordings of like
-length are transcribed together, whatever their languages. A recording that cannot be read, such as a phone's `.m4a`, is
-named at the end, with what to do, and does not stop the rest; those that have their transcripts already are left alone,
-so that an interrupted run goes on.
+length are transcribed together, whatever their languages, and a long one alone. A recording that cannot be read is
+named at the end and does not stop the rest; transcripts that are there already are left alone, so that an interrupted
+run goes on and a corrected text stays. An output folder is of one model, language and task.
 """
 
 import argparse
-import shlex
+import os
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
@@ -22,15 +21,14 @@ from tabulate import tabulate
 from tqdm.auto import tqdm
 from transformers import set_seed
 
-from modeling_distilwhisper.any_whisper import load_model, load_processor
+from modeling_distilwhisper.any_whisper import load_model, load_processor, weights_mark
 from modeling_distilwhisper.audio import read_audio
 from modeling_distilwhisper.precision import PRECISIONS
-from modeling_distilwhisper.run_folder import write_whole
-from modeling_distilwhisper.segments import transcribe_clips
+from modeling_distilwhisper.recordings import Places, Recording, batches, find_foreign, find_recordings
+from modeling_distilwhisper.run_folder import RunFolder, write_whole
+from modeling_distilwhisper.segments import Transcript, transcribe_clips
 from modeling_distilwhisper.subtitles import FORMATS
 
-ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} | {".oga", ".opus", ".aif"}
-FOREIGN = {".m4a", ".mp4", ".aac", ".wma", ".webm", ".3gp", ".amr"}  # phones and browsers record so; not libsndfile's
 # Whisper's own remedy for loops: other temperatures where the text repeats itself or is unlikely (Radford et al., 4.5).
 FALLBACK = {
     "temperature": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
@@ -40,117 +38,97 @@ FALLBACK = {
 }
 
 
-@dataclass
-class Recording:
-    path: Path
-    target: Path  # of its transcripts, but for the ending
-    language: str | None
-    seconds: float = 0.0
-
-
 def main() -> int:
     args = parse()
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a file's name may have bytes that are no letters
     model = load_model(args.model, args.dtype, args.device)
     processor = load_processor(args.model)
     known = {name.strip("<|>") for name in getattr(model.generation_config, "lang_to_id", None) or {}}
     if not known:
         raise ValueError(f"{args.model} is not a multilingual Whisper.")
-    wanted, foreign = find(args, known)
-    recordings, failures = [], {path: advice(path) for path in foreign}
-    for recording in wanted:
-        if all(recording.target.with_name(f"{recording.target.name}.{ending}").is_file() for ending in args.formats):
-            continue
+    found = find_recordings(args.recordings, args.output_dir, args.language, known)
+    decides = {"model": args.model, "weights": weights_mark(args.model)}
+    decides |= {name: getattr(args, name) for name in ("language", "task", "num_beams", "fallback")}
+    RunFolder(args.output_dir, {"run": decides})
+    places = Places(args.output_dir)
+    recordings, whole = [], 0
+    failures = find_foreign(args.recordings, found)
+    for recording in found:
         try:
-            recording.seconds = soundfile.info(recording.path).duration
+            recording.missing = [name for name in args.formats if not Path(f"{recording.target}.{name}").is_file()]
+            places.check(recording)
+            if not recording.missing:
+                whole += 1
+                continue
+            recording.seconds = soundfile.info(os.fsencode(recording.path)).duration
             recordings.append(recording)
-        except (soundfile.LibsndfileError, OSError) as error:
-            failures[recording.path] = f"not readable audio ({error})"
+        except Exception as error:  # whatever a damaged file may bring about: it must not stop the rest
+            failures[recording.path] = reason(error)
     settings = {"task": args.task, "num_beams": args.num_beams} | (FALLBACK if args.fallback else {})
     rows = []
-    recordings.sort(key=lambda recording: -recording.seconds)
     with tqdm(total=round(sum(recording.seconds for recording in recordings)), unit="s", desc="Heard") as bar:
-        for start in range(0, len(recordings), args.batch_size):
-            batch = recordings[start : start + args.batch_size]
-            rows += transcribe(batch, model, processor, args.formats, settings, failures)
+        for batch in batches(recordings, args.batch_size):
+            rows += transcribe(batch, model, processor, settings, places, failures)
             bar.update(round(sum(recording.seconds for recording in batch)))
-    if rows:
-        print(tabulate(rows, headers="keys", floatfmt=".1f"))
-    else:
-        print("Nothing was transcribed: no recordings, or none without transcripts.")
-    for path, reason in failures.items():
-        print(f"Left out: {path}: {reason}", file=sys.stderr)
+    print(tabulate(rows, headers="keys", floatfmt=".1f") if rows else "Nothing was transcribed.")
+    print(f"{whole} of {len(found)} recordings had their transcripts already and were left alone.")
+    for path, why in failures.items():
+        print(f"Left out: {path}: {why}", file=sys.stderr)
     return 1 if failures else 0
 
 
-def transcribe(batch: list[Recording], model, processor, formats: list[str], settings: dict, failures: dict) -> list:
-    """Writes the transcripts of a batch; gives a row of the table for each."""
+def transcribe(batch: list[Recording], model, processor, settings: dict, places: Places, failures: dict) -> list[dict]:
+    """Writes the transcripts of a batch that are missing; gives a row of the table for each recording."""
     clips = {}
     for recording in batch:
         try:
-            clips[recording.path] = read_audio(recording.path)
-            if not len(clips[recording.path]):
+            samples = read_audio(recording.path)
+            if not len(samples):
                 raise ValueError("there is nothing in it")
-        except ValueError as error:
-            clips.pop(recording.path, None)
-            failures[recording.path] = str(error)
+            clips[recording.path] = samples
+        except Exception as error:
+            failures[recording.path] = reason(error)
     batch = [recording for recording in batch if recording.path in clips]
     if not batch:
         return []
-    set_seed(0)  # other temperatures draw
     begun = time.perf_counter()
     spoken = [recording.language for recording in batch]
-    transcripts = transcribe_clips(model, processor, list(clips.values()), spoken, **settings)
+    transcripts = hear(model, processor, list(clips.values()), spoken, settings)
     share = (time.perf_counter() - begun) / len(batch)
     rows = []
     for recording, transcript in zip(batch, transcripts, strict=True):
-        recording.target.parent.mkdir(parents=True, exist_ok=True)
-        for ending in formats:
-            write_whole(f"{recording.target}.{ending}", FORMATS[ending](transcript))
+        try:
+            if isinstance(transcript, Exception):
+                raise transcript
+            places.take(recording)
+            recording.target.parent.mkdir(parents=True, exist_ok=True)
+            for ending in recording.missing:
+                write_whole(f"{recording.target}.{ending}", FORMATS[ending](transcript))
+        except Exception as error:
+            failures[recording.path] = reason(error)
+            continue
         told = {"recording": recording.path, "language": transcript.language, "seconds": transcript.seconds}
         rows.append({**told, "took": share, "words": len(transcript.text.split())})
     return rows
 
 
-def find(args: argparse.Namespace, known: set[str]) -> tuple[list[Recording], list[Path]]:
-    """Every recording once, with its transcripts' place: under the output folder as it lies under its own.
-
-    Returns:
-        The recordings, and those that only other programs read and that have not been converted.
-    """
-    found: dict[Path, Path] = {}
-    for given in args.recordings:
-        if given.is_dir():
-            endings = ENDINGS | FOREIGN
-            inside = sorted(path for path in given.rglob("*") if path.suffix.lower() in endings and path.is_file())
-            found |= {path: path.relative_to(given) for path in inside}
-        elif given.is_file():
-            found[given] = Path(given.name)
-        else:
-            raise ValueError(f"{given} is not there.")
-    foreign = [path for path in found if path.suffix.lower() in FOREIGN]
-    found = {path: place for path, place in found.items() if path not in foreign}
-    converted = {path.with_suffix("") for path in found}  # talk.flac beside talk.m4a is the same talk
-    stems = [place.with_suffix("") for place in found.values()]
-    recordings = []
-    for path, place in found.items():
-        # talk.srt, or where there is a talk.wav and a talk.mp3, talk.wav.srt and talk.mp3.srt
-        stem = place.with_suffix("")
-        target = args.output_dir / (stem if stems.count(stem) == 1 else place)
-        language = {"detect": None, "folder": path.parent.name}.get(args.language, args.language)
-        if language is not None and language not in known:
-            raise ValueError(
-                f"{path}: {language!r} is no language of this Whisper. Expected one of: {', '.join(sorted(known))}."
-            )
-        recordings.append(Recording(path, target, language))
-    if len({recording.target for recording in recordings}) < len(recordings):
-        raise ValueError("Two recordings of one name would share a transcript. Give their folders one by one.")
-    return recordings, [path for path in foreign if path.with_suffix("") not in converted]
+def hear(model, processor, clips: list, languages: list[str | None], settings: dict) -> list[Transcript | Exception]:
+    """A transcript of each, or what it broke with: where a batch breaks, each of its recordings is heard alone."""
+    set_seed(0)  # other temperatures draw
+    try:
+        return transcribe_clips(model, processor, clips, languages, **settings)
+    except Exception as error:
+        if len(clips) == 1:
+            return [error.with_traceback(None)]  # which holds the memory that others need
+    alone = zip(clips, languages, strict=True)
+    return [one for clip, language in alone for one in hear(model, processor, [clip], [language], settings)]
 
 
-def advice(path: Path) -> str:
-    target = path.with_suffix(".flac")
-    command = shlex.join(["ffmpeg", "-i", str(path), "-ac", "1", "-ar", "16000", str(target)])
-    return f"{path.suffix} is not read here. Convert it, then start this again: {command}"
+def reason(error: Exception) -> str:
+    if isinstance(error, soundfile.LibsndfileError):
+        return f"not readable audio ({error.error_string})"
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
 def parse() -> argparse.Namespace:
@@ -161,7 +139,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--language", default="detect", help="a code, 'folder', or 'detect' (the default)")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
     parser.add_argument("--task", choices=["transcribe", "translate"], default="transcribe")
-    parser.add_argument("--batch_size", type=int, default=8, help="recordings at a time")
+    parser.add_argument("--batch_size", type=int, default=8, help="most recordings at a time")
     parser.add_argument("--num_beams", type=int, default=1, help="width of the beam; 1 is greedy decoding")
     parser.add_argument(
         "--fallback", action="store_true", help="try other temperatures where a text goes wrong: slower"

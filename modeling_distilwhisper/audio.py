@@ -1,6 +1,7 @@
 """Reading audio files: any format of libsndfile, as mono float32 at 16 kHz."""
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -24,11 +25,12 @@ def read_audio(source: str | Path | bytes | Mapping) -> np.ndarray:
     if isinstance(source, Mapping):
         source = source["path"] if source["bytes"] is None else source["bytes"]
     name = f"{len(source)} bytes" if isinstance(source, bytes) else source
-    file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+    file = io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source)
     try:
         samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(f"{name} is not readable audio ({error}). Expected wav, flac, mp3, ogg or opus.") from None
+        why = getattr(error, "error_string", error)
+        raise ValueError(f"{name} is not readable audio ({why}). Expected wav, flac, mp3, ogg or opus.") from None
     if not np.isfinite(samples).all():
         raise ValueError(f"{name} has samples that are no numbers. Expected finite ones.")
     mono = samples.mean(axis=1)

@@ -1,14 +1,15 @@
 """The folder of a run: what it was started with, what it has found so far, and from where it can go on."""
 
 import json
-import os
 import re
+import secrets
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
+SETTINGS = "settings.json"
 
 
 class RunFolder:
@@ -25,9 +26,9 @@ class RunFolder:
     def __init__(self, folder: str | Path, settings: dict[str, dict[str, Any]]):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
-        begun = self.read("settings.json")
+        begun = self.read(SETTINGS)
         if begun is None:
-            self.write("settings.json", settings)
+            self.write(SETTINGS, settings)
         elif begun != settings:
             differ = [
                 f"{name} {begun.get(part, {}).get(name)!r}, now {settings.get(part, {}).get(name)!r}"
@@ -62,9 +63,12 @@ class RunFolder:
 def write_whole(path: str | Path, text: str) -> None:
     """Writes a file aside, then renames it: an interruption leaves the old one whole."""
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    aside = path.with_name(f".{secrets.token_hex(8)}.partial")  # short: `path` may be as long as names can be
+    try:
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 def file_name(name: str) -> str:

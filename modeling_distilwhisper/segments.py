@@ -8,6 +8,11 @@ from transformers import WhisperProcessor
 
 from .audio import SAMPLING_RATE
 
+# Of full scale, -80 dB: above what rounding and dither make of silence in 16 bits (2 steps, -84 dB), and far below
+# speech, whose peaks are above -60 dB even where it is hard to hear.
+QUIET = 1e-4
+UNDETERMINED = "und"  # ISO 639's code
+
 
 @dataclass
 class Segment:
@@ -21,7 +26,7 @@ class Segment:
 @dataclass
 class Transcript:
     """Attributes:
-    language: code of the language that it is in, given or detected.
+    language: code of the language that it is in, given or detected; "und" where there is nothing to detect it by.
     seconds: length of the recording.
     segments: in the order of time.
     """
@@ -45,7 +50,7 @@ def transcribe_clips(
     times: bool = True,
     **settings,
 ) -> list[Transcript]:
-    """Transcribes a batch.
+    """Transcribes a batch. Of a recording without any sound Whisper would invent a text: its transcript is empty.
 
     Args:
         model: a multilingual Whisper of any kind, in evaluation mode.
@@ -55,6 +60,24 @@ def transcribe_clips(
             segment each: experts learn and are scored so. Longer ones always have times.
         settings: for `generate`, as `num_beams=5` or `task="translate"`.
     """
+    transcripts = [
+        Transcript(language or UNDETERMINED, len(clip) / SAMPLING_RATE, [])
+        for clip, language in zip(clips, languages, strict=True)
+    ]
+    heard = [index for index, clip in enumerate(clips) if not is_silent(clip)]
+    if heard:
+        chosen = [clips[index] for index in heard], [languages[index] for index in heard]
+        for index, transcript in zip(heard, _hear(model, processor, *chosen, times, settings), strict=True):
+            transcripts[index] = transcript
+    return transcripts
+
+
+def is_silent(clip: np.ndarray) -> bool:
+    """Whether samples `(samples,)` stay within -80 dB of full scale around one level."""
+    return not len(clip) or bool(np.ptp(clip) < 2 * QUIET)
+
+
+def _hear(model, processor: WhisperProcessor, clips: list, languages: list, times: bool, settings: dict) -> list:
     window = processor.feature_extractor.n_samples
     is_long = max(map(len, clips)) > window
     whole = {"truncation": False, "padding": "longest"} if is_long else {}
@@ -93,8 +116,9 @@ def _segments(found: list[dict], processor: WhisperProcessor, seconds: float) ->
         # Control tokens and times have the numbers from the end token on; not every tokenizer lists the times.
         words = one["tokens"][one["tokens"] < processor.tokenizer.eos_token_id]
         text = processor.tokenizer.decode(words).strip()
-        if text:
-            # The last window is padded to 30 s, and Whisper may say that its words end in the padding.
-            start, end = (min(float(one[name]), seconds) for name in ("start", "end"))
-            segments.append(Segment(round(start, 2), round(end, 2), text))
+        # The last window is padded to 30 s. Words that end in the padding end with the recording; words that begin in
+        # it were never said.
+        start, end = (round(min(float(one[name]), seconds), 2) for name in ("start", "end"))
+        if text and start < end:
+            segments.append(Segment(start, end, text))
     return segments

@@ -8,7 +8,7 @@ from .segments import Transcript
 
 def to_srt(transcript: Transcript) -> str:
     cues = (
-        f"{number}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{segment.text}\n"
+        f"{number}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{_without_arrows(segment.text)}\n"
         for number, segment in enumerate(transcript.segments, start=1)
     )
     return "\n".join(cues)
@@ -27,7 +27,7 @@ def to_json(transcript: Transcript) -> str:
 
 
 def to_text(transcript: Transcript) -> str:
-    return "".join(f"{segment.text}\n" for segment in transcript.segments)
+    return "".join(f"{_line(segment.text)}\n" for segment in transcript.segments)
 
 
 FORMATS = {"srt": to_srt, "vtt": to_vtt, "json": to_json, "txt": to_text}
@@ -40,5 +40,14 @@ def _clock(seconds: float, point: str) -> str:
     return f"{hours:02}:{minutes:02}:{rest // 1000:02}{point}{rest % 1000:03}"
 
 
+def _line(text: str) -> str:
+    """In SubRip and WebVTT a blank line ends a cue, and a line with `-->` begins one."""
+    return " ".join(text.split())
+
+
+def _without_arrows(text: str) -> str:
+    return _line(text).replace("-->", "→")
+
+
 def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

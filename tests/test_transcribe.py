@@ -2,7 +2,9 @@
 recording stops nothing."""
 
 import json
-import shlex
+import os
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +12,12 @@ import soundfile
 from scripts import run_script
 from speech import RATE, tone
 
+from modeling_distilwhisper.recordings import Recording, batches, find_recordings
 from modeling_distilwhisper.segments import Segment, Transcript, transcribe_clips
 from modeling_distilwhisper.subtitles import to_json, to_srt, to_text, to_vtt
 
 SHORT, LONG = {"max_new_tokens": 24}, {"max_new_tokens": 24, "condition_on_prev_tokens": False}
+OF_THE_RUN = {"settings.json", "recordings.jsonl"}
 
 
 def clip(seconds, pitch=500):
@@ -56,6 +60,27 @@ def test_a_language_that_is_not_given_is_whispers_own_guess(model, whisper, proc
         assert found[index].language == names[whisper.detect_language(features).item()]
 
 
+def test_words_that_begin_in_the_padding_were_never_said(model, processor):
+    """Clamped to the recording's end, they were cues of no length, which WebVTT forbids."""
+    lengths, languages = [0.1, 0.3, 0.5, 2.3], ["gl", "fr", "ca", "gl"]
+    found = transcribe_clips(model, processor, [clip(length, 300) for length in lengths], languages, **SHORT)
+    for transcript in found:
+        assert all(segment.start < segment.end <= transcript.seconds for segment in transcript.segments)
+    assert found[3].segments, "what begins within the recording stays"
+
+
+@pytest.mark.parametrize("level", [0.0, 0.2])
+def test_nothing_is_invented_for_a_recording_without_sound(model, processor, level):
+    generator = np.random.default_rng(0)
+    dither = (level + generator.integers(-2, 3, size=5 * RATE) / 2**15).astype(np.float32)
+    still = np.full(RATE, level, dtype=np.float32)
+    faint = (level + 0.001 * clip(1)).astype(np.float32)  # a peak of about -66 dB
+    found = transcribe_clips(model, processor, [dither, faint, still], ["gl", "gl", None], **LONG)
+    assert found[0] == Transcript("gl", 5.0, []) and found[2] == Transcript("und", 1.0, [])
+    assert found[1] == transcribe_clips(model, processor, [faint], ["gl"], **SHORT)[0] and found[1].segments
+    assert transcribe_clips(model, processor, [still], ["ca"], **SHORT) == [Transcript("ca", 1.0, [])]
+
+
 TRANSCRIPT = Transcript(
     language="gl",
     seconds=3725.5,
@@ -89,6 +114,17 @@ def test_json_holds_all_of_it_and_text_a_line_a_segment():
     assert found["text"] == "Ola, <mundo> & todos dous fin" and found["language"] == "gl"
     assert found["segments"][1] == {"start": 59.9996, "end": 61.04, "text": "dous"}
     assert to_text(TRANSCRIPT) == "Ola, <mundo> & todos\ndous\nfin\n"
+
+
+def test_no_text_ends_its_cue_or_begins_another():
+    """A blank line and an arrow are what players know cues by."""
+    odd = Transcript("gl", 9.0, [Segment(0.0, 1.0, "un\n\n2\r\n00:00 --> 00:09\u2028dous"), Segment(1.0, 2.0, "tres")])
+    srt, vtt = to_srt(odd), to_vtt(odd)
+    assert srt == (
+        "1\n00:00:00,000 --> 00:00:01,000\nun 2 00:00 → 00:09 dous\n\n2\n00:00:01,000 --> 00:00:02,000\ntres\n"
+    )
+    assert vtt.count("-->") == 2 and "\nun 2 00:00 --&gt; 00:09 dous\n\n00:00:01.000" in vtt
+    assert to_text(odd) == "un 2 00:00 --> 00:09 dous\ntres\n"
 
 
 def test_nothing_said_is_an_empty_file_of_each_kind():
@@ -127,43 +163,148 @@ def test_a_folder_is_transcribed_around_what_is_bad_and_goes_on_where_it_was(fol
     endings = ("srt", "vtt", "json", "txt")
     stems = ("gl/a", "gl/long", "fr/a", "fr/b.wav", "fr/b.flac")
     written = {str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*") if path.is_file()}
-    assert written == {f"{stem}.{ending}" for stem in stems for ending in endings}
+    assert written == {f"{stem}.{ending}" for stem in stems for ending in endings} | OF_THE_RUN
     found = {stem: json.loads((folder / f"out/{stem}.json").read_text()) for stem in stems}
     assert [found[stem]["language"] for stem in stems] == ["gl", "gl", "fr", "fr", "fr"]
     assert found["gl/long"]["seconds"] == 3.0 and "gl/long.flac" in printed.replace(str(folder), "")
 
     (folder / "out/gl/a.srt").unlink()
-    (folder / "out/gl/long.json").write_text("mine")
+    for name in ("gl/a.vtt", "gl/long.json"):
+        (folder / "out" / name).write_text("corrected")
     status, printed, errors = run_script("transcribe.py", *flags)
-    assert (folder / "out/gl/a.srt").is_file() and (folder / "out/gl/long.json").read_text() == "mine"
+    assert (folder / "out/gl/a.srt").is_file(), "what is missing is made"
+    for name in ("gl/a.vtt", "gl/long.json"):
+        assert (folder / "out" / name).read_text() == "corrected", "what is there is not written over"
     assert "a.wav" in printed and "long.flac" not in printed, "what is whole is not made again"
+    assert "4 of 7 recordings had their transcripts already" in printed
 
 
-def test_what_a_phone_recorded_is_named_with_what_to_do_and_not_passed_over(folder):
-    talks = folder / "talks"
-    (talks / "gl").mkdir(parents=True)
-    soundfile.write(talks / "gl/read.flac", clip(1.0), RATE)
-    for name in ("my talk.m4a", "film.MP4", "voice.aac", "old.wma", "page.webm", "read.m4a"):
-        (talks / "gl" / name).write_bytes(b"\x00\x00\x00\x1cftypM4A ")
-    flags = ["--model", folder / "model", "--output_dir", folder / "out", "--language", "gl"]
-    status, printed, errors = run_script("transcribe.py", talks, *flags)
-    assert status == 1 and "Traceback" not in errors and "read.flac" in printed.replace(str(folder), "")
-    left = [line for line in errors.splitlines() if line.startswith("Left out: ")]
-    assert len(left) == 5, "read.m4a was converted: its talk has its transcript"
-    for name in ("my talk.m4a", "film.MP4", "voice.aac", "old.wma", "page.webm"):
-        (line,) = [line for line in left if f"/{name}: " in line]
-        _, _, command = line.partition("start this again: ")
-        program, *arguments = shlex.split(command)
-        path = talks / "gl" / name
-        assert (program, arguments[1], arguments[-1]) == ("ffmpeg", str(path), str(path.with_suffix(".flac")))
-    assert {path.stem for path in (folder / "out/gl").iterdir()} == {"read"}
+@pytest.fixture
+def saved(model, processor, tmp_path):
+    """Flags of a model and an output folder."""
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    return ["--model", tmp_path / "model", "--output_dir", tmp_path / "out"]
 
-    for path in (path for path in (talks / "gl").iterdir() if path.name != "read.flac"):
-        soundfile.write(path.with_suffix(".flac"), clip(0.5), RATE)
-    status, _, errors = run_script("transcribe.py", talks, *flags)
-    assert status == 0 and "Left out" not in errors, "converted as told, all is well"
-    status, printed, errors = run_script("transcribe.py", talks / "gl/film.MP4", *flags)
-    assert status == 1 and "film.MP4: .MP4 is not read here" in errors and "Nothing was transcribed" in printed
+
+def record(path, seconds=0.3, pitch=500):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "wb") as file:
+        soundfile.write(file, clip(seconds, pitch), RATE, format="WAV")
+    return path
+
+
+def written_in(folder):
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} - OF_THE_RUN
+
+
+def test_no_name_and_no_raw_file_stops_the_rest(saved, tmp_path):
+    """A name that is no UTF-8, one of the greatest length, one too long with the ending; samples without a rate."""
+    letters, too_long = "ш" * 120, "x" * 251
+    for name in ("plain", os.fsdecode(b"caf\xe9"), letters, too_long):
+        record(tmp_path / "in" / f"{name}.wav")
+    (tmp_path / "in/samples.raw").write_bytes(bytes(1000))
+    status, printed, errors = run_script(
+        "transcribe.py", tmp_path / "in", *saved, "--formats", "json", "--language", "gl"
+    )
+    assert status == 1 and "Traceback" not in errors, errors
+    assert written_in(tmp_path / "out") == {"plain.json", os.fsdecode(b"caf\xe9.json"), f"{letters}.json"}
+    assert "caf\\udce9.wav" in printed
+    assert errors.count("Left out:") == 1 and f"{too_long}.wav: " in errors and "too long" in errors
+
+
+def test_a_recording_that_breaks_its_batch_is_left_out_alone(saved, tmp_path):
+    path = tmp_path / "model/generation_config.json"
+    settings = json.loads(path.read_text())
+    settings["lang_to_id"]["<|fr|>"] = 10**6  # behind the vocabulary's end: whoever speaks it breaks what hears it
+    path.write_text(json.dumps(settings))
+    for name in ("gl/a", "fr/b", "ca/c"):
+        record(tmp_path / "in" / f"{name}.wav")
+    flags = [*saved, "--formats", "txt", "--language", "folder"]
+    status, _, errors = run_script("transcribe.py", tmp_path / "in", *flags)
+    assert status == 1 and "Traceback" not in errors, errors
+    assert written_in(tmp_path / "out") == {"gl/a.txt", "ca/c.txt"}
+    assert errors.count("Left out:") == 1 and "b.wav: IndexError: index out of range" in errors
+
+
+def lengths_of_batches(lengths, size):
+    recordings = [Recording(Path(f"{number}.wav"), Path(str(number)), "gl", s) for number, s in enumerate(lengths)]
+    return [[recording.seconds for recording in batch] for batch in batches(recordings, size)]
+
+
+def test_no_short_recording_is_padded_to_the_length_of_a_long_talk():
+    """Eight rows as long as three hours are more than a machine's memory, and a day's work in one piece."""
+    three_hours = 10_800.0
+    assert lengths_of_batches([20.0, three_hours, 30.0, 10.0], 8) == [[three_hours], [30.0, 20.0, 10.0]]
+    assert lengths_of_batches([0.0] * 5, 4) == [[0.0] * 4, [0.0]]
+    found = lengths_of_batches([float(length) for length in range(0, 4000, 7)], 8)
+    assert [length for batch in found for length in batch] == sorted(range(0, 4000, 7), reverse=True)
+    assert all(len(batch) == 1 or len(batch) * batch[0] <= 1800 for batch in found)
+    assert max(map(len, found)) == 8
+
+
+def places_of(given, output_dir):
+    found = find_recordings(given, output_dir, "gl", {"gl"})
+    return {str(recording.target.relative_to(output_dir)) for recording in found}
+
+
+def test_recordings_of_one_name_have_each_a_place_of_their_own(tmp_path):
+    talks = [record(tmp_path / "two" / name / "talk.wav") for name in ("a", "b")]
+    out = tmp_path / "out"
+    assert places_of([tmp_path / "two"], out) == {"a/talk", "b/talk"}
+    assert places_of(talks, out) == {"a/talk", "b/talk"}, "as files"
+    assert places_of([talk.parent for talk in talks], out) == {"a/talk", "b/talk"}, "as folders"
+    assert places_of(talks[:1], out) == places_of([talks[0].parent], out) == {"talk"}
+    record(tmp_path / "two/a/talk.flac")
+    assert places_of([talks[0].parent], out) == {"talk.wav", "talk.flac"}
+    assert places_of([record(tmp_path / "settings.wav")], out) == {"settings.wav"}, "settings.json is the run's"
+    further = record(tmp_path / "three/a/talk.wav")
+    with pytest.raises(ValueError, match="three/a/talk.wav would both have .* Give the folder above both"):
+        places_of([talks[0], further], out)
+
+
+def test_a_place_taken_by_another_recording_or_with_other_settings_is_not_taken_for_done(saved, tmp_path):
+    first, second = (
+        record(tmp_path / "two" / name / "talk.wav", pitch=pitch) for name, pitch in (("a", 300), ("b", 800))
+    )
+    flags = [*saved, "--formats", "txt", "--language"]
+    assert run_script("transcribe.py", first, *flags, "gl")[0] == 0
+    before = (tmp_path / "out/talk.txt").read_text()
+
+    status, printed, errors = run_script("transcribe.py", second, *flags, "gl", "--formats", "txt", "srt")
+    assert status == 1 and "Nothing was transcribed" in printed
+    assert f"Left out: {second}" in errors and f"are the transcripts of {first}. Use another --output_dir" in errors
+    assert written_in(tmp_path / "out") == {"talk.txt"} and (tmp_path / "out/talk.txt").read_text() == before
+
+    status, _, errors = run_script("transcribe.py", first, *flags, "ca")
+    assert status == 1 and "holds a run with other settings: language 'gl', now 'ca'. Use another folder" in errors
+    status, _, errors = run_script("transcribe.py", first, *flags, "gl", "--task", "translate")
+    assert status == 1 and "task 'transcribe', now 'translate'" in errors
+
+    status, printed, errors = run_script("transcribe.py", tmp_path / "two", *flags, "gl")
+    assert status == 0 and written_in(tmp_path / "out") == {"talk.txt", "a/talk.txt", "b/talk.txt"}, errors
+    status, printed, _ = run_script("transcribe.py", tmp_path / "two", *flags, "gl")
+    assert status == 0 and "2 of 2 recordings had their transcripts already" in printed
+
+
+def test_recordings_that_cannot_be_read_are_named_and_not_passed_over(saved, tmp_path):
+    record(tmp_path / "in/plain.wav")
+    for name in ("in/a talk.m4a", "in/film.MKV", "in/plain.mp4", "single.webm"):
+        (tmp_path / name).write_bytes(b"something")
+    flags = [*saved, "--formats", "txt", "--language", "gl"]
+    status, _, errors = run_script("transcribe.py", tmp_path / "in", tmp_path / "single.webm", *flags)
+    assert status == 1 and written_in(tmp_path / "out") == {"plain.txt"}
+    assert "a talk.m4a: .m4a cannot be read here. Convert it: ffmpeg -i 'a talk.m4a' 'a talk.flac'" in errors
+    assert "film.MKV: .MKV cannot be read" in errors and "single.webm: .webm cannot be read" in errors
+    assert errors.count("Left out:") == 3, "plain.mp4 has been converted"
+
+
+def test_thousands_of_recordings_are_found_in_a_second(tmp_path):
+    for number in range(5_000):
+        (tmp_path / f"{number}.wav").touch()
+    begun = time.process_time()
+    assert len(places_of([tmp_path], tmp_path / "out")) == 5_000
+    assert time.process_time() - begun < 3, "ever longer for each, where it is compared with all"
 
 
 def test_an_unknown_language_or_a_missing_file_is_told_before_anything_is_heard(folder):
