@@ -2,6 +2,10 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+
+import hub as stand_in
 import pytest
 import speech
 import tiny
@@ -67,3 +71,52 @@ def recordings(tmp_path_factory):
     return {
         language: speech.write_folder(folder / language, language, seed=i) for i, language in enumerate(("gl", "ca"))
     }
+
+
+@pytest.fixture(scope="module")
+def served():
+    with stand_in.serving() as hub:
+        yield hub
+
+
+@pytest.fixture
+def hub(served):
+    served.repositories.clear()
+    served.requests.clear()
+    served.meanwhile = lambda method, path: None
+    return served
+
+
+@pytest.fixture(scope="module")
+def client(served, tmp_path_factory):
+    """Calls a function in a process that takes the stand-in for the Hub: its address is read on import."""
+    environment = {
+        "HF_ENDPOINT": served.endpoint,
+        "HF_HOME": str(tmp_path_factory.mktemp("home")),
+        "HF_HUB_OFFLINE": "0",
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    with pytest.MonkeyPatch.context() as patch, ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        patch.delenv("HF_TOKEN", raising=False)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield lambda function, *arguments, **settings: pool.submit(function, *arguments, **settings).result()
+
+
+@pytest.fixture
+def saved(model, processor, tmp_path):
+    """A folder with experts for gl and ca."""
+    model.save_pretrained(tmp_path / "saved")
+    processor.save_pretrained(tmp_path / "saved")
+    return tmp_path / "saved"
+
+
+@pytest.fixture
+def russian(whisper_dir, tmp_path):
+    """A folder with experts for ru, on the same backbone, with a budget of their own."""
+    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["ru"], gate_budget=0.7)
+    tiny.unsettle(model, seed=5)
+    model.save_pretrained(tmp_path / "russian")
+    return tmp_path / "russian"

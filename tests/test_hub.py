@@ -1,24 +1,27 @@
 """What goes to the Hub and comes from it, through the Hub's own client and a stand-in of its HTTP interface."""
 
 import json
-import os
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 
-import hub as stand_in
 import pytest
 import tiny
 import torch
-from huggingface_hub.errors import HfHubHTTPError
+from hub_clients import (
+    hear_by_auto_class,
+    hear_by_pipeline,
+    heard,
+    make_from_hub,
+    push,
+    save_and_push,
+    say_noise,
+    tokens,
+)
 from remote import run_without_the_package
 from safetensors.torch import load
 from speech import make_pipeline
-from transformers import AutoModelForSpeechSeq2Seq, pipeline
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.conversion import fetch
 
-ME, OTHER = "hf_me", "hf_other"  # tokens
 TWENTY = ("gl", "ca", "bg", "cs", "cy", "et", "eu", "fi", "hi", "hu")
 TWENTY += ("id", "lt", "lv", "pl", "ro", "sk", "sl", "ta", "th", "uk")
 CODE = {
@@ -26,99 +29,6 @@ CODE = {
     for part in ("configuration", "routing", "generation", "fingerprint", "expert_file", "experts", "hub", "modeling")
 }
 PROCESSOR = {"processor_config.json", "tokenizer.json", "tokenizer_config.json"}
-
-
-@pytest.fixture(scope="module")
-def served():
-    with stand_in.serving() as hub:
-        yield hub
-
-
-@pytest.fixture
-def hub(served):
-    served.repositories.clear()
-    served.requests.clear()
-    served.meanwhile = lambda method, path: None
-    return served
-
-
-@pytest.fixture(scope="module")
-def client(served, tmp_path_factory):
-    """Calls a function in a process that takes the stand-in for the Hub: its address is read on import."""
-    environment = {
-        "HF_ENDPOINT": served.endpoint,
-        "HF_HOME": str(tmp_path_factory.mktemp("home")),
-        "HF_HUB_OFFLINE": "0",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    with pytest.MonkeyPatch.context() as patch, ProcessPoolExecutor(1, get_context("spawn")) as pool:
-        patch.delenv("HF_TOKEN", raising=False)
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        yield lambda function, *arguments, **settings: pool.submit(function, *arguments, **settings).result()
-
-
-@pytest.fixture
-def saved(model, processor, tmp_path):
-    """A folder with experts for gl and ca."""
-    model.save_pretrained(tmp_path / "saved")
-    processor.save_pretrained(tmp_path / "saved")
-    return tmp_path / "saved"
-
-
-@pytest.fixture
-def russian(whisper_dir, tmp_path):
-    """A folder with experts for ru, on the same backbone, with a budget of their own."""
-    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["ru"], gate_budget=0.7)
-    tiny.unsettle(model, seed=5)
-    model.save_pretrained(tmp_path / "russian")
-    return tmp_path / "russian"
-
-
-# What the client does
-
-
-def heard(where, cache, languages=None, say=("gl", "ca"), **settings) -> list[list[int]]:
-    """Tokens that a model says of the same noise, a row a language."""
-    model = DistilWhisperForConditionalGeneration.from_pretrained(
-        where, languages=languages, cache_dir=cache, **settings
-    )
-    return tokens(model, say)
-
-
-def tokens(model, say=("gl", "ca")) -> list[list[int]]:
-    noise = torch.randn(len(say), 8, 200, generator=torch.Generator().manual_seed(3))
-    return model.eval().generate(noise, language=list(say), task="transcribe", max_new_tokens=8).tolist()
-
-
-def push(folder, repo_id, how="push_experts_to_hub", name=None, **settings) -> str:
-    """Pushes what is in a folder; gives the id of the commit."""
-    model = DistilWhisperForConditionalGeneration.from_pretrained(folder)
-    if name is not None:
-        model.config.base_model_name_or_path = name
-    return getattr(model, how)(repo_id, token=settings.pop("token", ME), **settings).oid
-
-
-def save_and_push(folder, target, repo_id) -> None:
-    model = DistilWhisperForConditionalGeneration.from_pretrained(folder)
-    model.save_pretrained(target, push_to_hub=True, repo_id=repo_id, token=ME)
-
-
-def make_from_hub(repo_id, languages, cache, target, **where) -> None:
-    model = DistilWhisperForConditionalGeneration.from_whisper(repo_id, languages=languages, cache_dir=cache, **where)
-    tiny.unsettle(model)
-    model.save_pretrained(target, save_backbone=False)
-
-
-def with_environment(name, value, function, *arguments, **settings):
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        return function(*arguments, **settings)
-    finally:
-        os.environ.pop(name) if before is None else os.environ.update({name: before})
 
 
 # Whole models
@@ -212,10 +122,6 @@ print(json.dumps([type(model).__module__.split(".")[0], model.config.languages, 
     assert set(hub.fetched()) >= CODE and "expert.ca.safetensors" not in hub.fetched()
     pushed = hub.repositories["me/again"]
     assert pushed.private and CODE | {"expert.gl.safetensors"} <= pushed.at().files.keys()
-
-
-def hear_by_auto_class(repo_id, cache) -> list[list[int]]:
-    return tokens(AutoModelForSpeechSeq2Seq.from_pretrained(repo_id, cache_dir=cache))
 
 
 def test_the_auto_classes_find_the_backbone_of_experts_alone_in_its_own_repository(
@@ -329,142 +235,9 @@ def test_experts_alone_with_a_backbone_that_only_this_machine_has_are_refused(hu
     assert "me/experts" not in hub.repositories, "an empty one would be left behind"
 
 
-def hear_by_pipeline(repo_id, cache, language) -> str:
-    pipe = pipeline("automatic-speech-recognition", model=repo_id, model_kwargs={"cache_dir": cache})
-    return say_noise(pipe, language)
-
-
-def say_noise(pipe, language) -> str:
-    samples = torch.randn(16_000, generator=torch.Generator().manual_seed(4)).numpy()
-    return pipe(samples, generate_kwargs={"language": language, "max_new_tokens": 12})["text"]
-
-
 def test_the_pipeline_runs_experts_alone_by_their_name(hub, client, saved, whisper_dir, model, processor, tmp_path):
     hub.add("org/whisper", whisper_dir)
     client(push, saved, "me/experts", name="org/whisper")
     expected = say_noise(make_pipeline(model, processor), "gl")
     assert client(hear_by_pipeline, "me/experts", tmp_path / "cache", "gl") == expected
     assert expected != say_noise(make_pipeline(model, processor), "fr"), "the experts are heard"
-
-
-# Others at the same time
-
-
-def at_each_commit(hub, act, times):
-    """Before the first `times` commits are looked at, somebody else is quicker."""
-    left = iter(range(times))
-
-    def meanwhile(method, path):
-        if "/commit/" in path and (number := next(left, None)) is not None:
-            act(number)
-
-    hub.meanwhile = meanwhile
-
-
-def test_a_language_that_came_in_between_stays_listed(hub, client, saved, russian, model, tmp_path):
-    repository = hub.add("me/model", saved)
-
-    def act(number):
-        config = json.loads(repository.at().files["config.json"])
-        config["languages"].append("fr")
-        config["language_token_ids"]["fr"] = config["language_token_ids"]["gl"] - 1
-        repository.commit({"config.json": json.dumps(config).encode(), "expert.fr.safetensors": b"theirs"})
-
-    at_each_commit(hub, act, times=1)
-    client(push, russian, "me/model")
-    files = repository.at().files
-    assert json.loads(files["config.json"])["languages"] == ["gl", "ca", "fr", "ru"]
-    assert files["expert.fr.safetensors"] == b"theirs" and "expert.ru.safetensors" in files
-    assert len(repository.commits) == 3
-
-
-def test_what_others_pushed_of_the_same_language_meanwhile_is_not_overwritten(hub, client, saved, russian):
-    repository = hub.add("me/model", saved)
-    at_each_commit(hub, lambda number: repository.commit({"expert.ru.safetensors": b"theirs"}), times=1)
-    with pytest.raises(RuntimeError, match=r"Somebody else pushed experts of \['ru'\] to me/model meanwhile"):
-        client(push, russian, "me/model")
-    assert repository.at().files["expert.ru.safetensors"] == b"theirs"
-
-
-def test_where_others_never_stop_it_says_what_to_do(hub, client, saved, russian):
-    repository = hub.add("me/model", saved)
-    at_each_commit(hub, lambda number: repository.commit({"notes.txt": str(number).encode()}), times=99)
-    with pytest.raises(RuntimeError, match=r"during each of 5 attempts, .*Push again when it is quiet there, or with"):
-        client(push, russian, "me/model")
-    assert "expert.ru.safetensors" not in repository.at().files
-
-
-def test_a_whole_model_does_not_take_other_languages_off_the_list(hub, client, saved, russian):
-    repository = hub.add("me/model", saved)
-    with pytest.raises(ValueError, match=r"me/model has experts of \['ca', 'gl'\] too, which this model has not"):
-        client(push, russian, "me/model", "push_to_hub")
-    assert len(repository.commits) == 1
-    repository.commit({"expert.ca.safetensors": None, "expert.gl.safetensors": None})
-    client(push, russian, "me/model", "push_to_hub")
-    assert json.loads(repository.at().files["config.json"])["languages"] == ["ru"]
-
-
-def test_what_is_loaded_is_of_one_commit_whatever_is_pushed_meanwhile(hub, client, saved, model, tmp_path):
-    repository = hub.add("me/model", saved)
-
-    def meanwhile(method, path):
-        if path.endswith("/model.safetensors") and len(repository.commits) == 1:
-            repository.commit({"expert.gl.safetensors": b"a later one", "expert.ca.safetensors": None})
-
-    hub.meanwhile = meanwhile
-    assert client(heard, "me/model", tmp_path / "cache") == tokens(model)
-    assert len(repository.commits) == 2
-
-
-# Revisions, tokens, no network
-
-
-def test_a_branch_is_pushed_to_and_loaded_from_and_main_stays(hub, client, saved, russian, model, tmp_path):
-    repository = hub.add("me/model", saved)
-    main = repository.at()
-    oid = client(push, russian, "me/model", revision="with-russian")
-    assert repository.at() is main and repository.at("with-russian").oid == oid
-    model.load_experts(russian, "ru")
-    for revision in ("with-russian", oid):
-        found = client(heard, "me/model", tmp_path / revision, ["ru"], say=("ru",), revision=revision)
-        assert found == tokens(model, ("ru",))
-    with pytest.raises(OSError, match=r"has no expert.ru.safetensors. Languages it has experts for: gl, ca"):
-        client(heard, "me/model", tmp_path / "cache", ["ru"])
-    with pytest.raises(OSError, match="no-such-branch is not a valid git identifier"):
-        client(heard, "me/model", tmp_path / "cache", revision="no-such-branch")
-
-
-def test_a_language_is_offered_to_others_as_a_pull_request(hub, client, saved, russian):
-    repository = hub.add("me/model", saved)
-    main = repository.at()
-    with pytest.raises(HfHubHTTPError, match="403 Forbidden"):
-        client(push, russian, "me/model", token=OTHER)
-    client(push, russian, "me/model", token=OTHER, create_pr=True)
-    assert repository.at() is main
-    assert json.loads(repository.at("refs/pr/1").files["config.json"])["languages"] == ["gl", "ca", "ru"]
-
-
-def test_a_private_repository_wants_a_token_as_it_does_for_any_model(hub, client, saved, russian, model, tmp_path):
-    repository = hub.add("me/secret", saved, private=True)
-    for settings in ({}, {"token": OTHER}, {"token": False}):
-        with pytest.raises(OSError, match=r"If this is a private repository, make sure to pass a token"):
-            client(heard, "me/secret", tmp_path / "cache", **settings)
-    assert client(heard, "me/secret", tmp_path / "given", ["gl"], say=("gl",), token=ME) == tokens(model, ("gl",))
-    with_token = client(with_environment, "HF_TOKEN", ME, heard, "me/secret", tmp_path / "environment")
-    assert with_token == tokens(model)
-    client(push, russian, "me/secret")
-    assert "expert.ru.safetensors" in repository.at().files
-
-
-def test_what_was_loaded_once_loads_without_the_network(hub, client, saved, model, tmp_path):
-    hub.add("me/model", saved)
-    client(heard, "me/model", tmp_path / "cache", ["gl"])
-    hub.stop()
-    try:
-        model.remove_language("ca")
-        for settings in ({}, {"local_files_only": True}):
-            assert client(heard, "me/model", tmp_path / "cache", ["gl"], **settings) == tokens(model)
-        with pytest.raises(OSError, match=r"lists 'ca', but expert.ca.* could not be fetched .* in the cache"):
-            client(heard, "me/model", tmp_path / "cache", ["ca"], local_files_only=True)
-    finally:
-        hub.start()

@@ -1,64 +1,28 @@
-"""Cards say what was measured, in a form that the Hub reads; what somebody wrote into a card is not lost."""
+"""A card shows what was measured, in a form that the Hub reads."""
 
-import csv
-import json
 import re
 import shlex
 import shutil
 
+import cards
 import pytest
+from cards import CARDS, HEADINGS, SIZES, make, tables
 from huggingface_hub import ModelCard
-from remote import run_without_the_package
-from scripts import EXAMPLES, run_script
-from training import load
+from scripts import run_script
 
-from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.card_tables import language_name, percent, table_of
 from modeling_distilwhisper.data import Source
-from modeling_distilwhisper.model_card import card_of_run, hub_id, place_of, save_card, sizes
-from modeling_distilwhisper.trainer import DistilWhisperTrainer
-from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
-
-CARDS = EXAMPLES.parent / "model_cards"
-TEMPLATE = CARDS / "template.md"
-SIZES = ("3k", "10k", "28k")
-HEADINGS = ["Use", "Results", "Training", "Gates", "Size", "Limits", "Citation"]
+from modeling_distilwhisper.model_card import hub_id, place_of
 
 
 @pytest.fixture
 def results():
-    """Of the quickstart's run."""
-    return json.loads((CARDS / "quickstart.json").read_text())
+    return cards.results()
 
 
 @pytest.fixture
 def summary():
-    """As `run_eval.py` writes it: two models on a data set that the run knows, and one on another."""
-
-    def score(system, data_set, wer, **other):
-        about = {"system": system, "data_set": data_set, "split": "test", "language": "ca", "cer": wer / 2}
-        return about | {"wer": wer, "words": 2000, "utterances": 90, "normalizer": "paper", **other}
-
-    wide = {"wer_low": 0.1, "wer_high": 0.3}
-    scores = [score("base", "in-domain", 0.5), score("ours", "in-domain", 0.2, **wide), score("ours", "a|b", 0.4)]
-    about = {"of": "ours", "less that of": "base", "data_set": "in-domain", "split": "test", "language": "ca"}
-    difference = about | {"difference": -0.3, "low": -0.41, "high": -0.2, "real": True, "utterances": 90}
-    return {"scores": scores, "differences": [difference, difference | {"of": "base", "less that of": "ours"}]}
-
-
-def make(results, **settings):
-    return card_of_run(results, TEMPLATE, **{"name": "me/model", **settings})
-
-
-def tables(card):
-    """Rows of every table in the card, as mappings from a column's name to its cell."""
-    rows = []
-    for block in re.findall(r"(?:^\|.*\n)+", card.text, re.MULTILINE):
-        header, _, *lines = [
-            [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in block.splitlines()
-        ]
-        rows += [dict(zip(header, line, strict=True)) for line in lines]
-    return rows
+    return cards.summary()
 
 
 def test_the_cards_in_the_repository_are_what_their_commands_write_today(tmp_path):
@@ -298,211 +262,3 @@ def test_groups_of_speakers_are_shown_where_a_study_ran_and_else_named_as_a_limi
     for wrong in ([1, 2], [{"a": [1]}]):
         with pytest.raises(ValueError, match=r"Expected (rows of a table|a number or text in each cell)"):
             table_of(wrong)
-
-
-def test_a_run_from_before_there_were_cards_gets_one(results):
-    for part in ("data", "sizes"):
-        del results[part]
-    for own in results["scores"].values():
-        for rates in (rates for scores in own.values() for rates in scores.values()):
-            del rates["wer_low"], rates["wer_high"]
-    card = ModelCard(str(make(results)))
-    assert len(card.data.eval_results) == 12 and " to " not in tables(card)[0]["with experts"]
-    assert "file, MB" not in card.text and "hours" not in card.text
-
-
-PARTS = {
-    "openness at inference": "Gates",
-    "scores": "Results",
-    "sizes": "Size",
-    "training": None,
-    "best by language": None,
-}
-
-
-@pytest.mark.parametrize("missing", [*([part] for part in PARTS), list(PARTS)], ids=lambda parts: parts[-1])
-@pytest.mark.parametrize("empty", [True, False], ids=["empty", "absent"])
-def test_a_card_leaves_out_what_a_run_does_not_have(results, missing, empty):
-    results["settings"]["training"]["load_best_model_at_end"] = True  # or "best by language" is not read
-    for part in missing:
-        del results[part]
-        if empty:
-            results[part] = {}
-    card = ModelCard(str(make(results)))
-    headings = re.findall(r"^## (.*)", card.text, re.MULTILINE)
-    assert headings == [name for name in HEADINGS if name not in [PARTS[part] for part in missing]]
-    assert bool(card.data.eval_results) == ("scores" not in missing)
-    assert ("minutes since" in card.text) == ("training" not in missing)
-    assert "Teacher: `teacher`, by Jensen-Shannon" in card.text
-    assert not re.search(r"\bNone\b|\n\n\n|normalised by ``|[^\n]\n##", card.text)
-
-
-def test_a_run_without_scores_shows_those_of_its_evaluation(results, summary):
-    results["scores"] = {"before": {}, "after": {}}
-    assert "## Results" not in make(results).text
-    card = make(results, evaluation=summary, system="ours")
-    assert len(card.data.eval_results) == 4 and "normalised by `paper` (Whisper's" in card.text
-    assert "\n\n## Results\n\n### Groups of speakers\n\n|" in make(results, bias=[{"female": 1}]).text
-    del results["settings"]["training"]
-    assert "Teacher: `teacher`.\n\n## Gates" in make(results).text, "how is not known"
-
-
-def test_how_it_was_trained_is_told_as_it_was(results):
-    settings, training = results["settings"]["model"], results["settings"]["training"]
-    text = make(results).text
-    assert "Teacher: `teacher`, by Jensen-Shannon divergence at temperature 1, weight 10. 7 epochs" in text
-    assert "the budget was 90 %" in text and "The experts are those of the last step." in text
-    settings |= {"teacher": None, "language_budgets": ["ca=0.7"], "gate_training": "soft"}
-    training |= {"load_best_model_at_end": True, "max_steps": 40}
-    results["best by language"] = {"ca": {"step": 30, "score": 0.123}}
-    text = make(results).text
-    assert "No teacher: cross-entropy on the transcripts alone (CLSR-FT). 40 steps" in text
-    assert "(ca=0.7)" in text and "In training gates decided soft" in text
-    assert "those of its best WER in validation (Catalan (ca) 12.3 after 30 steps)" in text
-    settings["teacher_cache"] = "cache"
-    assert "Teacher: a cache of its outputs, by Jensen-Shannon divergence" in make(results).text
-
-
-def test_scores_on_a_quantised_backbone_are_called_so_and_those_on_a_whole_one_are_not(results, summary):
-    assert not re.search("quantised|precision", str(make(results)))
-    results["settings"]["model"]["student_precision"] = "nf4"
-    card = make(results)
-    assert all(re.search(r"normaliser marks, precision nf4\)$", one.metric_name) for one in card.data.eval_results)
-    assert card.text.count("; in `nf4`)") == 2 and "Where a table says `nf4`, Whisper's own weights were" in card.text
-    assert "Whisper's own weights were in `nf4` while the experts learned" in card.text
-    card = make(results, evaluation=summary | {"dtype": "float32"}, system="ours")
-    names = {one.dataset_name: one.metric_name for one in card.data.eval_results}
-    assert names["in-domain, Catalan (ca)"].endswith("normaliser paper)")
-    assert names["out-of-domain, Catalan (ca)"].endswith("normaliser marks, precision nf4)")
-    assert re.findall(r"\*\*([\w-]+)\*\* \(.*; in `nf4`\)", card.text) == ["out-of-domain"]
-    card = make(results, evaluation=summary | {"dtype": "bfloat16"}, system="ours")
-    names = {one.dataset_name: one.metric_name for one in card.data.eval_results}
-    assert names["in-domain, Catalan (ca)"].endswith("normaliser paper, precision bfloat16)")
-
-
-def test_precisions_and_ranks_of_a_training_are_told(results):
-    text, settings = make(results).text, results["settings"]["model"]
-    assert "rank" not in text and "mixed" not in text and "through one feed-forward" in text
-    results["teacher precision"] = "torch.float32"
-    assert make(results).text == text
-    results["teacher precision"] = "torch.float16"
-    assert "Teacher: `teacher` in `float16`, by Jensen-Shannon" in make(results).text
-    del results["teacher precision"]
-    settings |= {"teacher_precision": "int8", "expert_rank": 16}
-    results["settings"]["training"]["bf16"] = True
-    text = make(results).text
-    assert "Teacher: `teacher` in `int8`, by Jensen-Shannon" in text and "mixed precision (bfloat16)" in text
-    assert "; rank 16 for Catalan (ca), 16 for Hungarian (hu), 16 for Ukrainian (uk)." in text
-    assert "through one feed-forward" not in text
-    settings |= {"expert_rank": 0, "experts_from": "/compressed"}  # that had ranks of their own
-    results["sizes"]["experts"]["hu"]["rank"] = 64
-    assert "; rank 64 for Hungarian (hu)." in make(results).text
-
-
-def test_the_rank_is_that_of_the_experts_whatever_the_config_says(whisper_dir, tmp_path):
-    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl"], expert_rank=4)
-    model.save_pretrained(tmp_path)
-    model.config.expert_rank = 0
-    assert sizes(model, tmp_path)["experts"]["gl"]["rank"] == 4
-    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl"])
-    model.save_pretrained(tmp_path)
-    assert sizes(model, tmp_path)["experts"]["gl"]["rank"] == 0
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_figures_of_the_report_are_all_there_and_called_so(size):
-    card = ModelCard.load(CARDS / f"multilingual-distilwhisper-{size}.md")
-    assert card.data.eval_results is None, "the model index is for what was measured on this very checkpoint"
-    assert "this package measured none of them" in card.text
-    assert card.data.base_model == "openai/whisper-small"
-    with open(EXAMPLES / "paper/report.csv", newline="") as file:
-        lines = list(csv.DictReader(file))
-    rows = [row for row in tables(card) if "trained on" in row]
-    half = len(rows) // 2
-    shown = {
-        (data_set, row["model"], row["trained on"].replace(" ", "")): row
-        for data_set, own in {"cv13": rows[:half], "fleurs": rows[half:]}.items()
-        for row in own
-    }
-    assert len(shown) == len(rows) >= 10
-    checked = 0
-    for (data_set, model, trained_on), row in shown.items():
-        about = {"data_set": data_set, "model": model, "train_data": trained_on}
-        for code in row.keys() - {"model", "trained on", "avg"}:
-            printed = {line["wer"] for line in lines if about.items() <= line.items() and line["language"] == code}
-            assert printed == {row[code]}, (about, code)
-            checked += 1
-    assert checked == len(rows) * {"3k": 15, "10k": 8, "28k": 3}[size]
-    averages = {
-        trained_on: row["avg"]
-        for (name, model, trained_on), row in shown.items()
-        if model == "DistilWhisper" and name == "fleurs"
-    }
-    assert (
-        averages
-        == {
-            "3k": {"cv3k": "29.2", "cv3k+fleurs": "18.3"},
-            "10k": {"cv10k": "22.8", "cv10k+fleurs": "16.7"},
-            "28k": {"cv28k": "15.4", "cv28k+fleurs": "11.4"},
-        }[size]
-    )
-
-
-def test_the_code_in_a_card_runs_where_the_package_is_not(results, model, processor, tmp_path):
-    model.save_pretrained(tmp_path / "model")
-    processor.save_pretrained(tmp_path / "model")
-    card = make(results, name="model")
-    blocks = re.findall(r"```python\n(.*?)```", card.text, re.DOTALL)
-    assert len(blocks) == 2
-    one_thread = "\nimport numpy, torch\ntorch.set_num_threads(1)\n"  # tests run side by side
-    code = one_thread + "print(model.config.languages)\n".join(blocks)
-    printed = run_without_the_package(code.replace('"talk.wav"', "numpy.zeros(16000, 'float32')"), tmp_path)
-    assert printed[0] == "['ca']" and len(printed) == 2
-
-
-def test_a_card_that_somebody_made_their_own_is_left_alone(results, tmp_path):
-    path = tmp_path / "README.md"
-    (tmp_path / "results.json").write_text(json.dumps(results))
-    assert save_card(make(results), path)
-    written = path.read_text()
-    assert re.sub("sha256: [0-9a-f]{64} -->", "sha256: - -->", written) == str(make(results))
-    assert save_card(make(results, note="Mind this."), path) and "> Mind this." in path.read_text()
-    assert save_card(make(results), path) and path.read_text() == written, "of the same results the same"
-    mark = next(line for line in written.splitlines() if "sha256" in line)
-    edits = {
-        "words with the comment left in": written + "Speakers are from Lugo.\n",
-        "a letter less": written.replace("experts", "expert", 1),
-        "front matter": written.replace("language:", "license: mit\nlanguage:", 1),
-        "no comment": written.replace(mark, ""),
-        "no digest": str(make(results)),
-        "the comment of another card": "Mine. " + mark,
-        "nothing of it": "Mine.",
-    }
-    for edit, own in edits.items():
-        path.write_text(own)
-        assert not save_card(make(results), path) and path.read_text() == own, edit
-    path.write_text(own := edits["words with the comment left in"])
-    code, _, errors = run_script("make_card.py", tmp_path)
-    assert code != 0 and "it was edited, or not written from results. For a new one, delete or move it." in errors
-    assert path.read_text() == own
-    path.unlink()
-    assert run_script("make_card.py", tmp_path)[0] == 0
-    assert ModelCard.load(path).data.model_name == tmp_path.name
-
-
-def test_saving_a_model_keeps_the_folders_card(model, tmp_path):
-    card = tmp_path / "README.md"
-    card.write_text("---\nlicense: mit\n---\nMine, with é.\n", encoding="utf-8")
-    before = card.read_bytes()
-    model.save_pretrained(tmp_path)
-    assert card.read_bytes() == before
-
-
-def test_the_trainers_own_short_card_takes_no_better_ones_place(whisper_dir, processor, recordings, tmp_path):
-    arguments = DistilWhisperTrainingArguments(output_dir=str(tmp_path), report_to="none", use_cpu=True)
-    trainer = DistilWhisperTrainer(load(whisper_dir, ["gl"]), arguments, processing_class=processor, eval_dataset=[])
-    trainer.create_model_card(model_name="short")
-    assert "short" in (tmp_path / "README.md").read_text()
-    (tmp_path / "README.md").write_text("mine")
-    trainer.create_model_card(model_name="short")
-    assert (tmp_path / "README.md").read_text() == "mine"
