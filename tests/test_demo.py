@@ -18,7 +18,6 @@ import pytest
 import speech
 import tiny
 import torch
-from gradio_client import Client, handle_file
 from scripts import EXAMPLES
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -244,6 +243,8 @@ def test_what_is_wrong_is_said_and_the_page_goes_on(page, folder):
 
 
 def test_of_what_visitors_said_nothing_stays_but_gradios_own_copies(url, folder, tmp_path):
+    from gradio_client import Client, handle_file  # of the extra: the default tests collect this file without it
+
     client = Client(url, download_files=tmp_path / "got", verbose=False)
 
     def files(place: str, *endings: str) -> set[Path]:
