@@ -69,6 +69,13 @@ class LanguageGate(nn.Module):
         """`(batch, tokens, d_model)` to gate logits `(batch, tokens)`."""
         return self.score(torch.relu(self.hidden(self.dropout(states)))).squeeze(-1)
 
+    def at_inference(self, states: torch.Tensor) -> torch.Tensor:
+        """The same without calls of submodules, which cost a decoding step more than what eight gates compute."""
+        if not all(_is_whole(linear) and linear.weight.device == states.device for linear in (self.hidden, self.score)):
+            return self(states)
+        hidden = nn.functional.linear(states, self.hidden.weight, self.hidden.bias).relu_()
+        return nn.functional.linear(hidden, self.score.weight).squeeze(-1)
+
     def is_open(self, logits: torch.Tensor) -> torch.Tensor:
         return logits >= self.threshold
 
@@ -217,13 +224,8 @@ class RoutedFeedForward:
         # Low ranks first, so that their tokens are neighbours of the shared path's.
         present = sorted(routing.on(states.device), key=lambda own: not self.experts[own[0]].fc1.builds_on_shared)
         experts = [self.experts[language] for language, _ in present]
-        path = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)  # 0: shared; 1, 2, ...: experts
         recorded = _new_record(states, routing)
-        for number, (expert, (_, rows)) in enumerate(zip(experts, present, strict=True), start=1):
-            logits = expert.gate(states if rows is None else states.index_select(0, rows))
-            is_open = expert.gate.is_open(logits)
-            path = number * is_open if rows is None else path.index_copy_(0, rows, number * is_open)
-            _put(recorded, rows, is_open, logits)
+        path = self._choose(states, [expert.gate for expert in experts], [rows for _, rows in present], recorded)
         _keep(routing, self.layer_idx, recorded)
 
         counts = torch.bincount(path.view(-1), minlength=1 + len(experts)).tolist()
@@ -234,6 +236,30 @@ class RoutedFeedForward:
         tokens = states.reshape(-1, states.shape[-1]).index_select(0, order)
         output = self._in_order(tokens, counts, experts)
         return torch.empty_like(output).index_copy_(0, order, output).view(states.shape)
+
+    @staticmethod
+    def _choose(
+        states: torch.Tensor,
+        gates: list[LanguageGate],
+        rows: list[torch.Tensor | None],
+        recorded: list[torch.Tensor] | None,
+    ) -> torch.Tensor:
+        """Each token's path, `(batch, tokens)`: 0 for the shared one, 1, 2, ... for the experts of these gates."""
+        if rows[0] is None:  # and so the only ones
+            logits = gates[0].at_inference(states)
+            is_open = gates[0].is_open(logits)
+            _put(recorded, None, is_open, logits)
+            return is_open.long()
+        sizes = [len(own) for own in rows]
+        rows = torch.cat(rows)
+        parts = states.index_select(0, rows).split(sizes)
+        logits = torch.cat([gate.at_inference(part) for gate, part in zip(gates, parts, strict=True)])
+        numbers = [number for number, size in enumerate(sizes) for _ in range(size)]
+        thresholds = torch.stack([gates[number].threshold for number in numbers])
+        is_open = logits >= thresholds.to(logits.dtype).unsqueeze(1)
+        _put(recorded, rows, is_open, logits)
+        path = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
+        return path.index_copy_(0, rows, (rows.new_tensor(numbers) + 1).unsqueeze(1) * is_open)
 
     def _in_order(self, tokens: torch.Tensor, counts: list[int], experts: list[LanguageExpert]) -> torch.Tensor:
         """Feed-forward of `(tokens, d_model)`: first `counts[0]` on the shared path, then those of each expert."""

@@ -68,6 +68,33 @@ def test_few_tokens_are_multiplied_as_many_are(tokens, kind):
     torch.testing.assert_close(found, linear(states), atol=1e-6, rtol=1e-5)
 
 
+class Adapted(torch.nn.Linear):
+    """A matrix that something was added to: what it computes is not what its weight says."""
+
+    def forward(self, states):
+        return super().forward(states) + states.sum(dim=-1, keepdim=True)
+
+
+def test_a_gate_is_read_at_inference_as_it_is_called(model):
+    gate, states = layer_of(model).experts["gl"].gate, torch.randn(3, 7, 32)
+    assert torch.equal(gate.at_inference(states), gate(states))
+
+
+@pytest.mark.parametrize("rows", [{"gl": None}, {"gl": [2], "ca": [0, 1]}])
+@pytest.mark.parametrize("matrix", ["hidden", "score"])
+def test_an_adapter_on_a_gate_is_heard(model, matrix, rows):
+    layer, states = layer_of(model), torch.randn(3, 7, 32)
+    gate = layer.experts["gl"].gate
+    plain = getattr(gate, matrix)
+    without = layer._dispatch(states, make_routing(rows))
+    adapted = Adapted(plain.in_features, plain.out_features, bias=plain.bias is not None)
+    adapted.load_state_dict(plain.state_dict())
+    setattr(gate, matrix, adapted)
+    found = layer._dispatch(states, make_routing(rows))
+    assert not torch.allclose(found, without, atol=1e-3)
+    torch.testing.assert_close(found, layer._blend(states, make_routing(rows)), atol=1e-5, rtol=1e-5)
+
+
 def test_every_token_passes_one_feed_forward_only_at_inference(model):
     layer, seen = layer_of(model), []
     count = lambda module, args, output: seen.append(args[0].numel() // args[0].shape[-1])  # noqa: E731
