@@ -39,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     comparison = read(arguments.comparison)
     given = {name: value for name in GIVEN if (value := getattr(arguments, name))}
-    shared = read(Path(comparison["settings"])) | as_lists(comparison.get("shared", {})) | given
+    shared = without_blanks(read(Path(comparison["settings"])) | as_lists(comparison.get("shared", {})) | given)
     check(comparison["systems"])
     folder = Path(arguments.output_dir or comparison["output_dir"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +49,7 @@ def main() -> None:
         systems["teacher"] = shared["teacher"]
     for system, own in comparison["systems"].items():
         systems[system] = output = str(folder / file_name(system))
-        run("run_distil.py", Path(f"{output}.yaml"), {**shared, **own, "output_dir": output})
+        run("run_distil.py", Path(f"{output}.yaml"), without_blanks({**shared, **own, "output_dir": output}))
         results = json.loads(Path(output, "results.json").read_text(encoding="utf-8"))
         minutes[system] = results["training"]["train_runtime"] / 60
     ours, normalizer = list(systems)[-1], shared.get("normalizer", "marks")
@@ -102,9 +102,13 @@ def as_lists(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | {name: [own] for name in LISTS if isinstance(own := settings.get(name), str)}
 
 
+def without_blanks(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What is left where `teacher: ""` took the teacher of the shared settings away."""
+    return {name: value for name, value in settings.items() if value not in ("", "null", "~")}
+
+
 def run(script: str, file: Path, settings: Mapping[str, Any]) -> None:
     """Runs one of the scripts beside this one with the settings, written to a file to be looked at."""
-    settings = {name: value for name, value in settings.items() if value not in ("", "null", "~")}
     write_whole(file, yaml.safe_dump(settings, allow_unicode=True, sort_keys=False))
     print(f"\n{script} {file}", flush=True)
     subprocess.run([sys.executable, str(SCRIPTS / script), str(file)], check=True)

@@ -15,11 +15,13 @@ def name_models(written: list[str]) -> dict[str, str]:
     """Locations by name, of words such as `name=location`; a location alone is called by its last part.
 
     Raises:
-        ValueError: two of one name.
+        ValueError: two of one name, or one without a location.
     """
     models: dict[str, str] = {}
     for one in written:
         name, location = split_name(one)
+        if not location:
+            raise ValueError(f"Expected a model's folder or Hub id, or name=location; got {one!r}.")
         name = name or Path(location).name
         if name in models:
             raise ValueError(f"Two models are called {name!r}. Name them: name=location.")

@@ -224,6 +224,7 @@ def test_translation_is_scored_against_the_same_sentences_in_english(place, whis
         ),
         (["--task", "sing"], "--task must be one of transcribe, translate, got 'sing'"),
         (["--models", "a=x", "a=y"], "Two models are called 'a'"),
+        (["--models", "a=x", "b="], "or name=location; got 'b='"),
         (["--normalizer", "none"], "--normalizer must be one of marks, paper"),
     ],
 )
