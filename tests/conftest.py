@@ -5,6 +5,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
+import cards
 import hub as stand_in
 import pytest
 import speech
@@ -20,6 +21,18 @@ torch.set_num_threads(1)  # tiny matrices: more threads only wait for each other
 def seed():
     """New gates are random: without it, what a test sees would depend on the tests before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture
+def results():
+    """What a run wrote, to be changed as a test likes."""
+    return cards.results()
+
+
+@pytest.fixture
+def summary():
+    """What an evaluation of that run wrote."""
+    return cards.summary()
 
 
 @pytest.fixture(scope="session")

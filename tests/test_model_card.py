@@ -4,7 +4,6 @@ import re
 import shlex
 import shutil
 
-import cards
 import pytest
 from cards import CARDS, HEADINGS, SIZES, make, tables
 from huggingface_hub import ModelCard
@@ -13,16 +12,6 @@ from scripts import run_script
 from modeling_distilwhisper.card_tables import language_name, percent, table_of
 from modeling_distilwhisper.data import Source
 from modeling_distilwhisper.model_card import hub_id, place_of
-
-
-@pytest.fixture
-def results():
-    return cards.results()
-
-
-@pytest.fixture
-def summary():
-    return cards.summary()
 
 
 def test_the_cards_in_the_repository_are_what_their_commands_write_today(tmp_path):

@@ -4,7 +4,6 @@ import csv
 import json
 import re
 
-import cards
 import pytest
 from cards import CARDS, SIZES, make, tables
 from huggingface_hub import ModelCard
@@ -15,11 +14,6 @@ from training import load
 from modeling_distilwhisper.model_card import save_card
 from modeling_distilwhisper.trainer import DistilWhisperTrainer
 from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
-
-
-@pytest.fixture
-def results():
-    return cards.results()
 
 
 @pytest.mark.parametrize("size", SIZES)

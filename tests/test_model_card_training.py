@@ -2,23 +2,12 @@
 
 import re
 
-import cards
 import pytest
 from cards import HEADINGS, make, tables
 from huggingface_hub import ModelCard
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.model_card import sizes
-
-
-@pytest.fixture
-def results():
-    return cards.results()
-
-
-@pytest.fixture
-def summary():
-    return cards.summary()
 
 
 def test_a_run_from_before_there_were_cards_gets_one(results):
