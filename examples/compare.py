@@ -21,9 +21,9 @@ from typing import Any
 import yaml
 from tabulate import tabulate
 
-from modeling_distilwhisper.figures import draw_wer
-from modeling_distilwhisper.run_folder import file_name, write_whole
-from modeling_distilwhisper.settings import split_name
+from modeling_distilwhisper.reporting.figures import draw_wer
+from modeling_distilwhisper.runs.files import file_name, write_whole
+from modeling_distilwhisper.runs.settings import split_name
 
 SCRIPTS = Path(__file__).parent
 LISTS = ("data", "test_data", "languages", "test_languages")  # one alone may stand without brackets

@@ -13,8 +13,8 @@ from tabulate import tabulate
 from transformers import WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.compression import compress_experts
 from modeling_distilwhisper.expert_file_distilwhisper import expert_file_name
+from modeling_distilwhisper.export.low_rank import compress_experts
 
 
 def main() -> None:

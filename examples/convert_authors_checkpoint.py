@@ -14,8 +14,8 @@ from pathlib import Path
 from huggingface_hub import ModelCard
 from tabulate import tabulate
 
-from modeling_distilwhisper.conversion import convert_checkpoint, fetch, load_processor
-from modeling_distilwhisper.model_card import save_card, sizes
+from modeling_distilwhisper.export.authors import convert_checkpoint, fetch, load_processor
+from modeling_distilwhisper.reporting.model_card import save_card, sizes
 
 CARDS = Path(__file__).parent.parent / "model_cards"
 PUBLISHED = tuple(f"naver/multilingual-distilwhisper-{size}" for size in ("3k", "10k", "28k"))

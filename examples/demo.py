@@ -19,13 +19,13 @@ import gradio as gr
 import torch
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-from modeling_distilwhisper.any_whisper import load_model, load_processor
-from modeling_distilwhisper.audio import read_audio
-from modeling_distilwhisper.figures import draw_audio_gates
-from modeling_distilwhisper.run_folder import file_name, write_whole
-from modeling_distilwhisper.segments import Transcript
-from modeling_distilwhisper.side_by_side import Gates, SideBySide, changed_words, transcribe_side_by_side
-from modeling_distilwhisper.subtitles import to_srt
+from modeling_distilwhisper.data.audio import read_audio
+from modeling_distilwhisper.reporting.figures import draw_audio_gates
+from modeling_distilwhisper.runs.any_whisper import load_model, load_processor
+from modeling_distilwhisper.runs.files import file_name, write_whole
+from modeling_distilwhisper.transcription.segments import Transcript
+from modeling_distilwhisper.transcription.side_by_side import Gates, SideBySide, changed_words, transcribe_side_by_side
+from modeling_distilwhisper.transcription.subtitles import to_srt
 
 THEME = gr.themes.Default(primary_hue="blue")  # its fonts are served from here
 CSS = """

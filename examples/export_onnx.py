@@ -19,9 +19,9 @@ from tabulate import tabulate
 from transformers import WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.audio import SAMPLING_RATE, read_audio
-from modeling_distilwhisper.collate import label_ids
-from modeling_distilwhisper.export_onnx import DECODER, DECODER_WITH_PAST, ENCODER, export_to_onnx
+from modeling_distilwhisper.data.audio import SAMPLING_RATE, read_audio
+from modeling_distilwhisper.data.labels import label_ids
+from modeling_distilwhisper.export.onnx import DECODER, DECODER_WITH_PAST, ENCODER, export_to_onnx
 
 TOLERANCE = 1e-3  # of a logit, of which the likeliest are 10 and more
 

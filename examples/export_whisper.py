@@ -23,15 +23,17 @@ from tqdm.auto import tqdm
 from transformers import WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.any_whisper import weights_mark
-from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.data import keep_usable, parse_sources
-from modeling_distilwhisper.export import WAYS, export_to_whisper, save_processor
-from modeling_distilwhisper.gates import measure_openness
-from modeling_distilwhisper.metrics import count_errors
-from modeling_distilwhisper.normalization import NORMALIZERS
-from modeling_distilwhisper.run_folder import RunFolder, write_whole
-from modeling_distilwhisper.transcription import RecordFile, transcribe_into
+from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.evaluation.gates import measure_openness
+from modeling_distilwhisper.evaluation.metrics import count_errors
+from modeling_distilwhisper.evaluation.normalization import NORMALIZERS
+from modeling_distilwhisper.evaluation.transcription import transcribe_into
+from modeling_distilwhisper.export.whisper import WAYS, export_to_whisper, save_processor
+from modeling_distilwhisper.runs.any_whisper import weights_mark
+from modeling_distilwhisper.runs.files import write_whole
+from modeling_distilwhisper.runs.records import RecordFile
+from modeling_distilwhisper.runs.run_folder import RunFolder
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import soundfile
 
-from modeling_distilwhisper.audio import SAMPLING_RATE, read_audio
+from modeling_distilwhisper.data.audio import SAMPLING_RATE, read_audio
 
 SPEAKERS = {"ru": "female", "fr": "female", "es": "female", "en": "female", "it": "male"}
 SHARES = {"train": 20, "validation": 2, "test": 3}  # of 25 parts

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 
 from modeling_distilwhisper.bias.card_rows import card_rows
-from modeling_distilwhisper.model_card import card_of_run, left_alone, save_card
+from modeling_distilwhisper.reporting.model_card import card_of_run, left_alone, save_card
 
 TEMPLATE = Path(__file__).parent.parent / "model_cards/template.md"
 

@@ -23,16 +23,16 @@ from pathlib import Path
 import torch
 from transformers import HfArgumentParser
 
-from modeling_distilwhisper.any_whisper import name_models
 from modeling_distilwhisper.bias.corpora import MIN_UTTERANCES, Corpus
 from modeling_distilwhisper.bias.figures import FIGURES, draw_figures
 from modeling_distilwhisper.bias.grid import join, read_rows, run_grid, share_of
 from modeling_distilwhisper.bias.page import write_page, write_tables
 from modeling_distilwhisper.bias.study import study
 from modeling_distilwhisper.data import parse_sources
-from modeling_distilwhisper.normalization import NORMALIZERS
-from modeling_distilwhisper.precision import PRECISIONS
-from modeling_distilwhisper.settings import parse_settings
+from modeling_distilwhisper.evaluation.normalization import NORMALIZERS
+from modeling_distilwhisper.runs.any_whisper import name_models
+from modeling_distilwhisper.runs.precision import PRECISIONS
+from modeling_distilwhisper.runs.settings import parse_settings
 
 
 @dataclass

@@ -23,13 +23,13 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, HfArgumentParser, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from modeling_distilwhisper.any_whisper import weights_mark
-from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.data import keep_usable, parse_sources
-from modeling_distilwhisper.precision import PRECISIONS
-from modeling_distilwhisper.settings import parse_settings
-from modeling_distilwhisper.teacher import load_teacher
-from modeling_distilwhisper.teacher_cache import KEY, CacheWriter, WithDigests, tokenizer_digest
+from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.runs.any_whisper import weights_mark
+from modeling_distilwhisper.runs.precision import PRECISIONS
+from modeling_distilwhisper.runs.settings import parse_settings
+from modeling_distilwhisper.training.teacher import load_teacher
+from modeling_distilwhisper.training.teacher_cache import KEY, CacheWriter, WithDigests, tokenizer_digest
 
 
 @dataclass

@@ -30,20 +30,20 @@ from transformers import (
 )
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.audio import read_audio
-from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.data import Source, keep_usable, parse_sources
-from modeling_distilwhisper.evaluation import score, wer_rows
-from modeling_distilwhisper.figures import draw_openness, draw_wer
-from modeling_distilwhisper.gates import forced_gates, measure_openness
-from modeling_distilwhisper.model_card import card_of_run, left_alone, save_card, sizes
-from modeling_distilwhisper.precision import PRECISIONS, QUANTISED, precision_settings
-from modeling_distilwhisper.run_folder import RunFolder
-from modeling_distilwhisper.settings import parse_settings
-from modeling_distilwhisper.teacher import Teacher, load_teacher
-from modeling_distilwhisper.teacher_cache import TeacherCache
-from modeling_distilwhisper.trainer import DistilWhisperTrainer
-from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
+from modeling_distilwhisper.data.audio import read_audio
+from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.evaluation.gates import forced_gates, measure_openness
+from modeling_distilwhisper.reporting.figures import draw_openness, draw_wer
+from modeling_distilwhisper.reporting.model_card import card_of_run, left_alone, save_card, sizes
+from modeling_distilwhisper.runs.precision import PRECISIONS, QUANTISED, precision_settings
+from modeling_distilwhisper.runs.run_folder import RunFolder
+from modeling_distilwhisper.runs.settings import parse_settings
+from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
+from modeling_distilwhisper.training.scoring import score, wer_rows
+from modeling_distilwhisper.training.teacher import Teacher, load_teacher
+from modeling_distilwhisper.training.teacher_cache import TeacherCache
+from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 
 METHODS = ("experts", "lora", "finetune")
 CARD_TEMPLATE = Path(__file__).parent.parent / "model_cards/template.md"

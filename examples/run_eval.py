@@ -22,15 +22,23 @@ from datasets import Dataset
 from tabulate import tabulate
 from transformers import HfArgumentParser, WhisperProcessor
 
-from modeling_distilwhisper.any_whisper import load_model, load_processor, name_models, weights_mark
 from modeling_distilwhisper.data import Source, keep_scorable, parse_sources
-from modeling_distilwhisper.normalization import NORMALIZERS
-from modeling_distilwhisper.precision import PRECISIONS
-from modeling_distilwhisper.run_folder import RunFolder, file_name, write_whole
-from modeling_distilwhisper.settings import parse_settings
-from modeling_distilwhisper.summary import difference_rows, error_rates_of, group_rows, score_rows, wer_difference
-from modeling_distilwhisper.transcription import RecordFile, transcribe_into
-from modeling_distilwhisper.translation import translation_difference, translation_rates, with_english
+from modeling_distilwhisper.evaluation.normalization import NORMALIZERS
+from modeling_distilwhisper.evaluation.summary import (
+    difference_rows,
+    error_rates_of,
+    group_rows,
+    score_rows,
+    wer_difference,
+)
+from modeling_distilwhisper.evaluation.transcription import transcribe_into
+from modeling_distilwhisper.evaluation.translation import translation_difference, translation_rates, with_english
+from modeling_distilwhisper.runs.any_whisper import load_model, load_processor, name_models, weights_mark
+from modeling_distilwhisper.runs.files import file_name, write_whole
+from modeling_distilwhisper.runs.precision import PRECISIONS
+from modeling_distilwhisper.runs.records import RecordFile
+from modeling_distilwhisper.runs.run_folder import RunFolder
+from modeling_distilwhisper.runs.settings import parse_settings
 
 TASKS = ("transcribe", "translate")
 

@@ -20,13 +20,13 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, HfArgumentParser, WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.any_whisper import name_models
-from modeling_distilwhisper.collate import SpeechCollator
 from modeling_distilwhisper.data import keep_usable, parse_sources
-from modeling_distilwhisper.figures import draw_gates, draw_openness
-from modeling_distilwhisper.gates import gates_of_utterance, measure_openness
-from modeling_distilwhisper.run_folder import file_name, write_whole
-from modeling_distilwhisper.settings import parse_settings
+from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.evaluation.gates import gates_of_utterance, measure_openness
+from modeling_distilwhisper.reporting.figures import draw_gates, draw_openness
+from modeling_distilwhisper.runs.any_whisper import name_models
+from modeling_distilwhisper.runs.files import file_name, write_whole
+from modeling_distilwhisper.runs.settings import parse_settings
 
 
 @dataclass

@@ -21,13 +21,14 @@ from tabulate import tabulate
 from tqdm.auto import tqdm
 from transformers import set_seed
 
-from modeling_distilwhisper.any_whisper import load_model, load_processor, weights_mark
-from modeling_distilwhisper.audio import read_audio
-from modeling_distilwhisper.precision import PRECISIONS
-from modeling_distilwhisper.recordings import Places, Recording, batches, find_foreign, find_recordings
-from modeling_distilwhisper.run_folder import RunFolder, write_whole
-from modeling_distilwhisper.segments import Transcript, transcribe_clips
-from modeling_distilwhisper.subtitles import FORMATS
+from modeling_distilwhisper.data.audio import read_audio
+from modeling_distilwhisper.runs.any_whisper import load_model, load_processor, weights_mark
+from modeling_distilwhisper.runs.files import write_whole
+from modeling_distilwhisper.runs.precision import PRECISIONS
+from modeling_distilwhisper.runs.run_folder import RunFolder
+from modeling_distilwhisper.transcription.recordings import Places, Recording, batches, find_foreign, find_recordings
+from modeling_distilwhisper.transcription.segments import Transcript, transcribe_clips
+from modeling_distilwhisper.transcription.subtitles import FORMATS
 
 # Whisper's own remedy for loops: other temperatures where the text repeats itself or is unlikely (Radford et al., 4.5).
 FALLBACK = {

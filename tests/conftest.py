@@ -5,12 +5,10 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-import cards
-import hub as stand_in
 import pytest
-import speech
-import tiny
 import torch
+from helpers import cards, speech, tiny
+from helpers import hub as stand_in
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 

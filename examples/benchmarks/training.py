@@ -19,13 +19,13 @@ from transformers import WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.audio import SAMPLING_RATE
-from modeling_distilwhisper.collate import SpeechCollator
+from modeling_distilwhisper.data.audio import SAMPLING_RATE
+from modeling_distilwhisper.data.collate import SpeechCollator
 from modeling_distilwhisper.data.rows import make_rows
-from modeling_distilwhisper.teacher import Teacher
-from modeling_distilwhisper.teacher_cache import CacheWriter, TeacherCache, WithDigests, tokenizer_digest
-from modeling_distilwhisper.trainer import DistilWhisperTrainer
-from modeling_distilwhisper.training_args import DistilWhisperTrainingArguments
+from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
+from modeling_distilwhisper.training.teacher import Teacher
+from modeling_distilwhisper.training.teacher_cache import CacheWriter, TeacherCache, WithDigests, tokenizer_digest
+from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 
 from .turns import take_turns
 from .whispers import LANGUAGES, make_processor, make_whisper

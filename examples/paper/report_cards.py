@@ -13,8 +13,8 @@ import torch
 from transformers import WhisperConfig
 
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.card_tables import language_name, size_rows, table_of
-from modeling_distilwhisper.model_card import left_alone, render, save_card
+from modeling_distilwhisper.reporting.card_tables import language_name, size_rows, table_of
+from modeling_distilwhisper.reporting.model_card import left_alone, render, save_card
 from modeling_distilwhisper.routing_distilwhisper import LanguageExpert
 
 CARDS = Path(__file__).parent.parent.parent / "model_cards"

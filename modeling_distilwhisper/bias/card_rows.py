@@ -3,7 +3,7 @@
 import csv
 from pathlib import Path
 
-from ..card_tables import Row, language_name
+from ..reporting.card_tables import Row, language_name
 from .findings import NOT_SHOWN
 from .statistics import LEVEL
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from datasets import Dataset, Value, concatenate_datasets
 from tqdm.auto import tqdm
 
-from ..audio import read_audio
 from ..data import Source, check_scorable
+from ..data.audio import read_audio
 from ..data.rows import FEATURES, SPLITS
-from ..transcription import RecordFile
+from ..runs.records import RecordFile
 from .voice import HasSpeech
 
 MIN_UTTERANCES = 200  # of a language in Balanced-FLEURS

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ..figures import DASHES, MARKERS, PALETTE, add_legend, save_figure
-from ..languages import RESOURCE_CLASSES, transcription_hours
-from ..run_folder import file_name
+from ..evaluation.languages import RESOURCE_CLASSES, transcription_hours
+from ..reporting.figures import DASHES, MARKERS, PALETTE, add_legend, save_figure
+from ..runs.files import file_name
 from .sentences import CHANGES, THRESHOLD
 from .study import Study
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from datasets import Dataset
 from transformers.utils import logging
 
-from ..any_whisper import load_config, load_model, load_processor, weights_mark
-from ..run_folder import RunFolder, file_name
-from ..transcription import RecordFile, is_transcribed, transcribe_into
+from ..evaluation.transcription import is_transcribed, transcribe_into
+from ..runs.any_whisper import load_config, load_model, load_processor, weights_mark
+from ..runs.files import file_name
+from ..runs.records import RecordFile
+from ..runs.run_folder import RunFolder
 from .corpora import MIN_UTTERANCES, Corpus, count_reasons, select
 from .groups import model_shape
 from .voice import find_detector

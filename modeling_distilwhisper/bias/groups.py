@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from transformers import WhisperConfig
 
-from ..languages import RESOURCE_CLASSES
+from ..evaluation.languages import RESOURCE_CLASSES
 
 # Below either, a cell is shown but says nothing: no test, no verdict. With 50 utterances the interval of a share is
 # up to 14 points to either side; with fewer than 10 speakers or sentences it would be of these and not of people.

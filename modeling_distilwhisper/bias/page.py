@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-from ..run_folder import write_whole
+from ..runs.files import write_whole
 from .figures import FIGURES
 from .groups import MIN_UNITS, MIN_UTTERANCES
 from .sentences import CHANGES

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from ..languages import resource_class
-from ..metrics import count_errors
+from ..evaluation.languages import resource_class
+from ..evaluation.metrics import count_errors
 from .grid import Cell
 
 CHANGES = ("worse", "similar", "better")

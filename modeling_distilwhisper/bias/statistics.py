@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import binomtest, false_discovery_control, monte_carlo_test
 
-from ..metrics import CONFIDENCE, interval, ratio
+from ..evaluation.metrics import CONFIDENCE, interval, ratio
 
 SHUFFLES = 1999
 LEVEL = 0.05

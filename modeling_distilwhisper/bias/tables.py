@@ -8,8 +8,8 @@ import pandas as pd
 from scipy.stats import spearmanr
 from tqdm.auto import tqdm
 
-from ..languages import RESOURCE_CLASSES, transcription_hours
-from ..metrics import interval, ratio
+from ..evaluation.languages import RESOURCE_CLASSES, transcription_hours
+from ..evaluation.metrics import interval, ratio
 from .groups import in_order, is_too_small, size_name
 from .sentences import CHANGES, by_gender_of_sentence, column, unit_sums
 from .statistics import adjusted, histograms_differ, rates_differ, share_interval, shuffle_test

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ..audio import SAMPLING_RATE
+from ..data.audio import SAMPLING_RATE
 
 HasSpeech = Callable[[np.ndarray], bool]  # of mono samples at 16 kHz
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import datasets
 from tqdm.auto import tqdm
 
-from ..run_folder import write_whole
+from ..runs.files import write_whole, written_whole
 from .rows import inside
 
 
@@ -61,10 +61,5 @@ def unpack(archive: Path, wanted: Collection[str]) -> Path:
 
 def _write(content, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{os.getpid()}.partial")
-    try:
-        with open(aside, "wb") as file:
-            shutil.copyfileobj(content, file)
-        aside.rename(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written_whole(path) as temporary, open(temporary, "wb") as file:
+        shutil.copyfileobj(content, file)

@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from datasets import Dataset, concatenate_datasets
 from transformers.utils import logging
 
-from ..settings import split_name
+from ..runs.settings import split_name
 from .common_voice import read_common_voice
 from .fleurs import read_fleurs
 from .folder import read_folder

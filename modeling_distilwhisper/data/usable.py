@@ -9,8 +9,8 @@ from datasets import Dataset, Value
 from tqdm.auto import tqdm
 from transformers import WhisperProcessor
 
-from ..audio import SAMPLING_RATE, read_audio
-from ..collate import label_ids
+from .audio import SAMPLING_RATE, read_audio
+from .labels import label_ids
 
 CONTROL_TOKEN = re.compile(r"<\|[^|]*\|>")
 

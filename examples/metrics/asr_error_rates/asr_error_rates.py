@@ -6,7 +6,7 @@ evaluate.load("examples/metrics/asr_error_rates").compute(references=..., predic
 import datasets
 import evaluate
 
-from modeling_distilwhisper.metrics import count_errors
+from modeling_distilwhisper.evaluation.metrics import count_errors
 
 DESCRIPTION = "Word and character error rates of a corpus, with counts, a bootstrap interval and the normaliser's name."
 CITATION = ""

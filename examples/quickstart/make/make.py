@@ -18,7 +18,7 @@ from transformers import WhisperProcessor
 from voices import FORMANT, KLATT, TEST_FORMANT, as_stored, in_noise, speak
 from whispers import WINDOW_SECONDS, make_processor, make_whisper
 
-from modeling_distilwhisper.audio import SAMPLING_RATE
+from modeling_distilwhisper.data.audio import SAMPLING_RATE
 
 SPLITS = {"train": 420, "validation": 20, "test": 40}
 PRETRAINING_TEXTS = 3500  # a language

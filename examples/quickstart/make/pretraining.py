@@ -17,9 +17,9 @@ from transformers import get_linear_schedule_with_warmup as linear_schedule
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 from voices import FORMANT, KLATT, OTHER_FORMANT, TEST_FORMANT, as_stored, in_noise, phonemes, speak
 
-from modeling_distilwhisper.audio import SAMPLING_RATE, read_audio
-from modeling_distilwhisper.collate import label_ids
-from modeling_distilwhisper.losses import IGNORED, cross_entropy
+from modeling_distilwhisper.data.audio import SAMPLING_RATE, read_audio
+from modeling_distilwhisper.data.labels import IGNORED, label_ids
+from modeling_distilwhisper.training.losses import cross_entropy
 
 
 @dataclass

@@ -10,7 +10,7 @@ from babel.lists import format_list
 from babel.units import format_unit
 from num2words import num2words
 
-from modeling_distilwhisper.normalization import keep_marks
+from modeling_distilwhisper.evaluation.normalization import keep_marks
 
 SERVED = ("en", "es")
 UNDER_SERVED = ("ca", "hu", "uk")

@@ -8,7 +8,7 @@ import soundfile
 import soxr
 from mutagen.oggopus import OggOpus
 
-from modeling_distilwhisper.audio import SAMPLING_RATE
+from modeling_distilwhisper.data.audio import SAMPLING_RATE
 
 # Families are synthesisers: espeak's own formants, and Klatt's. Nobody of TEST_FORMANT is heard in the training split.
 FORMANT = ("m1", "m2", "m3", "m4", "f1", "f2")

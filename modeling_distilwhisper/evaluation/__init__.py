@@ -1,0 +1,1 @@
+"""Transcripts, error rates and expert usage."""

@@ -1,0 +1,1 @@
+"""A model in other forms: the authors', low-rank, plain Whisper, ONNX."""

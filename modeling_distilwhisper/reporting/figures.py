@@ -1,0 +1,135 @@
+"""Pictures of a run, as PNG files."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from ..runs.files import written_whole
+
+# Okabe and Ito's colours, told apart by colour-blind readers too.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
+MARKERS = "os^Dv<>p"
+DASHES = ("-", "--", "-.")
+
+
+def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) -> None:
+    """Bars of WER in %, a panel for each test set, a group for each language, a bar for each system.
+
+    Args:
+        rows: as `wer_rows` makes them.
+        systems: which of their columns to draw.
+        path: of the PNG.
+    """
+    sets = list(dict.fromkeys(row["test set"] for row in rows))
+    figure = Figure(figsize=(max(6, 0.35 * len(systems) * len(rows)), 4), layout="constrained")
+    panels = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
+    width = 0.8 / len(systems)
+    for panel, name in zip(panels, sets, strict=True):
+        own = [row for row in rows if row["test set"] == name]
+        for index, system in enumerate(systems):
+            there = [(place, 100 * row[system]) for place, row in enumerate(own) if row.get(system) is not None]
+            places, values = [place + (index + 0.5) * width - 0.4 for place, _ in there], [value for _, value in there]
+            bars = panel.bar(places, values, width, label=system, color=PALETTE[index % len(PALETTE)])
+            panel.bar_label(bars, fmt="%.0f", fontsize=7)
+        panel.set_xticks(range(len(own)), [f"{row['language']}\n{row['words']} words" for row in own])
+        panel.set_title(name)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel(f"WER, % (normaliser: {rows[0]['normalizer']})")
+    add_legend(figure, panels[0])
+    save_figure(figure, path)
+
+
+def draw_openness(openness: Mapping[str, Mapping[str, float]], budgets: Collection[float], path: str | Path) -> None:
+    """The share of tokens that take the expert, a panel for each side, a line over the layers for each language.
+
+    Args:
+        openness: by language (or model and language), as `measure_openness` gives it.
+        budgets: the shares that training aimed at, each drawn as a line across.
+        path: of the PNG.
+    """
+    figure = Figure(figsize=(8, 3.5), layout="constrained")
+    panels = figure.subplots(1, 2, sharey=True)
+    for panel, side in zip(panels, ("encoder", "decoder"), strict=True):
+        for index, (language, shares) in enumerate(openness.items()):
+            layers = [share for name, share in shares.items() if name.startswith(f"{side} ")]
+            style = {"marker": MARKERS[index % len(MARKERS)], "color": PALETTE[index % len(PALETTE)]}
+            style["linestyle"] = DASHES[index // len(PALETTE) % len(DASHES)]
+            panel.plot(np.arange(len(layers)), layers, label=language, **style)
+        for budget in budgets:
+            panel.axhline(budget, color="grey", linestyle=":", label="budget")
+        panel.set(title=side, xlabel="layer", ylim=(0, 1), xticks=range(len(layers)))
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("share of tokens that take the expert")
+    add_legend(figure, panels[0])
+    save_figure(figure, path)
+
+
+def draw_gates(
+    gates: Mapping[str, np.ndarray], seconds: float, tokens: Sequence[str], path: str | Path, title: str = ""
+) -> None:
+    """What the gates did with one utterance: dark where a token took the expert, layer by layer.
+
+    Args:
+        gates: "encoder" `(layers, frames)` and "decoder" `(layers, tokens)`, from 0 (shut) to 1 (open).
+        seconds: how much time the frames span.
+        tokens: what the decoder was to say, a label for each.
+        path: of the PNG.
+        title: above it.
+    """
+    figure = Figure(figsize=(max(8, 0.35 * len(tokens)), 5), layout="constrained")
+    panels = dict(zip(("encoder", "decoder"), figure.subplots(2, 1), strict=True))
+    for side, panel in panels.items():
+        layers = len(gates[side])
+        extent = (0, seconds if side == "encoder" else len(tokens), layers - 0.5, -0.5)
+        panel.imshow(gates[side], vmin=0, vmax=1, cmap="Blues", aspect="auto", interpolation="none", extent=extent)
+        panel.set(ylabel=f"{side} layer", yticks=range(layers))
+    panels["encoder"].set(xlabel="time, s")
+    panels["encoder"].set_title(title, parse_math=False)  # a sentence may hold dollar signs
+    labels = {"rotation": 60, "ha": "right", "fontsize": 8, "parse_math": False}
+    panels["decoder"].set_xticks(np.arange(len(tokens)) + 0.5, tokens, **labels)
+    save_figure(figure, path)
+
+
+def draw_audio_gates(gates: np.ndarray, samples: np.ndarray, seconds: float, path: str | Path) -> None:
+    """A recording's waveform and under it, layer by layer, when the encoder's tokens took the expert.
+
+    Args:
+        gates: `(layers, frames)`, from 0 (shut) to 1 (open).
+        samples: `(samples,)` of the same time.
+        seconds: how long that is.
+        path: of the PNG.
+    """
+    figure = Figure(figsize=(5, 3), layout="constrained")  # to be read on a phone, too
+    wave, panel = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
+    spans = _columns(samples, 1500)
+    times = np.linspace(0, seconds, len(spans))
+    wave.fill_between(times, spans.min(axis=-1), spans.max(axis=-1), color=PALETTE[7], linewidth=0)
+    wave.set_axis_off()
+    shares = _columns(gates, 750).mean(axis=-1)
+    extent = (0, seconds, len(gates) - 0.5, -0.5)
+    panel.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto", interpolation="none", extent=extent)
+    panel.set(xlabel="time, s", ylabel="encoder layer", xlim=(0, seconds))
+    panel.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    save_figure(figure, path)
+
+
+def _columns(values: np.ndarray, at_most: int) -> np.ndarray:
+    """`(..., time)` as `(..., columns, time in a column)`: no more columns than a picture shows apart."""
+    each = -(-values.shape[-1] // at_most)
+    padding = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % each)]
+    return np.pad(values, padding, mode="edge").reshape(*values.shape[:-1], -1, each)
+
+
+def add_legend(figure: Figure, panel, columns: int = 6) -> None:
+    """What a panel's colours mean, below all panels."""
+    handles, labels = panel.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), columns), frameon=False)
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Writes a PNG, whole or not at all."""
+    with written_whole(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)

@@ -1,0 +1,41 @@
+"""Files that are complete or absent, and names from outside that are safe as names of files."""
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """A temporary path to write to. It gets the name `path` when the block ends, and is deleted if the block fails.
+
+    So an interruption leaves the old file as it was.
+    """
+    path = Path(path)
+    # Short, since `path` may be as long as names can be. The suffix stays: some writers choose the format by it.
+    temporary = path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix[:12]}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: str | Path, text: str) -> None:
+    """Writes a text file under a temporary name, then renames it: an interruption leaves the old file as it was."""
+    with written_whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def file_name(name: str) -> str:
+    """The name with a hyphen for everything that could lead out of a folder or that a file system refuses.
+
+    Raises:
+        ValueError: no letter or digit remains.
+    """
+    safe = re.sub(r"[^\w.-]+", "-", name).strip(".-")
+    if not safe:
+        raise ValueError(f"{name!r} cannot name a file. Expected letters or digits in it.")
+    return safe

@@ -1,0 +1,1 @@
+"""Teacher, losses and trainer."""

@@ -1,0 +1,87 @@
+"""Training arguments: Transformers' own, with the recipe's defaults (section 5.1.4) and what distillation adds."""
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import Seq2SeqTrainingArguments
+
+from ..evaluation.normalization import NORMALIZERS
+from .kd_weight import SCHEDULES
+from .losses import DIVERGENCES
+
+
+@dataclass
+class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
+    kd_beta: float = field(
+        default=2.0, metadata={"help": "Weight of the distillation loss, beta of eq. 4.8, at first."}
+    )
+    kd_beta_schedule: str = field(
+        default="constant",
+        metadata={"help": "beta 'constant', 'linear' (to kd_beta_end) or 'learned' (section 4.3.3)."},
+    )
+    kd_beta_end: float = field(default=0.0, metadata={"help": "What a linear beta goes to over the training."})
+    kd_beta_max: float = field(default=10.0, metadata={"help": "What a learned beta stays below."})
+    kd_divergence: str = field(default="js", metadata={"help": "Distillation by 'js' (eq. 4.7) or 'kl' (eq. 2.2)."})
+    kd_temperature: float = field(default=1.0, metadata={"help": "Temperature tau of the distillation loss."})
+    language_temperature: float = field(
+        default=1.0,
+        metadata={"help": "1: each row once an epoch. Above: languages with few rows are drawn more often."},
+    )
+    warmup_epochs: float = field(
+        default=1.0, metadata={"help": "Epochs of linear warm-up. Not used where --warmup_steps is given."}
+    )
+    gate_momentum: float = field(
+        default=0.2,
+        metadata={"help": "How fast hard gates follow their budget: the share of the way to a batch's quantile."},
+    )
+    normalizer: str = field(default="marks", metadata={"help": "Normaliser of the scores: 'marks' or 'paper'."})
+
+    learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate."})
+    num_train_epochs: float = field(default=10.0, metadata={"help": "Passes over the training data."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Utterances a step and device."})
+    label_smoothing_factor: float = field(default=0.1, metadata={"help": "Label smoothing of the cross-entropy."})
+    adam_beta2: float = field(default=0.98, metadata={"help": "Second beta of AdamW."})
+    eval_strategy: str = field(default="epoch", metadata={"help": "When to score the validation split."})
+    save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints that are kept."})
+    load_best_model_at_end: bool = field(
+        default=True, metadata={"help": "Keep the best checkpoint, by validation WER."}
+    )
+    metric_for_best_model: str | None = field(default="wer", metadata={"help": "The score that decides."})
+    greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more of it is better."})
+    predict_with_generate: bool = field(default=True, metadata={"help": "Score transcripts, not only the loss."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Off: the collator needs the raw columns."})
+    logging_steps: float = field(default=10, metadata={"help": "Steps between two lines of the log."})
+
+    def __post_init__(self):
+        # Said for those who have nothing else: Transformers refuses half precision on a CPU that was not asked for.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        super().__post_init__()
+        # A layer's gates leave it beside its output, which the older, reentrant checkpointing cannot follow.
+        for kwargs in (self.activation_checkpointing_kwargs, self.gradient_checkpointing_kwargs):
+            if (kwargs or {}).get("use_reentrant"):
+                raise ValueError("--activation_checkpointing_kwargs: use_reentrant must be false for gates to learn.")
+        # A process whose batch lacks a language has no gradient for its experts.
+        if self.ddp_find_unused_parameters is None:
+            self.ddp_find_unused_parameters = True
+        if self.kd_divergence not in DIVERGENCES:
+            raise ValueError(f"--kd_divergence must be one of {', '.join(DIVERGENCES)}, got {self.kd_divergence!r}.")
+        if self.kd_temperature <= 0:
+            raise ValueError(f"--kd_temperature must be above 0, got {self.kd_temperature}.")
+        if not 0 < self.gate_momentum <= 1:
+            raise ValueError(f"--gate_momentum must be above 0 and at most 1, got {self.gate_momentum}.")
+        if self.kd_beta_schedule not in SCHEDULES:
+            raise ValueError(
+                f"--kd_beta_schedule must be one of {', '.join(SCHEDULES)}, got {self.kd_beta_schedule!r}."
+            )
+        if self.kd_beta_schedule == "learned" and not 0 < self.kd_beta < self.kd_beta_max:
+            raise ValueError(
+                f"A learned --kd_beta starts between 0 and --kd_beta_max, {self.kd_beta_max}, got {self.kd_beta}."
+            )
+        if self.language_temperature < 1:
+            raise ValueError(f"--language_temperature must be 1 or more, got {self.language_temperature}.")
+        for name in ("kd_beta", "kd_beta_end", "warmup_epochs"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}.")
+        if self.normalizer not in NORMALIZERS:
+            raise ValueError(f"--normalizer must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}.")

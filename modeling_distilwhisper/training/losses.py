@@ -1,0 +1,120 @@
+"""The parts of the training loss (eq. 4.6 to 4.8): cross-entropy, gate budget, and distillation by JS or KL divergence.
+
+Every part is a sum over real target tokens divided by `num_items`, so that batches cut into gradient-accumulation steps
+or spread over processes add up to the loss of the whole batch. Label -100 marks padding.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+
+from ..data.labels import IGNORED
+from .top_logits import TopLogits
+
+LOWEST_LOG_PROB = -1e4  # exp() of it is 0 in every dtype, and 0 times it is still 0, not NaN
+
+
+def cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, *, label_smoothing: float = 0.0, num_items: float | None = None
+) -> torch.Tensor:
+    """Cross-entropy of the reference transcript, in nats a token.
+
+    Args:
+        logits: `(batch, tokens, vocabulary)`.
+        labels: `(batch, tokens)`.
+        label_smoothing: share of the target spread evenly over the vocabulary.
+        num_items: what the sum is divided by. Default: the real tokens of `labels`.
+    """
+    total = F.cross_entropy(
+        logits.float().flatten(0, 1),
+        labels.flatten(),
+        ignore_index=IGNORED,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
+    return total / _num_items(labels, num_items)
+
+
+def js_divergence(
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor | TopLogits,
+    labels: torch.Tensor,
+    *,
+    temperature: float = 1.0,
+    num_items: float | None = None,
+) -> torch.Tensor:
+    """Jensen-Shannon divergence of teacher and student (eq. 4.7), in nats a token, times `temperature` squared.
+
+    Symmetric, zero at equality, at most ln 2 before that factor.
+
+    From a teacher's likeliest tokens alone it is the divergence of distributions in which all other tokens are one.
+    That is never more than the whole's, and less by at most ln 2 times the mean of the two masses of these tokens.
+
+    Args:
+        student_logits: `(batch, tokens, vocabulary)`.
+        teacher_logits: likewise, for the same reference transcript, or its likeliest tokens, made for this temperature.
+        labels: `(batch, tokens)`; its padding is left out.
+        temperature: both logits are divided by it. Above 1, unlikely tokens count for more.
+        num_items: as for `cross_entropy`.
+    """
+
+    def divergence(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        middle = torch.logaddexp(student, teacher) - math.log(2)
+        return 0.5 * (_kl(teacher, middle) + _kl(student, middle))
+
+    return _distillation(divergence, student_logits, teacher_logits, labels, temperature, num_items)
+
+
+def kl_divergence(
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor | TopLogits,
+    labels: torch.Tensor,
+    *,
+    temperature: float = 1.0,
+    num_items: float | None = None,
+) -> torch.Tensor:
+    """Kullback-Leibler divergence of the student from the teacher (eq. 2.2). Arguments as for `js_divergence`.
+
+    From a teacher's likeliest tokens alone it is never more than the whole's.
+    """
+
+    def divergence(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+        return _kl(teacher, student)
+
+    return _distillation(divergence, student_logits, teacher_logits, labels, temperature, num_items)
+
+
+DIVERGENCES: dict[str, Callable[..., torch.Tensor]] = {"js": js_divergence, "kl": kl_divergence}
+
+
+def _kl(target: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """KL(target || other) of log-probabilities `(n, vocabulary)`, summed: a scalar."""
+    return (target.exp() * (target - other)).sum()
+
+
+def _distillation(divergence, student_logits, teacher, labels, temperature, num_items) -> torch.Tensor:
+    short = isinstance(teacher, TopLogits)
+    theirs = (*teacher.ids.shape[:2], student_logits.shape[-1]) if short else tuple(teacher.shape)
+    if tuple(student_logits.shape) != theirs or student_logits.shape[:2] != labels.shape:
+        raise ValueError(
+            "Student and teacher logits must have the same shape (batch, tokens, vocabulary) over the labels' (batch, "
+            f"tokens); got {tuple(student_logits.shape)}, {theirs} and {tuple(labels.shape)}."
+        )
+    real = labels != IGNORED
+    student = student_logits[real].float() / temperature
+    if short:
+        expected = teacher.log_probs(temperature)[real]
+        top = student.gather(-1, teacher.ids[real]) - student.logsumexp(dim=-1, keepdim=True)
+        rest = (1 - top.exp().sum(dim=-1, keepdim=True)).clamp(min=torch.finfo(torch.float32).eps).log()
+        student = torch.cat([top, rest], dim=-1)
+    else:
+        student = F.log_softmax(student, dim=-1)
+        expected = F.log_softmax(teacher[real].float() / temperature, dim=-1)
+    student, expected = (log_probs.clamp(min=LOWEST_LOG_PROB) for log_probs in (student, expected))
+    return temperature**2 * divergence(student, expected) / _num_items(labels, num_items)
+
+
+def _num_items(labels: torch.Tensor, num_items: float | None) -> float | torch.Tensor:
+    return (labels != IGNORED).sum().clamp(min=1) if num_items is None else num_items

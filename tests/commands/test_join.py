@@ -1,0 +1,38 @@
+"""Languages trained apart and joined are what they were alone; nothing else comes in with them."""
+
+import pytest
+import torch
+from helpers import tiny
+from helpers.scripts import run_script
+from helpers.training import load
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+
+
+@pytest.fixture
+def apart(whisper_dir, processor, tmp_path):
+    """Two folders of one language each, the second without a backbone and with experts of low rank."""
+    models = {}
+    for seed, (language, rank) in enumerate({"gl": 0, "ca": 4}.items(), start=1):
+        model = load(whisper_dir, [language], expert_rank=rank).eval()
+        tiny.unsettle(model, seed=seed)
+        model.save_pretrained(tmp_path / language, save_backbone=language == "gl")
+        processor.save_pretrained(tmp_path / language)
+        models[language] = model
+    return models
+
+
+def test_joined_languages_are_to_the_byte_what_they_were_apart(apart, processor, tmp_path):
+    joined = tmp_path / "joined"
+    code, printed, errors = run_script("join_languages.py", tmp_path / "gl", tmp_path / "ca", "--output_dir", joined)
+    assert code == 0, errors[-3000:]
+    assert "gl, ca" in printed
+    for language in apart:
+        name = f"expert.{language}.safetensors"
+        assert (joined / name).read_bytes() == (tmp_path / language / name).read_bytes()
+    model = DistilWhisperForConditionalGeneration.from_pretrained(joined)
+    audio = tiny.make_audio(processor, [1.0, 1.5])
+    together = model.generate(**audio, language=["gl", "ca"], task="transcribe", max_new_tokens=10)
+    for index, (language, alone) in enumerate(apart.items()):
+        own = alone.generate(**tiny.row(audio, index), language=language, task="transcribe", max_new_tokens=10)
+        assert torch.equal(together[index : index + 1, : own.shape[1]], own)

@@ -1,0 +1,280 @@
+"""Every corpus is read as its makers released it, to the letter, and no odd row is merged, lost or fatal."""
+
+import json
+import shutil
+import tarfile
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Audio, ClassLabel, Features, Value, load_dataset
+from helpers import corpora, speech
+
+from modeling_distilwhisper.data import Source, keep_scorable, keep_usable, parse_sources, read_sources
+from modeling_distilwhisper.data.archives import unpack
+from modeling_distilwhisper.data.audio import read_audio
+from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.data.common_voice import read_common_voice
+from modeling_distilwhisper.data.fleurs import CODES, read_fleurs
+from modeling_distilwhisper.data.folder import read_folder
+from modeling_distilwhisper.data.hub import read_hub
+from modeling_distilwhisper.data.rows import FEATURES
+from modeling_distilwhisper.evaluation.translation import with_english
+
+TEXTS = ["la ri", "mo tu la", 'say "mo"']
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
+    return tmp_path / "cache"
+
+
+@pytest.fixture(params=["folder", "archive"])
+def common_voice(request, tmp_path):
+    release = corpora.write_common_voice(tmp_path, "gl")
+    return release if request.param == "folder" else corpora.pack(release)
+
+
+@pytest.fixture
+def parquet(tmp_path):
+    """A data set as the Hub stores it."""
+    sound = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    columns = {
+        "id": pa.array([7, 8], pa.int32()),
+        "path": ["long/path/a.wav", None],
+        "audio": pa.array([{"bytes": corpora.wav(speech.tone(500)), "path": "a.wav"}, {"bytes": b"?"}], sound),
+        "transcription": ["la  ri", "mo"],
+        "gender": pa.array([1, -1], pa.int64()),
+    }
+    genders = ClassLabel(names=["male", "female", "other"])
+    strings = {"path": Value("string"), "transcription": Value("string")}
+    features = Features({"id": Value("int32"), "audio": Audio(), "gender": genders, **strings})
+    told = json.dumps({"info": {"features": features.to_dict()}})
+    (tmp_path / "corpus").mkdir()
+    table = pa.table(columns).replace_schema_metadata({"huggingface": told})
+    pq.write_table(table, tmp_path / "corpus/test-00000-of-00001.parquet")
+    return tmp_path / "corpus"
+
+
+def test_common_voice_is_read_to_the_letter(common_voice):
+    """Quotes, NA and null are text; ages and genders are spelt as everywhere."""
+    rows = read_common_voice(common_voice, "test", "gl")
+    assert rows.features == FEATURES
+    assert list(rows["text"]) == [*corpora.SENTENCES, "no clip", "cut clip", ""]
+    assert set(rows["age"]) == {"", "forties"} and set(rows["gender"]) == {"", "male"}
+    assert set(rows["split"]) == {"test"} and set(rows["data_set"]) == {"common_voice"}
+    assert rows["id"][1] == "common_voice_gl_test1.mp3"
+    kept, left_out = keep_scorable(rows)
+    assert list(kept["text"]) == corpora.SENTENCES
+    assert left_out == {"missing audio file": 1, "unreadable audio": 1, "empty text": 1}
+
+
+def test_newer_releases_name_genders_and_sentences_differently(tmp_path):
+    rows = read_common_voice(corpora.write_common_voice(tmp_path, "gl", version=17), "train", "gl")
+    assert set(rows["gender"]) == {"", "male"} and rows["sentence_id"][2] == "s2"
+
+
+def test_a_release_is_found_by_its_parent_its_own_and_its_languages_folder(tmp_path):
+    release = corpora.write_common_voice(tmp_path, "gl")
+    for place in (tmp_path, release, release / "gl"):
+        assert len(read_common_voice(place, "validation", "gl")) == 9
+    with pytest.raises(FileNotFoundError, match="has no ca/test.tsv. Expected a Common Voice release"):
+        read_common_voice(release / "gl", "test", "ca")
+
+
+def test_the_sample_is_the_best_voted_with_ties_in_the_files_order(common_voice):
+    """The report's: up-votes falling, then down-votes rising (section 5.1.1)."""
+    rows = read_common_voice(common_voice, "train", "gl", count=5)
+    assert [name[-5] for name in rows["id"]] == ["4", "6", "8", "5", "7"]
+    assert len(read_common_voice(common_voice, "train", "gl", count=3000)) == 9
+
+
+def test_only_chosen_clips_leave_the_archive_and_it_is_read_only_once(tmp_path, cache, monkeypatch):
+    archive = corpora.pack(corpora.write_common_voice(tmp_path, "gl"))
+    rows = read_common_voice(archive, "train", "gl", count=2)
+    clips = sorted(path.name for path in cache.rglob("*.mp3"))
+    assert clips == ["common_voice_gl_train4.mp3"], "of the two chosen clips one is missing"
+    assert len(keep_scorable(rows)[0]) == 1
+    monkeypatch.setattr("tarfile.open", None)  # what is absent is not looked for again either
+    assert read_common_voice(archive, "train", "gl", count=2)["id"] == rows["id"]
+
+
+def test_an_archive_cannot_write_outside_its_folder(tmp_path, cache):
+    archive = tmp_path / "bad.tar"
+    with tarfile.open(archive, "w") as members:
+        for name in ("../../evil.txt", "x/../../evil.txt", "good.txt"):
+            corpora.add(members, name, b"text")
+    folder = unpack(archive, ["../../evil.txt", "x/../../evil.txt", "good.txt"])
+    assert [path.name for path in tmp_path.rglob("*.txt")] == ["good.txt"]
+    assert (folder / "good.txt").read_bytes() == b"text"
+
+
+def test_a_cut_archive_is_named(tmp_path):
+    archive = corpora.pack(corpora.write_common_voice(tmp_path, "gl"))
+    archive.write_bytes(archive.read_bytes()[:2000])
+    with pytest.raises(ValueError, match=r"tar.gz cannot be read as a tar archive \(.*\). Fetch it again"):
+        read_common_voice(archive, "test", "gl")
+
+
+def test_a_name_too_long_for_any_file_is_one_missing_clip(tmp_path):
+    release = corpora.write_common_voice(tmp_path, "gl")
+    listing = release / "gl/test.tsv"
+    listing.write_text(listing.read_text().replace("common_voice_gl_test0.mp3", "x" * 300))
+    _, left_out = keep_scorable(read_common_voice(corpora.pack(release), "test", "gl"))
+    assert left_out["missing audio file"] == 2
+
+
+def test_two_releases_in_one_folder_are_not_mistaken_for_each_other(tmp_path):
+    release = corpora.write_common_voice(tmp_path, "gl")
+    shutil.copytree(release, tmp_path / "cv-corpus-9.0")
+    with pytest.raises(ValueError, match="Several releases have gl/test.tsv"):
+        read_common_voice(tmp_path, "test", "gl")
+
+
+@pytest.mark.parametrize("text", ["transcription", "raw_transcription"])
+def test_fleurs_is_read_from_its_raw_files(tmp_path, text):
+    rows = read_fleurs(corpora.write_fleurs(tmp_path, "gl_es", TEXTS), "validation", "gl", text=text)
+    dot = "." if text == "raw_transcription" else ""
+    assert list(rows["text"]) == [f"{said}{dot}" for said in TEXTS for _ in range(2)]
+    assert list(rows["gender"]) == ["male", "female"] * 3 and rows["sentence_id"][3] == "101"
+    kept, left_out = keep_scorable(rows)
+    assert len(kept) == 5 and left_out == {"missing audio file": 1}
+    assert len(read_audio(kept[0]["audio"])) == 8000
+
+
+def test_fleurs_has_the_reports_languages_under_its_own_codes():
+    theirs = "bg_bg ca_es cs_cz fi_fi gl_es hi_in hu_hu id_id pl_pl ro_ro sk_sk sl_si ta_in th_th uk_ua vi_vn"
+    assert [CODES[code[:2]] for code in theirs.split()] == theirs.split()
+    assert CODES["zh"] == "cmn_hans_cn" and CODES["no"] == "nb_no" and CODES["jw"] == "jv_id"
+    with pytest.raises(ValueError, match="FLEURS has no language 'eu'"):
+        read_fleurs("nowhere", "test", "eu")
+
+
+def test_translation_pairs_are_joined_by_the_sentence(tmp_path):
+    galician = read_fleurs(corpora.write_fleurs(tmp_path, "gl_es", TEXTS), "test", "gl")
+    english = read_fleurs(corpora.write_fleurs(tmp_path / "en", "en_us", ["one", "two"]), "test", "en")
+    pairs, without = with_english(galician, english)
+    assert without == 2 and pairs.features == galician.features
+    assert list(pairs["text"]) == ["one", "one", "two", "two"] and set(pairs["language"]) == {"gl"}
+    with pytest.raises(ValueError, match="The corpus was read as English too"):
+        with_english(galician, galician)
+    with pytest.raises(ValueError, match="None of 6 rows has a sentence_id"):
+        with_english(galician, english.select([]))
+
+
+def test_a_data_set_of_the_hub_is_read_without_decoding(parquet):
+    rows = read_hub(str(parquet), "test", "gl", sentence_id="id", id="path")
+    assert rows.features == FEATURES
+    assert list(rows["text"]) == ["la ri", "mo"] and list(rows["gender"]) == ["female", ""]
+    assert list(rows["sentence_id"]) == ["7", "8"] and list(rows["id"]) == ["long/path/a.wav", ""]
+    kept, left_out = keep_scorable(rows)
+    assert len(read_audio(kept[0]["audio"])) == 8000 and left_out == {"unreadable audio": 1}
+    with pytest.raises(ValueError, match="has no split train. It has test"):
+        read_hub(str(parquet), "train", "gl")
+    with pytest.raises(ValueError, match="has no column 'words'. It has id, path"):
+        read_hub(str(parquet), "test", "gl", text="words")
+
+
+def test_audio_of_the_hub_is_not_copied(parquet, cache):
+    """A corpus of 100 GB must not become one of 300."""
+    corpus = load_dataset(str(parquet), split="test")
+    before = {path: path.stat().st_size for path in cache.rglob("*.arrow")}
+    assert before
+    rows, _ = keep_scorable(Source.parse(f"hub:{parquet}").read("test", "gl"))
+    assert {path: path.stat().st_size for path in cache.rglob("*.arrow")} == before
+    assert rows[0]["audio"]["bytes"] == corpus.data.column("audio")[0].as_py()["bytes"]
+
+
+def test_a_data_set_that_is_not_parquet_says_what_to_name(tmp_path):
+    """datasets itself would ask for a package that does not import here."""
+    speech.write_folder(tmp_path / "data", "gl")
+    with pytest.raises(ValueError, match="Expected parquet files. .* revision=refs/convert/parquet"):
+        read_hub(str(tmp_path / "data"), "test", "gl")
+
+
+def test_fleurs_of_the_hub_is_asked_for_by_its_folder_and_revision(parquet, monkeypatch):
+    """By the name of its configuration it cannot be found (datasets 5)."""
+    asked, load = [], load_dataset
+    fetch = lambda *where, **how: (asked.append((where, how)), load(str(parquet)))[1]  # noqa: E731
+    monkeypatch.setattr("modeling_distilwhisper.data.hub.load_dataset", fetch)
+    rows = Source.parse("fleurs:google/fleurs").read("test", "gl")
+    assert asked == [(("google/fleurs", None), {"data_dir": "gl_es", "revision": "refs/convert/parquet"})]
+    assert list(rows["sentence_id"]) == ["7", "8"] and set(rows["data_set"]) == {"fleurs"}
+
+
+def test_a_hub_data_set_is_not_read_as_each_of_several_languages(parquet):
+    with pytest.raises(ValueError, match="would be read as each of gl, en"):
+        parse_sources([f"hub:{parquet}"], ["gl", "en"])
+    (source,) = parse_sources(["hub:org/corpus?config={language}"], ["gl", "en"])
+    assert source._filled("gl") == ("org/corpus", {"config": "gl"})
+    with pytest.raises(ValueError, match="Two corpora are called alike"):
+        parse_sources(["a/data", "b/data"], ["gl"])
+
+
+def test_rows_of_one_name_are_told_apart(tmp_path):
+    """Or the record of one would stand for both."""
+    speech.write_folder(tmp_path / "data", "gl")
+    speech.write_metadata(tmp_path / "data/test", [["0.flac", "la", "gl", ""], ["0.flac", "ri", "gl", ""]])
+    assert list(Source.parse(f"{tmp_path}/data").read("test", "gl")["id"]) == ["0 0.flac", "1 0.flac"]
+
+
+def test_an_odd_json_line_is_left_out_and_no_more(tmp_path):
+    rows = [{"file_name": "0.flac", "text": 42}, {"file_name": 7, "text": "la"}, {"file_name": "0.flac", "text": "la"}]
+    speech.write_folder(tmp_path / "data", "gl")
+    (tmp_path / "data/test/metadata.csv").unlink()
+    (tmp_path / "data/test/metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    kept, left_out = keep_scorable(read_folder(tmp_path / "data", "test", "gl"))
+    assert len(kept) == 1 and left_out == {"empty text": 1, "missing audio file": 1}
+
+
+def test_a_folder_lists_its_clips_as_csv_or_json_lines(tmp_path):
+    folder = speech.write_folder(tmp_path / "data", "gl")
+    expected = list(read_folder(folder, "test")["text"])
+    listing = folder / "test/metadata.csv"
+    lines = [line.split(",") for line in listing.read_text().splitlines()[1:]]
+    rows = [{"file_name": line[0], "text": line[1], "language": line[2], "age": 34} for line in lines]
+    listing.unlink()
+    listing.with_suffix(".jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + "\n")
+    assert list(read_folder(folder, "test")["text"]) == expected
+    assert set(read_folder(folder, "test")["age"]) == {"34"}
+    listing.with_suffix(".jsonl").write_text('{"file_name": "a", "text": "b"}\n[1, 2]\n')
+    with pytest.raises(ValueError, match="no JSON object in UTF-8 .* after row 1"):
+        read_folder(folder, "test")
+
+
+def test_corpora_of_every_kind_stand_in_one_data_set(tmp_path, parquet, processor):
+    """`cv13+fleurs`, section 5.8."""
+    release = corpora.write_common_voice(tmp_path, "gl")
+    corpora.write_common_voice(tmp_path, "ca")
+    fleurs = corpora.write_fleurs(tmp_path, "gl_es", TEXTS)
+    speech.write_folder(tmp_path / "own/gl", "gl")
+    written = [
+        f"cv13=common_voice:{release}?test=4",
+        f"fleurs:{fleurs}?test=3&seed=5",
+        f"own={tmp_path}/own/{{language}}",
+        f"hub:{parquet}",
+    ]
+    sources = [Source.parse(one) for one in written]
+    rows = read_sources(sources, "test", ["gl"])
+    names = list(rows["data_set"])
+    assert [names.count(name) for name in ("cv13", "fleurs", "own", "corpus")] == [4, 3, 4, 2]
+    kept, _ = keep_usable(rows, processor)
+    batch = SpeechCollator(processor)([kept[0], kept[-1]])
+    assert batch["input_features"].shape[0] == 2, "from a file and from bytes"
+    again = read_sources(sources, "test", ["gl"])
+    assert again["id"] == rows["id"], "the same rows are chosen each time"
+    assert len(read_sources(sources[:1], "test", ["gl", "ca"])) == 8
+
+
+@pytest.mark.parametrize("written", ["", "fleurs:", "data?train=many", "data?train=-1", "data?train", "a=?test=1"])
+def test_a_source_that_names_nothing_says_how_to(written):
+    with pytest.raises(ValueError, match="names no data. Expected .*common_voice, fleurs, hub"):
+        Source.parse(written)
+
+
+def test_a_setting_that_the_reader_does_not_have_is_named(tmp_path):
+    with pytest.raises(ValueError, match="The reader fleurs cannot take {'txt': 'x'}"):
+        Source.parse("fleurs:somewhere?txt=x").read("test", "gl")
+    with pytest.raises(ValueError, match="Unknown split 'dev'. Expected one of train, validation, test"):
+        Source.parse("somewhere").read("dev", "gl")

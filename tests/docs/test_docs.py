@@ -1,0 +1,140 @@
+"""What the docs tell people to type: every command is one that test_docs_run.py runs, or that is given here to the
+parser of the program that it is for. A command that is neither fails, and so does a link to nowhere."""
+
+import configparser
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.pages import PAGES, PARSED, PYTHON, ROOT, RUN, Block, blocks, commands, program, script_of
+from helpers.scripts import run_script
+
+NEEDS_DEMO = "examples/demo.py"  # and with it the extra of that name, for its parser too
+CONVERTER = "ctranslate2.converters.transformers"  # which ct2-transformers-converter starts
+
+
+def all_commands() -> list[tuple[str, list[str]]]:
+    found = []
+    for page in PAGES:
+        for block in blocks(page):
+            if block.language == "bash":
+                found += [(block.place, command) for command in commands(block)]
+    return found
+
+
+def test_every_block_is_of_a_language_that_is_run_and_no_page_is_without():
+    for page in PAGES:
+        assert {block.language for block in blocks(page)} <= {"bash", "python"}, page
+        assert blocks(page), page
+
+
+def require_known(place: str, command: list[str]) -> None:
+    """Fails for a command that nothing here runs or checks; checks those that are not scripts."""
+    while re.fullmatch(r"DISTILWHISPER_TEST_\w+=\S+", command[0]):
+        command = command[1:]
+    name, rest = program(command), command[1:]
+    if script := script_of(command):
+        assert script[0] in {**RUN, **PARSED}, f"{place}: no test runs or parses {script[0]}"
+        assert (ROOT / script[0]).is_file(), place
+    elif name in PYTHON and rest[:2] == ["-m", "pytest"]:
+        done = subprocess.run(
+            [sys.executable, *rest, "--noconftest", "--markers"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{place}: {done.stderr}"
+        assert all((ROOT / word).is_file() for word in rest if word.startswith("tests")), place
+        marker = rest[rest.index("-m", 1) + 1] if "-m" in rest[1:] else None
+        assert marker is None or f"@pytest.mark.{marker}:" in done.stdout, f"{place}: there is no marker {marker}"
+    elif name == "pip":
+        assert rest[:-1] == ["install", "-q", "-c", "constraints.txt", "-e"], place
+        settings = configparser.ConfigParser()
+        settings.read(ROOT / "setup.cfg")
+        wanted = re.fullmatch(r"\.\[([\w,-]+)\]", rest[-1])[1].split(",")
+        assert set(wanted) <= set(settings["options.extras_require"]), place
+    elif name == "ruff":
+        options = [sys.executable, "-m", "ruff", *rest[:-1], "tests/helpers/pages.py", "--exit-zero"]
+        if rest[0] == "format":
+            options.remove("--exit-zero")
+        assert subprocess.run(options, cwd=ROOT, capture_output=True).returncode == 0, place
+    elif name == "hf":
+        done = subprocess.run([sys.executable, "-m", "huggingface_hub.cli.hf", *rest, "--help"], capture_output=True)
+        assert done.returncode == 0, f"{place}: {done.stderr}"
+    else:
+        known = (
+            name == "ct2-transformers-converter"
+            or (name == "bash" and "ffmpeg" in rest[-1])
+            or [name, *rest] == ["python3", "-m", "venv", ".venv"]
+        )
+        assert known, f"{place}: no test runs or checks {' '.join(command)!r}"
+
+
+def test_every_command_is_known_to_these_tests():
+    for place, command in all_commands():
+        require_known(place, command)
+
+
+@pytest.mark.parametrize(
+    "command", ["curl example.org", "python examples/new.py", "pip install x", "python -m pytest -m quick", "rm -r x"]
+)
+def test_a_command_that_nothing_runs_is_noticed(command):
+    (words,) = commands(Block("bash", command, "here:1"))
+    with pytest.raises(AssertionError, match="here:1"):
+        require_known("here:1", words)
+
+
+def scripts_to_parse(demo: bool) -> list[list[str]]:
+    every = [script for _, command in all_commands() if (script := script_of(command))]
+    every += [
+        [CONVERTER, *command[1:]] for _, command in all_commands() if program(command) == "ct2-transformers-converter"
+    ]
+    return [script for script in every if (script[0] == NEEDS_DEMO) == demo]
+
+
+def parse(scripts: list[list[str]], folder: Path) -> tuple[int, str]:
+    listing = folder / "commands.json"
+    listing.write_text(json.dumps(scripts))
+    code, _, errors = run_script(ROOT / "tests/helpers/parse_only.py", listing, cwd=ROOT)
+    return code, errors
+
+
+def test_every_scripts_own_parser_takes_its_flags_and_settings(tmp_path):
+    scripts = scripts_to_parse(demo=False)
+    assert {script[0] for script in scripts} == {*RUN, *PARSED, CONVERTER} - {NEEDS_DEMO}, "each script is in the docs"
+    code, errors = parse(scripts, tmp_path)
+    assert code == 0, errors[-3000:]
+
+
+@pytest.mark.browser
+def test_the_pages_own_parser_takes_its_flags(tmp_path):
+    scripts = scripts_to_parse(demo=True)
+    code, errors = parse(scripts, tmp_path)
+    assert scripts and code == 0, errors[-3000:]
+
+
+def test_a_flag_that_a_script_has_not_is_noticed(tmp_path):
+    code, errors = parse([["examples/make_card.py", "run", "--licence", "apache-2.0"]], tmp_path)
+    assert code == 2 and "unrecognized arguments: --licence" in errors
+
+
+def headings(path: Path) -> set[str]:
+    """Anchors of a page, as GitHub makes them of its headings."""
+    titles = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def test_links_lead_to_files_and_headings_that_are_there():
+    tracked = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
+    pages = [ROOT / name for name in tracked.stdout.split()]
+    assert {*PAGES.values()} <= {*pages}
+    broken = []
+    for page in pages:
+        for target in re.findall(r"\]\(([^)\s]+)\)", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S)):
+            if re.match(r"\w+://", target) or "{" in target:
+                continue
+            name, _, anchor = target.partition("#")
+            path = (page.parent / name).resolve() if name else page
+            if not path.exists() or (anchor and anchor not in headings(path)):
+                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert not broken

@@ -1,0 +1,66 @@
+"""What clients of the Hub do in a process of their own, which takes the stand-in for the Hub: see `client`."""
+
+import os
+
+import torch
+from helpers import tiny
+from transformers import AutoModelForSpeechSeq2Seq, pipeline
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+
+ME, OTHER = "hf_me", "hf_other"  # tokens
+
+
+def heard(where, cache, languages=None, say=("gl", "ca"), **settings) -> list[list[int]]:
+    """Tokens that a model says of the same noise, a row a language."""
+    model = DistilWhisperForConditionalGeneration.from_pretrained(
+        where, languages=languages, cache_dir=cache, **settings
+    )
+    return tokens(model, say)
+
+
+def tokens(model, say=("gl", "ca")) -> list[list[int]]:
+    noise = torch.randn(len(say), 8, 200, generator=torch.Generator().manual_seed(3))
+    return model.eval().generate(noise, language=list(say), task="transcribe", max_new_tokens=8).tolist()
+
+
+def push(folder, repo_id, how="push_experts_to_hub", name=None, **settings) -> str:
+    """Pushes what is in a folder; gives the id of the commit."""
+    model = DistilWhisperForConditionalGeneration.from_pretrained(folder)
+    if name is not None:
+        model.config.base_model_name_or_path = name
+    return getattr(model, how)(repo_id, token=settings.pop("token", ME), **settings).oid
+
+
+def save_and_push(folder, target, repo_id) -> None:
+    model = DistilWhisperForConditionalGeneration.from_pretrained(folder)
+    model.save_pretrained(target, push_to_hub=True, repo_id=repo_id, token=ME)
+
+
+def make_from_hub(repo_id, languages, cache, target, **where) -> None:
+    model = DistilWhisperForConditionalGeneration.from_whisper(repo_id, languages=languages, cache_dir=cache, **where)
+    tiny.unsettle(model)
+    model.save_pretrained(target, save_backbone=False)
+
+
+def with_environment(name, value, function, *arguments, **settings):
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        return function(*arguments, **settings)
+    finally:
+        os.environ.pop(name) if before is None else os.environ.update({name: before})
+
+
+def hear_by_auto_class(repo_id, cache) -> list[list[int]]:
+    return tokens(AutoModelForSpeechSeq2Seq.from_pretrained(repo_id, cache_dir=cache))
+
+
+def hear_by_pipeline(repo_id, cache, language) -> str:
+    pipe = pipeline("automatic-speech-recognition", model=repo_id, model_kwargs={"cache_dir": cache})
+    return say_noise(pipe, language)
+
+
+def say_noise(pipe, language) -> str:
+    samples = torch.randn(16_000, generator=torch.Generator().manual_seed(4)).numpy()
+    return pipe(samples, generate_kwargs={"language": language, "max_new_tokens": 12})["text"]

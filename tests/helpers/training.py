@@ -1,0 +1,44 @@
+"""Short trainings of the tiny Whisper on the small data folders."""
+
+import torch
+from datasets import concatenate_datasets
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.data import read_folder
+from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
+from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
+
+
+def rows_of(recordings, languages, split="train"):
+    return concatenate_datasets([read_folder(recordings[language], split) for language in languages])
+
+
+def make_trainer(model, processor, recordings, output_dir, languages=("gl",), teacher=None, **settings):
+    settings = {
+        "per_device_train_batch_size": 4,
+        "num_train_epochs": 2,
+        "learning_rate": 3e-3,
+        "logging_steps": 1,
+        "report_to": "none",
+        "generation_max_length": 16,
+        "use_cpu": True,
+        "disable_tqdm": True,
+        "seed": 0,
+        **settings,
+    }
+    torch.manual_seed(0)
+    return DistilWhisperTrainer(
+        model,
+        DistilWhisperTrainingArguments(output_dir=str(output_dir), **settings),
+        teacher=teacher,
+        train_dataset=rows_of(recordings, languages),
+        eval_dataset=rows_of(recordings, languages, "validation"),
+        data_collator=SpeechCollator(processor),
+        processing_class=processor,
+    )
+
+
+def load(folder, languages=("gl", "ca"), **settings):
+    torch.manual_seed(0)
+    return DistilWhisperForConditionalGeneration.from_whisper(folder, languages=list(languages), **settings)

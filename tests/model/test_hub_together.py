@@ -1,0 +1,129 @@
+"""Repositories on which several people work, and their branches, tokens and caches, through the stand-in of the Hub."""
+
+import json
+
+import pytest
+from helpers.hub_clients import ME, OTHER, heard, push, tokens, with_environment
+from huggingface_hub.errors import HfHubHTTPError
+
+# Others at the same time
+
+
+def at_each_commit(hub, act, times):
+    """Before the first `times` commits are looked at, somebody else is quicker."""
+    left = iter(range(times))
+
+    def meanwhile(method, path):
+        if "/commit/" in path and (number := next(left, None)) is not None:
+            act(number)
+
+    hub.meanwhile = meanwhile
+
+
+def test_a_language_that_came_in_between_stays_listed(hub, client, saved, russian, model, tmp_path):
+    repository = hub.add("me/model", saved)
+
+    def act(number):
+        config = json.loads(repository.at().files["config.json"])
+        config["languages"].append("fr")
+        config["language_token_ids"]["fr"] = config["language_token_ids"]["gl"] - 1
+        repository.commit({"config.json": json.dumps(config).encode(), "expert.fr.safetensors": b"theirs"})
+
+    at_each_commit(hub, act, times=1)
+    client(push, russian, "me/model")
+    files = repository.at().files
+    assert json.loads(files["config.json"])["languages"] == ["gl", "ca", "fr", "ru"]
+    assert files["expert.fr.safetensors"] == b"theirs" and "expert.ru.safetensors" in files
+    assert len(repository.commits) == 3
+
+
+def test_what_others_pushed_of_the_same_language_meanwhile_is_not_overwritten(hub, client, saved, russian):
+    repository = hub.add("me/model", saved)
+    at_each_commit(hub, lambda number: repository.commit({"expert.ru.safetensors": b"theirs"}), times=1)
+    with pytest.raises(RuntimeError, match=r"Somebody else pushed experts of \['ru'\] to me/model meanwhile"):
+        client(push, russian, "me/model")
+    assert repository.at().files["expert.ru.safetensors"] == b"theirs"
+
+
+def test_where_others_never_stop_it_says_what_to_do(hub, client, saved, russian):
+    repository = hub.add("me/model", saved)
+    at_each_commit(hub, lambda number: repository.commit({"notes.txt": str(number).encode()}), times=99)
+    with pytest.raises(RuntimeError, match=r"during each of 5 attempts, .*Push again when it is quiet there, or with"):
+        client(push, russian, "me/model")
+    assert "expert.ru.safetensors" not in repository.at().files
+
+
+def test_a_whole_model_does_not_take_other_languages_off_the_list(hub, client, saved, russian):
+    repository = hub.add("me/model", saved)
+    with pytest.raises(ValueError, match=r"me/model has experts of \['ca', 'gl'\] too, which this model has not"):
+        client(push, russian, "me/model", "push_to_hub")
+    assert len(repository.commits) == 1
+    repository.commit({"expert.ca.safetensors": None, "expert.gl.safetensors": None})
+    client(push, russian, "me/model", "push_to_hub")
+    assert json.loads(repository.at().files["config.json"])["languages"] == ["ru"]
+
+
+def test_what_is_loaded_is_of_one_commit_whatever_is_pushed_meanwhile(hub, client, saved, model, tmp_path):
+    repository = hub.add("me/model", saved)
+
+    def meanwhile(method, path):
+        if path.endswith("/model.safetensors") and len(repository.commits) == 1:
+            repository.commit({"expert.gl.safetensors": b"a later one", "expert.ca.safetensors": None})
+
+    hub.meanwhile = meanwhile
+    assert client(heard, "me/model", tmp_path / "cache") == tokens(model)
+    assert len(repository.commits) == 2
+
+
+# Revisions, tokens, no network
+
+
+def test_a_branch_is_pushed_to_and_loaded_from_and_main_stays(hub, client, saved, russian, model, tmp_path):
+    repository = hub.add("me/model", saved)
+    main = repository.at()
+    oid = client(push, russian, "me/model", revision="with-russian")
+    assert repository.at() is main and repository.at("with-russian").oid == oid
+    model.load_experts(russian, "ru")
+    for revision in ("with-russian", oid):
+        found = client(heard, "me/model", tmp_path / revision, ["ru"], say=("ru",), revision=revision)
+        assert found == tokens(model, ("ru",))
+    with pytest.raises(OSError, match=r"has no expert.ru.safetensors. Languages it has experts for: gl, ca"):
+        client(heard, "me/model", tmp_path / "cache", ["ru"])
+    with pytest.raises(OSError, match="no-such-branch is not a valid git identifier"):
+        client(heard, "me/model", tmp_path / "cache", revision="no-such-branch")
+
+
+def test_a_language_is_offered_to_others_as_a_pull_request(hub, client, saved, russian):
+    repository = hub.add("me/model", saved)
+    main = repository.at()
+    with pytest.raises(HfHubHTTPError, match="403 Forbidden"):
+        client(push, russian, "me/model", token=OTHER)
+    client(push, russian, "me/model", token=OTHER, create_pr=True)
+    assert repository.at() is main
+    assert json.loads(repository.at("refs/pr/1").files["config.json"])["languages"] == ["gl", "ca", "ru"]
+
+
+def test_a_private_repository_wants_a_token_as_it_does_for_any_model(hub, client, saved, russian, model, tmp_path):
+    repository = hub.add("me/secret", saved, private=True)
+    for settings in ({}, {"token": OTHER}, {"token": False}):
+        with pytest.raises(OSError, match=r"If this is a private repository, make sure to pass a token"):
+            client(heard, "me/secret", tmp_path / "cache", **settings)
+    assert client(heard, "me/secret", tmp_path / "given", ["gl"], say=("gl",), token=ME) == tokens(model, ("gl",))
+    with_token = client(with_environment, "HF_TOKEN", ME, heard, "me/secret", tmp_path / "environment")
+    assert with_token == tokens(model)
+    client(push, russian, "me/secret")
+    assert "expert.ru.safetensors" in repository.at().files
+
+
+def test_what_was_loaded_once_loads_without_the_network(hub, client, saved, model, tmp_path):
+    hub.add("me/model", saved)
+    client(heard, "me/model", tmp_path / "cache", ["gl"])
+    hub.stop()
+    try:
+        model.remove_language("ca")
+        for settings in ({}, {"local_files_only": True}):
+            assert client(heard, "me/model", tmp_path / "cache", ["gl"], **settings) == tokens(model)
+        with pytest.raises(OSError, match=r"lists 'ca', but expert.ca.* could not be fetched .* in the cache"):
+            client(heard, "me/model", tmp_path / "cache", ["ca"], local_files_only=True)
+    finally:
+        hub.start()

@@ -1,0 +1,77 @@
+"""Pictures show the figures they were given, and are whole or not there."""
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from modeling_distilwhisper.reporting import figures
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures that are saved, to look into."""
+    kept, save = [], figures.save_figure
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: (kept.append(figure), save(figure, path)))
+    return kept
+
+
+def test_each_bar_stands_for_its_score(drawn, tmp_path):
+    rows = [
+        {
+            "test set": "in",
+            "language": "gl",
+            "words": 10,
+            "normalizer": "marks",
+            "before": 0.5,
+            "after": 0.1,
+            "teacher": None,
+        },
+        {
+            "test set": "in",
+            "language": "en",
+            "words": 7,
+            "normalizer": "marks",
+            "before": 0.2,
+            "after": 0.25,
+            "teacher": 0.15,
+        },
+        {
+            "test set": "out",
+            "language": "gl",
+            "words": 10,
+            "normalizer": "marks",
+            "before": 1.5,
+            "after": 0.3,
+            "teacher": 0.0,
+        },
+    ]
+    figures.draw_wer(rows, ["before", "after", "teacher"], tmp_path / "wer.png")
+    assert [path.name for path in tmp_path.iterdir()] == ["wer.png"], "nothing half written beside it"
+    assert imread(tmp_path / "wer.png").ndim == 3
+    inside, outside = drawn[0].axes
+    heights = [[bar.get_height() for bar in bars] for bars in inside.containers]
+    assert heights == [[50, 20], [10, 25], [15]]
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in inside.containers[2]]
+    assert 0.5 < centres[0] < 1.5, "the missing teacher of gl leaves its place empty"
+    assert [bar.get_height() for bars in outside.containers for bar in bars] == [150, 30, 0]
+
+
+def test_each_line_is_a_language_over_its_layers(drawn, tmp_path):
+    openness = {
+        "gl": {"encoder": 0.5, "decoder": 0.2, "all": 0.4, "encoder 0": 0.4, "encoder 1": 0.6, "decoder 0": 0.2},
+        "ca": {"encoder": 0.5, "decoder": 0.3, "all": 0.4, "encoder 0": 0.45, "encoder 1": 0.55, "decoder 0": 0.3},
+    }
+    figures.draw_openness(openness, [0.5], tmp_path / "openness.png")
+    assert imread(tmp_path / "openness.png").ndim == 3
+    lines = [[list(line.get_ydata()) for line in panel.lines] for panel in drawn[0].axes]
+    assert lines == [[[0.4, 0.6], [0.45, 0.55], [0.5, 0.5]], [[0.2], [0.3], [0.5, 0.5]]]
+
+
+def test_the_gates_of_an_utterance_lie_over_its_time_and_its_tokens(drawn, tmp_path):
+    gates = {"encoder": np.eye(2, 100), "decoder": np.ones((3, 4))}
+    figures.draw_gates(gates, 2.0, ["<|gl|>", "la", "ri", "."], tmp_path / "gates.png", title="la ri.")
+    assert imread(tmp_path / "gates.png").ndim == 3
+    time, tokens = drawn[0].axes
+    assert np.array_equal(time.images[0].get_array(), gates["encoder"]) and time.get_xlim() == (0, 2)
+    assert [label.get_text() for label in tokens.get_xticklabels()] == ["<|gl|>", "la", "ri", "."]
+    assert tokens.get_ylim() == (2.5, -0.5), "a row for each layer, the first on top"

@@ -1,0 +1,115 @@
+"""Which part of the library may import which (the rooms), and that no imports go in a circle."""
+
+import ast
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "modeling_distilwhisper"
+REMOTE = "remote set"  # the files that travel with a checkpoint: `*_distilwhisper.py`, flat at the top
+MAY_IMPORT = {
+    REMOTE: set(),
+    "runs": {REMOTE},
+    "data": {"runs"},
+    "evaluation": {"data", "runs", REMOTE},
+    "training": {"evaluation", "data", "runs", REMOTE},
+    "transcription": {"evaluation", "data", "runs", REMOTE},
+    "export": {"runs", REMOTE},
+    "reporting": {"data", "runs", REMOTE},
+    "bias": {"evaluation", "reporting", "data", "runs", REMOTE},
+    "commands": {"bias", "reporting", "export", "transcription", "training", "evaluation", "data", "runs", REMOTE},
+}
+REMOTE_LIBRARIES = {"torch", "transformers", "huggingface_hub", "safetensors"}
+
+
+def modules() -> dict[str, ast.Module]:
+    """By dotted name below the package: `training.trainer`."""
+    found = {}
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        found[".".join(parts)] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def room_of(module: str) -> str:
+    room, _, rest = module.partition(".")
+    return room if rest else REMOTE
+
+
+def imports_of(module: str, tree: ast.Module, known: set[str]) -> set[str]:
+    """The modules of the package that a module imports, those inside functions too."""
+    targets = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            package = module.split(".")[:-1]
+            if node.level:
+                base = package[: len(package) - node.level + 1] + (node.module or "").split(".")
+            elif (node.module or "").split(".")[0] == PACKAGE.name:
+                base = node.module.split(".")[1:]
+            else:
+                continue
+            base = [part for part in base if part]
+            for name in node.names:
+                candidates = [[*base, name.name], base, [*base, "__init__"]]
+                targets.add(next((".".join(one) for one in candidates if ".".join(one) in known), ".".join(base)))
+    return targets - {module, ""}
+
+
+def test_every_import_between_rooms_is_one_that_the_table_allows():
+    trees = modules()
+    broken = []
+    for module, tree in sorted(trees.items()):
+        if module == "__init__":  # the front door: it hands on what is in every room
+            continue
+        room = room_of(module)
+        assert room in MAY_IMPORT, f"{module} is in a room that MAY_IMPORT does not know. Add a line for {room!r}."
+        for target in sorted(imports_of(module, tree, set(trees))):
+            other = room_of(target)
+            if other != room and other not in MAY_IMPORT[room]:
+                broken.append(f"{module} imports {target}: {room} may import {sorted(MAY_IMPORT[room]) or 'no room'}.")
+    assert not broken, "\n".join(broken)
+
+
+def test_no_import_of_the_library_leads_back_to_where_it_began():
+    trees = modules()
+    arrows = {module: imports_of(module, tree, set(trees)) & set(trees) for module, tree in trees.items()}
+    del arrows["__init__"]
+    done, path = set(), []
+
+    def follow(module: str) -> None:
+        if module in path:
+            circle = [*path[path.index(module) :], module]
+            raise AssertionError(f"These modules import each other in a circle: {' -> '.join(circle)}.")
+        if module in done or module not in arrows:
+            return
+        path.append(module)
+        for target in sorted(arrows[module]):
+            follow(target)
+        path.pop()
+        done.add(module)
+
+    for module in sorted(arrows):
+        follow(module)
+
+
+def test_what_travels_with_a_checkpoint_imports_only_what_every_user_of_transformers_has():
+    broken = []
+    for module, tree in modules().items():
+        if room_of(module) != REMOTE or module == "__init__":
+            continue
+        for node in ast.walk(tree):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level < 2, f"{module}: remote code may import with a single dot only."
+                names = [] if node.level else [node.module]
+            libraries = {name.split(".")[0] for name in names}
+            broken += [
+                f"{module} imports {name}" for name in libraries - REMOTE_LIBRARIES - set(sys.stdlib_module_names)
+            ]
+    assert not broken, f"Remote code may import {sorted(REMOTE_LIBRARIES)} alone: {'; '.join(broken)}"
+
+
+def test_no_module_of_the_library_is_longer_than_330_lines():
+    long = {str(path): n for path in PACKAGE.rglob("*.py") if (n := len(path.read_text().splitlines())) > 330}
+    assert not long, f"Split these files, one idea each: {long}"

@@ -1,0 +1,85 @@
+"""A run ends with each language's experts as they were when it was scored best."""
+
+import itertools
+
+import torch
+from helpers import tiny
+from helpers.training import load, make_trainer
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+
+
+def test_the_best_checkpoint_is_kept_by_validation_wer(whisper_dir, processor, recordings, tmp_path):
+    model = load(whisper_dir, ["gl"])
+    trainer = make_trainer(model, processor, recordings, tmp_path, num_train_epochs=3)
+    trainer.train()
+    scores = {entry["step"]: entry["eval_wer"] for entry in trainer.state.log_history if "eval_wer" in entry}
+    assert len(scores) == 3 and trainer.state.best_metric == min(scores.values())
+    best = DistilWhisperForConditionalGeneration.from_pretrained(trainer.state.best_model_checkpoint)
+    for name, tensor in best.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_each_language_ends_with_its_own_best_experts(whisper_dir, processor, recordings, tmp_path):
+    """Best at different steps: one checkpoint for both would be second best for one of them."""
+    model = load(whisper_dir)
+    trainer = make_trainer(model, processor, recordings, tmp_path, ("gl", "ca"), num_train_epochs=3)
+    wers = {"gl": iter([0.5, 0.4, 0.6]), "ca": iter([0.3, 0.7, 0.4])}
+    states = []
+
+    def evaluate(*args, **kwargs):
+        states.append(tiny.state_of(model))
+        own = {f"eval_wer_{language}": next(values) for language, values in wers.items()}
+        return own | {"eval_wer": sum(own.values())}
+
+    trainer.evaluate = evaluate
+    trainer.train()
+    best = {"gl": states[1], "ca": states[0]}
+    assert trainer.best_experts.scores() == {"gl": {"step": 12, "score": 0.4}, "ca": {"step": 6, "score": 0.3}}
+    for name, tensor in model.state_dict().items():
+        for language, state in best.items():
+            if f".experts.{language}." in name:
+                assert torch.equal(tensor, state[name]), name
+    make_trainer(
+        model,
+        processor,
+        recordings,
+        tmp_path,
+        max_steps=1,
+        eval_strategy="no",
+        save_strategy="no",
+        load_best_model_at_end=False,
+    ).train()
+    assert trainer.best_experts.scores() == {}, "another run must not end with the experts of the one before"
+
+
+def test_the_best_experts_are_loaded_though_their_step_has_no_checkpoint(whisper_dir, processor, recordings, tmp_path):
+    model, wers, states = load(whisper_dir, ["gl"]), itertools.chain([0.2], itertools.repeat(0.5)), []
+    settings = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 4, "max_steps": 6}
+    trainer = make_trainer(model, processor, recordings, tmp_path, **settings)
+
+    def evaluate(*args, **kwargs):
+        states.append(tiny.state_of(model))
+        wer = next(wers)
+        return {"eval_wer": wer, "eval_wer_gl": wer}
+
+    trainer.evaluate = evaluate
+    trainer.train()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, states[0][name]), name
+
+
+def test_where_no_language_has_a_score_the_whole_decides(whisper_dir, processor, recordings, tmp_path):
+    model, losses, states = load(whisper_dir), iter([3.0, 1.0, 2.0]), []
+    trainer = make_trainer(
+        model, processor, recordings, tmp_path, ("gl", "ca"), num_train_epochs=3, metric_for_best_model="loss"
+    )
+
+    def evaluate(*args, **kwargs):
+        states.append(tiny.state_of(model))
+        return {"eval_loss": next(losses)}
+
+    trainer.evaluate = evaluate
+    trainer.train()
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, states[1][name]), name

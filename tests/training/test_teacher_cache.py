@@ -1,0 +1,250 @@
+"""What a teacher expects, written once: as good as the teacher, taken up where it stopped, refused where it misfits."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from helpers import speech, tiny
+from helpers.scripts import run_script
+from helpers.training import load, make_trainer, rows_of
+from transformers.models.whisper.modeling_whisper import shift_tokens_right
+
+from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.training.losses import js_divergence, kl_divergence
+from modeling_distilwhisper.training.teacher import Teacher, load_teacher
+from modeling_distilwhisper.training.teacher_cache import CacheWriter, TeacherCache, WithDigests, tokenizer_digest
+from modeling_distilwhisper.training.top_logits import TopLogits, shorten
+
+NO_EVALUATION = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    for seed, language in enumerate(("gl", "ca")):
+        speech.write_folder(folder / language, language, seed=seed)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def recordings(data):
+    return {language: data / language for language in ("gl", "ca")}
+
+
+def cache_teacher(whisper_dir, data, folder, *arguments):
+    flags = ("--student", whisper_dir, "--teacher", whisper_dir, "--output_dir", folder, "--batch_size", 4)
+    flags += ("--part_size", 4, "--data", f"{data.name}={data}/{{language}}", "--languages", *arguments)
+    return run_script("run_cache_teacher.py", *flags)
+
+
+@pytest.fixture(scope="module")
+def cache(whisper_dir, data, tmp_path_factory):
+    """Of nearly all tokens: what differs from the teacher then is a fault."""
+    folder = tmp_path_factory.mktemp("cache")
+    code, printed, errors = cache_teacher(whisper_dir, data, folder, "gl", "ca", "--k", 1600, "--temperatures", 1, 2)
+    assert code == 0, errors[-3000:]
+    assert sum(line.split()[-3:] == ["12", "12", "0"] for line in printed.splitlines()) == 2, printed
+    return folder
+
+
+@pytest.fixture(scope="module")
+def states(whisper_dir, processor, recordings, data, tmp_path_factory):
+    """The other form, written without a process of its own."""
+    folder = tmp_path_factory.mktemp("states")
+    teacher = load_teacher(str(whisper_dir))
+    config = teacher.model.config
+    teacher.fit(config, processor, "cpu")
+    about = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
+    writer = CacheWriter(folder, teacher, k=None, temperatures=[], about=about, data=[])
+    own = list(rows(recordings, data))
+    batch = SpeechCollator(processor, extra=WithDigests(None))(own)
+    prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
+    writer.write(writer.lines(own, batch, prompted))
+    return folder
+
+
+def rows(recordings, data, languages=("gl", "ca")):
+    """Rows as the script names their data set."""
+    own = rows_of(recordings, languages)
+    return own.remove_columns("data_set").add_column("data_set", [data.name] * len(own))
+
+
+def peaky(seed, size=2000):
+    """Logits as trained models have them: most mass on some tens of tokens."""
+    generator = torch.Generator().manual_seed(seed)
+    shared = 3.2 * torch.randn(3, 20, size, generator=torch.Generator().manual_seed(0))
+    return shared + 0.5 * torch.randn(3, 20, size, generator=generator)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_the_divergence_from_a_few_tokens_is_below_the_whole_and_near_it(temperature):
+    student, teacher, labels = peaky(1), peaky(2), torch.ones(3, 20, dtype=torch.long)
+    ids, top, rest = shorten(teacher, 64, [1.0, 2.0])
+    short = TopLogits(ids, top, rest[..., [1.0, 2.0].index(temperature)])
+    for divergence in (js_divergence, kl_divergence):
+        whole = divergence(student, teacher, labels, temperature=temperature)
+        found = divergence(student, short, labels, temperature=temperature)
+        assert 0 < found <= whole
+        if divergence is js_divergence:
+            ours = (student / temperature).softmax(-1)
+            masses = [short.log_probs(temperature).exp()[..., -1], 1 - ours.gather(-1, ids).sum(-1)]
+            bound = temperature**2 * torch.log(torch.tensor(2.0)) * sum(masses) / 2
+            assert whole - found <= bound.mean()
+
+
+def test_all_tokens_but_one_are_the_whole():
+    """The rest is then one token: nothing is lost, gradients neither."""
+    labels = torch.ones(3, 20, dtype=torch.long)
+    labels[1, 5:] = -100
+    ids, top, rest = shorten(peaky(2), 1999, [2.0])
+    for divergence in (js_divergence, kl_divergence):
+        gradients = []
+        for teacher in (peaky(2), TopLogits(ids, top, rest[..., 0])):
+            student = peaky(1).requires_grad_()
+            loss = divergence(student, teacher, labels, temperature=2.0)
+            loss.backward()
+            gradients.append((loss.detach(), student.grad))
+        for found, expected in zip(*gradients, strict=True):
+            torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+
+
+def test_training_from_the_cache_is_training_from_the_teacher(
+    whisper_dir, whisper, processor, recordings, data, cache, states, tmp_path
+):
+    """Teacher and student differ. Two workers read one of the caches."""
+    ends = []
+    for teacher, workers in ((whisper, 0), (TeacherCache(cache), 2), (TeacherCache(states), 0)):
+        student = load(whisper_dir)
+        tiny.unsettle(student)
+        trainer = make_trainer(student, processor, recordings, tmp_path, ("gl", "ca"), **NO_EVALUATION)
+        trainer = type(trainer)(
+            student,
+            trainer.args,
+            teacher=teacher,
+            train_dataset=rows(recordings, data),
+            data_collator=SpeechCollator(processor),
+            processing_class=processor,
+        )
+        trainer.args.dataloader_num_workers = workers
+        torch.manual_seed(0)
+        trainer.train()
+        losses = [entry["kd_loss"] for entry in trainer.state.log_history if "kd_loss" in entry]
+        ends.append((losses, tiny.state_of(student)))
+    (live, live_state), *others = ends
+    for cached, state in others:
+        assert live[0] > 0.01 and cached == pytest.approx(live, rel=1e-2)
+        for name, tensor in live_state.items():
+            torch.testing.assert_close(state[name], tensor, atol=5e-3, rtol=1e-2, msg=name)
+
+
+def test_the_script_trains_from_the_cache_and_a_stopped_cache_is_finished(whisper_dir, data, cache, tmp_path):
+    """Half of the files and a half-written one: what lacks is added, what is there is not made again."""
+    begun = tmp_path / "begun"
+    shutil.copytree(cache, begun)
+    parts = sorted(begun.glob("part-*.arrow"))
+    for part in (parts[1], *parts[4:]):
+        part.unlink()
+    (begun / ".part.partial").write_bytes(b"half")
+    kept = {part: part.read_bytes() for part in (parts[0], *parts[2:4])}
+    training = ("--student", whisper_dir, "--teacher_cache", begun, "--languages", "gl", "ca", "--use_cpu", "true")
+    training += ("--data", f"{data.name}={data}/{{language}}", "--output_dir", tmp_path / "run", "--report_to", "none")
+    training += ("--generation_max_length", 16, "--num_train_epochs", 1)
+    code, _, errors = cache_teacher(whisper_dir, data, begun, "gl", "ca", "--k", 1600, "--temperatures", 1, 2)
+    assert code == 0, errors[-3000:]
+    assert all(part.read_bytes() == content for part, content in kept.items())
+    whole, finished = TeacherCache(cache), TeacherCache(begun)
+    assert whole.table.sort_by([("language", "ascending"), ("id", "ascending")]).equals(
+        finished.table.sort_by([("language", "ascending"), ("id", "ascending")])
+    )
+    code, _, errors = run_script("run_distil.py", *training)
+    assert code == 0, errors[-3000:]
+    assert (tmp_path / "run/results.json").is_file()
+
+
+def test_states_of_a_teacher_with_another_vocabulary_mean_what_it_says(whisper, processor, recordings, data, tmp_path):
+    """The teacher lacks a language that the student knows, and every token behind it is elsewhere."""
+    student = tiny.make_processor((*tiny.LANGUAGES, "uk"))
+    size = len(student.tokenizer)
+    config = tiny.make_whisper(student).config
+    teacher = Teacher(whisper, processor).fit(config, student, "cpu")
+    about = {"tokenizer": tokenizer_digest(student), "vocabulary": size}
+    writer = CacheWriter(tmp_path, teacher, k=None, temperatures=[], about=about, data=[])
+    own = list(rows(recordings, data, ["gl"]))[:4]
+    batch = SpeechCollator(student, extra=WithDigests(None))(own)
+    prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
+    writer.write(writer.lines(own, batch, prompted))
+    cache = TeacherCache(tmp_path).fit(rows(recordings, data, ["gl"]).select(range(4)), config, student, 3.0, "cpu")
+    found = cache.targets(SpeechCollator(student, extra=cache)(own), prompted).log_softmax(-1)
+    expected = teacher.targets(batch, prompted).log_softmax(-1)
+    real = batch["labels"] != -100
+    assert (expected[real] == -torch.inf).any()
+    torch.testing.assert_close(found[real], expected[real], atol=0.02, rtol=0.01)
+
+
+def test_a_cache_of_another_kind_is_not_mixed_in(whisper, cache):
+    before = {path.name: path.read_bytes() for path in cache.iterdir()}
+    manifest = TeacherCache(cache).manifest
+    about = {name: manifest[name] for name in manifest.keys() - {"format", "k", "temperatures", "data"}}
+    with pytest.raises(ValueError, match=r"another kind: temperatures \[1.0, 2.0\], now \[1.0\]. Use another folder"):
+        CacheWriter(cache, Teacher(whisper), k=1600, temperatures=[1.0], about=about, data=[])
+    assert {path.name: path.read_bytes() for path in cache.iterdir()} == before
+
+
+def test_a_damaged_part_is_named(cache, tmp_path):
+    shutil.copytree(cache, tmp_path / "damaged")
+    part = tmp_path / "damaged/part-00001.arrow"
+    part.write_bytes(part.read_bytes()[:100])
+    with pytest.raises(ValueError, match="part-00001.arrow is damaged .* Delete that file. Run run_cache_teacher.py"):
+        TeacherCache(tmp_path / "damaged")
+
+
+def test_the_corpora_of_a_cache_are_noted(cache, data):
+    assert json.loads((cache / "manifest.json").read_text())["data"] == [f"{data.name}={data}/{{language}}"]
+
+
+def test_a_cache_that_does_not_fit_is_refused(whisper_dir, processor, recordings, data, cache, tmp_path):
+    student = load(whisper_dir)
+    own = rows(recordings, data)
+    refused = [
+        (own.remove_columns("id").add_column("id", ["x"] * len(own)), 1.0, processor, "lacks 24 of the 24 rows"),
+        (own, 3.0, processor, r"made for the temperatures \[1.0, 2.0\], not 3.0"),
+        (own, 1.0, tiny.make_processor((*tiny.LANGUAGES, "uk")), "made for another tokenizer"),
+        (None, 1.0, processor, "Expected a data set with these columns"),
+        (own.map(lambda row: {"text": row["text"] + "!"}), 1.0, processor, "The text of .* changed since"),
+    ]
+    for chosen, temperature, tokens, message in refused:
+        with pytest.raises(ValueError, match=message):
+            TeacherCache(cache).fit(chosen, student.config, tokens, temperature, "cpu")
+    with pytest.raises(ValueError, match="holds no manifest.json"):
+        TeacherCache(tmp_path)
+    old = tmp_path / "old"
+    old.mkdir()
+    (old / "manifest.json").write_text(json.dumps({"format": 0}))
+    with pytest.raises(ValueError, match="has format 0, expected 1"):
+        TeacherCache(old)
+
+
+def test_rows_that_changed_since_are_refused_when_they_are_read(whisper_dir, processor, recordings, data, cache):
+    found = TeacherCache(cache).fit(rows(recordings, data), load(whisper_dir).config, processor, 1.0, "cpu")
+    collator = SpeechCollator(processor, extra=found)
+    one, other = list(rows(recordings, data, ["gl"]))[:2]
+    assert collator([one])["teacher_ids"].shape[-1] == 1600
+    with pytest.raises(ValueError, match="The labels of .* changed since"):
+        collator([{**one, "text": "mo mo mo"}])
+    with pytest.raises(ValueError, match="The audio of .* changed since"):
+        collator([{**one, "audio": other["audio"]}])
+
+
+def test_evaluation_needs_no_cached_rows(whisper_dir, processor, recordings, data, cache, tmp_path):
+    trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, ("gl", "ca"), **NO_EVALUATION)
+    cached = type(trainer)(
+        trainer.model,
+        trainer.args,
+        teacher=TeacherCache(cache),
+        train_dataset=rows(recordings, data),
+        eval_dataset=rows_of(recordings, ["gl"], "validation"),
+        data_collator=SpeechCollator(processor),
+        processing_class=processor,
+    )
+    assert "eval_wer" in cached.evaluate()
