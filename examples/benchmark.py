@@ -6,27 +6,9 @@
 Every system is a process of its own, and they take turns, so that what else the machine does at a moment meets all.
 """
 
-import argparse
+import sys
 
-import torch
-from benchmarks import inference, training
-from benchmarks.whispers import SIZES
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_subparsers(dest="what", required=True)
-    for name, module in {"train": training, "infer": inference}.items():
-        own = what.add_parser(name, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-        own.add_argument("--size", choices=SIZES, default="base")
-        own.add_argument("--rounds", type=int, default=9, help="times that count of each")
-        gpu = torch.cuda.is_available()
-        own.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if gpu else "cpu")
-        module.add_arguments(own)
-        own.set_defaults(run=module.run)
-    args = parser.parse_args()
-    args.run(args)
-
+from modeling_distilwhisper.commands.benchmark import main
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

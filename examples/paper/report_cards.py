@@ -92,7 +92,6 @@ def card_of(setting: str):
             "Common Voice 13.0 has fewer than 3,000 training utterances of Finnish, Slovenian and Vietnamese."
         )
     return render(
-        CARDS / "template.md",
         name=folder_of(setting),
         languages=languages,
         base="openai/whisper-small",

@@ -36,12 +36,12 @@ from .card_tables import (
 # With a digest of the card that it stands in: another one says that somebody has edited it.
 MARK = "<!-- Written from results. Edited, the card is somebody's own, and is left as it is. sha256: - -->"
 DIGEST = re.compile(r"(?<=sha256: )(?:-|[0-9a-f]{64})(?= -->)")
+TEMPLATE = Path(__file__).with_name("card_template.md")
 IN_ISO_639 = {"jw": "jv"}  # Whisper's code, and the Hub's
 
 
 def card_of_run(
     results: Mapping,
-    template: str | Path,
     *,
     name: str,
     evaluation: Mapping | None = None,
@@ -54,7 +54,6 @@ def card_of_run(
 
     Args:
         results: `results.json` of its run.
-        template: path of the Jinja template.
         name: folder or Hub id that the card's examples load.
         evaluation: `summary.json` of `run_eval.py`; its scores of a data set's split stand in place of the run's.
         system: what the evaluation calls this model.
@@ -78,7 +77,6 @@ def card_of_run(
     names = [source.name for source in learned]
     amounts, sizes = results.get("data", {}), results.get("sizes", {})
     return render(
-        template,
         name=name,
         languages=languages,
         base=settings["student"],
@@ -108,7 +106,6 @@ def card_of_run(
 
 
 def render(
-    template: str | Path,
     *,
     name: str,
     languages: Sequence[str],
@@ -151,7 +148,7 @@ def render(
         "base": link(base),
         "teacher": link(teacher) if teacher else None,
     }
-    card = ModelCard.from_template(data, template_path=str(template), **content)
+    card = ModelCard.from_template(data, template_path=str(TEMPLATE), **content)
     card.text = re.sub(r"\n{3,}", "\n\n", card.text).rstrip() + "\n"  # where a template leaves something out
     return card
 

@@ -1,17 +1,13 @@
 """What the benchmark compares is alike but for what it is to measure, and each system has its turns."""
 
-import sys
 import time
 from argparse import Namespace
 
 import pytest
 import torch
-from helpers.scripts import EXAMPLES
 
-sys.path.insert(0, str(EXAMPLES))
-
-from benchmarks import inference, whispers
-from benchmarks.turns import take_turns
+from modeling_distilwhisper.commands.benchmarks import inference, whispers
+from modeling_distilwhisper.commands.benchmarks.turns import take_turns
 
 
 class Sleeper:

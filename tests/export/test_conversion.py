@@ -180,7 +180,7 @@ def test_a_card_is_of_a_whole_checkpoint_of_the_authors_and_of_nothing_else(tmp_
     written = (EXAMPLES.parent / "model_cards/multilingual-distilwhisper-28k.md").read_text()
     assert f'checkpoint = "{folder}"' in written and str(card_of(name, whole, folder)) == written
     assert card_of(name, ["ca", "ta"], "x") is None and card_of(name, [*whole, "gl"], "x") is None
-    for other in ("template", "quickstart", "README", "me/multilingual-distilwhisper-28k", name.split("/")[1]):
+    for other in ("quickstart", "README", "me/multilingual-distilwhisper-28k", name.split("/")[1]):
         assert card_of(other, whole, "x") is None
     (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

@@ -8,7 +8,6 @@ from helpers.scripts import EXAMPLES
 from modeling_distilwhisper.reporting.model_card import card_of_run
 
 CARDS = EXAMPLES.parent / "model_cards"
-TEMPLATE = CARDS / "template.md"
 SIZES = ("3k", "10k", "28k")
 HEADINGS = ["Use", "Results", "Training", "Gates", "Size", "Limits", "Citation"]
 
@@ -33,7 +32,7 @@ def summary():
 
 
 def make(results, **settings):
-    return card_of_run(results, TEMPLATE, **{"name": "me/model", **settings})
+    return card_of_run(results, **{"name": "me/model", **settings})
 
 
 def tables(card):

@@ -14,6 +14,8 @@ from pathlib import Path
 import yaml
 from transformers import HfArgumentParser
 
+from modeling_distilwhisper.commands import compare
+
 
 class Parsed(BaseException):
     """What a parser made of its arguments; nothing in a script catches it."""
@@ -41,8 +43,6 @@ def parsed(script: str, arguments: list[str]):
 
 def parse_comparison(file: Path) -> None:
     """The settings of each system of a comparison are settings of a training."""
-    import compare  # beside the scripts
-
     comparison = compare.read(file)
     shared = compare.read(Path(comparison["settings"])) | compare.as_lists(comparison.get("shared", {}))
     compare.check(comparison["systems"])
@@ -60,7 +60,6 @@ def main() -> None:
         print(script, *arguments, file=sys.stderr, flush=True)
         namespace = parsed(script, arguments)
         if Path(script).name == "compare.py":
-            sys.path.insert(0, "examples")
             parse_comparison(namespace.comparison)
 
 

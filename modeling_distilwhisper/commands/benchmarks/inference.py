@@ -13,8 +13,7 @@ from tabulate import tabulate
 from transformers import LogitsProcessor, logging, set_seed
 from transformers.modeling_outputs import BaseModelOutput
 
-from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-
+from ... import DistilWhisperForConditionalGeneration
 from .turns import take_turns
 from .whispers import LANGUAGES, make_whisper
 

@@ -18,15 +18,14 @@ from tabulate import tabulate
 from transformers import WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.data.audio import SAMPLING_RATE
-from modeling_distilwhisper.data.collate import SpeechCollator
-from modeling_distilwhisper.data.rows import make_rows
-from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
-from modeling_distilwhisper.training.teacher import Teacher
-from modeling_distilwhisper.training.teacher_cache import CacheWriter, TeacherCache, WithDigests, tokenizer_digest
-from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
-
+from ... import DistilWhisperForConditionalGeneration
+from ...data.audio import SAMPLING_RATE
+from ...data.collate import SpeechCollator
+from ...data.rows import make_rows
+from ...training.arguments import DistilWhisperTrainingArguments
+from ...training.teacher import Teacher
+from ...training.teacher_cache import CacheWriter, TeacherCache, WithDigests, tokenizer_digest
+from ...training.trainer import DistilWhisperTrainer
 from .turns import take_turns
 from .whispers import LANGUAGES, make_processor, make_whisper
 

@@ -1,0 +1,1 @@
+"""What people start: a file for each command of `distilwhisper`."""

@@ -1,0 +1,1 @@
+"""What training and inference cost beside plain Whisper."""

@@ -1,0 +1,113 @@
+"""Whom does a Whisper fail, and whom more once it is compressed? Chapter 3 of the report, for any models.
+
+    python examples/run_bias.py --models tiny=openai/whisper-tiny large=openai/whisper-large-v2 \
+        --precisions float16 int8 nf4 --balanced fleurs:google/fleurs \
+        --data common_voice:cv-corpus-13.0-2023-03-09 --languages ca gl hu uk --output_dir bias
+
+Writes which rows were taken and why, a file of transcripts for each model, precision, corpus and language, and from
+them tables, figures 2 to 12 of the report and one page with all of it. Started again, it goes on where it was. On three
+machines, each with --part 1/3 (2/3, 3/3) and a folder of its own; then, anywhere:
+
+    python examples/run_bias.py --join part1 part2 part3 --output_dir bias --precisions float16
+
+With neither --models nor --join it redraws what a folder holds, all or some of the figures:
+
+    python examples/run_bias.py --output_dir bias --precisions float16 --figures figure7 figure10
+"""
+
+import sys
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+import torch
+from transformers import HfArgumentParser
+
+from ..bias.corpora import MIN_UTTERANCES, Corpus
+from ..bias.figures import FIGURES, draw_figures
+from ..bias.grid import join, read_rows, run_grid, share_of
+from ..bias.page import write_page, write_tables
+from ..bias.study import study
+from ..data import parse_sources
+from ..evaluation.normalization import NORMALIZERS
+from ..runs.any_whisper import name_models
+from ..runs.precision import PRECISIONS
+from ..runs.settings import parse_settings
+
+
+@dataclass
+class BiasArguments:
+    output_dir: str = field(metadata={"help": "Folder of rows, transcripts, tables, figures and page."})
+    models: list[str] = field(
+        default_factory=list, metadata={"help": "Folders or Hub ids, each with or without name= in front."}
+    )
+    precisions: list[str] = field(
+        default_factory=lambda: ["float32", "int8"],
+        metadata={"help": f"The first is before compression, the others after. Of {', '.join(PRECISIONS[1:])}."},
+    )
+    balanced: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Corpora of which only sentences read by both genders are taken, such as fleurs:location."},
+    )
+    data: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Corpora as they are: [name=][folder:|common_voice:|fleurs:|hub:]location[?setting=value]"},
+    )
+    splits: list[str] = field(
+        default_factory=lambda: ["validation"], metadata={"help": "Of --data: train, validation or test."}
+    )
+    languages: list[str] = field(default_factory=list, metadata={"help": "Whisper's codes, such as gl ca."})
+    vad: str = field(
+        default="silero", metadata={"help": "Voice activity detector of --balanced: silero, none, module:function."}
+    )
+    min_utterances: int = field(
+        default=MIN_UTTERANCES, metadata={"help": "Utterances that a language of --balanced must have."}
+    )
+    part: str = field(default="1/1", metadata={"help": "This machine's share of corpora and languages, such as 2/3."})
+    join: list[str] = field(default_factory=list, metadata={"help": "Folders of other machines to put into this one."})
+    normalizer: str = field(default="marks", metadata={"help": f"Of the scores: {' or '.join(NORMALIZERS)}."})
+    figures: list[str] = field(default_factory=list, metadata={"help": f"Which to draw: {', '.join(FIGURES)}. All."})
+    batch_size: int = field(default=16, metadata={"help": "Utterances at a time."})
+    num_beams: int = field(default=1, metadata={"help": "Width of the beam; 1 is greedy decoding."})
+    device: str = field(
+        default="cuda" if torch.cuda.is_available() else "cpu", metadata={"help": "Where the models run."}
+    )
+
+
+def main(argv: list[str] | None = None) -> None:
+    (arguments,) = parse_settings(HfArgumentParser(BiasArguments), sys.argv[1:] if argv is None else argv)
+    models, units = check(arguments)
+    folder = Path(arguments.output_dir)
+    if arguments.join:
+        join([Path(part) for part in arguments.join], folder)
+    if models:
+        data = read_rows(folder, units, arguments.vad, arguments.min_utterances)
+        settings = {name: getattr(arguments, name) for name in ("batch_size", "num_beams", "device")}
+        run_grid(folder, models, arguments.precisions, data, **settings)
+    found = study(folder, arguments.precisions[0], arguments.normalizer)
+    pictures = draw_figures(found, folder, arguments.figures or list(FIGURES))
+    text = write_tables(found, folder)
+    page = write_page(found, pictures, folder)
+    print(f"\n{text}\n\nAll tables and pictures: {page}; beside it as CSV and PNG.")
+
+
+def check(arguments: BiasArguments) -> tuple[dict[str, str], list[tuple[Corpus, str]]]:
+    """Models by name, and this machine's corpora and languages; before anything takes time."""
+    for setting, values in {"precisions": PRECISIONS[1:], "figures": FIGURES, "normalizer": NORMALIZERS}.items():
+        given = getattr(arguments, setting)
+        if wrong := sorted(set([given] if isinstance(given, str) else given) - set(values)):
+            raise ValueError(f"--{setting} takes some of {', '.join(values)}; got {', '.join(wrong)}.")
+    if arguments.models and not (arguments.languages and (arguments.balanced or arguments.data)):
+        raise ValueError("--models wants speech to be judged on: --balanced or --data, and --languages.")
+    part, _, parts = arguments.part.partition("/")
+    if not (part.isdecimal() and parts.isdecimal()):
+        raise ValueError(f"--part takes a machine's number and how many there are, such as 2/3; got {arguments.part}.")
+    languages = list(dict.fromkeys(arguments.languages))
+    sources = parse_sources([*arguments.balanced, *arguments.data], languages)
+    corpora = [Corpus.balanced_from(source) for source in sources[: len(arguments.balanced)]]
+    corpora += [Corpus(source, tuple(arguments.splits), False) for source in sources[len(arguments.balanced) :]]
+    return name_models(arguments.models), share_of(list(product(corpora, languages)), int(part), int(parts))
+
+
+if __name__ == "__main__":
+    main()
