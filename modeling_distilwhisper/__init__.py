@@ -1,4 +1,11 @@
-"""Multilingual DistilWhisper for Transformers: Whisper with gated language experts."""
+"""Multilingual DistilWhisper for Transformers: Whisper with gated language experts.
+
+Importing it registers the model with the Auto classes of Transformers. All else is imported at first use.
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
 
 from transformers import (
     AutoConfig,
@@ -12,7 +19,31 @@ from transformers import (
 )
 
 from .configuration_distilwhisper import DistilWhisperConfig
-from .modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperOutput
+from .modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperModel, DistilWhisperOutput
+
+if TYPE_CHECKING:
+    from .data import keep_scorable, keep_usable, parse_sources, read_folder, read_sources
+    from .data.audio import read_audio
+    from .data.collate import SpeechCollator
+    from .data.common_voice import read_common_voice
+    from .data.fleurs import read_fleurs
+    from .data.hub import read_hub
+    from .evaluation.gates import forced_gates, measure_expert_usage
+    from .evaluation.metrics import ErrorCounts, compare_errors, count_errors, error_rates
+    from .evaluation.transcription import transcribe_rows
+    from .export.authors import convert_checkpoint
+    from .export.low_rank import compress_experts
+    from .export.onnx import export_to_onnx
+    from .export.whisper import export_to_whisper
+    from .reporting.figures import draw_wer
+    from .reporting.model_card import card_of_run, save_card
+    from .runs.any_whisper import load_model, load_processor
+    from .training.arguments import DistilWhisperTrainingArguments
+    from .training.teacher import Teacher, load_teacher
+    from .training.teacher_cache import TeacherCache
+    from .training.trainer import DistilWhisperTrainer
+    from .transcription.segments import Segment, Transcript, transcribe_clips
+    from .transcription.subtitles import to_srt, to_vtt
 
 AutoConfig.register(DistilWhisperConfig.model_type, DistilWhisperConfig, exist_ok=True)
 AutoModelForSpeechSeq2Seq.register(DistilWhisperConfig, DistilWhisperForConditionalGeneration, exist_ok=True)
@@ -24,4 +55,52 @@ AutoProcessor.register(DistilWhisperConfig, WhisperProcessor, exist_ok=True)
 DistilWhisperConfig.register_for_auto_class()
 DistilWhisperForConditionalGeneration.register_for_auto_class("AutoModelForSpeechSeq2Seq")
 
-__all__ = ["DistilWhisperConfig", "DistilWhisperForConditionalGeneration", "DistilWhisperOutput"]
+# By module: what it gives when somebody asks for it. The list above is the same for type checkers.
+_LAZY = {
+    "data": ("keep_scorable", "keep_usable", "parse_sources", "read_folder", "read_sources"),
+    "data.audio": ("read_audio",),
+    "data.collate": ("SpeechCollator",),
+    "data.common_voice": ("read_common_voice",),
+    "data.fleurs": ("read_fleurs",),
+    "data.hub": ("read_hub",),
+    "evaluation.gates": ("forced_gates", "measure_expert_usage"),
+    "evaluation.metrics": ("ErrorCounts", "compare_errors", "count_errors", "error_rates"),
+    "evaluation.transcription": ("transcribe_rows",),
+    "export.authors": ("convert_checkpoint",),
+    "export.low_rank": ("compress_experts",),
+    "export.onnx": ("export_to_onnx",),
+    "export.whisper": ("export_to_whisper",),
+    "reporting.figures": ("draw_wer",),
+    "reporting.model_card": ("card_of_run", "save_card"),
+    "runs.any_whisper": ("load_model", "load_processor"),
+    "training.arguments": ("DistilWhisperTrainingArguments",),
+    "training.teacher": ("Teacher", "load_teacher"),
+    "training.teacher_cache": ("TeacherCache",),
+    "training.trainer": ("DistilWhisperTrainer",),
+    "transcription.segments": ("Segment", "Transcript", "transcribe_clips"),
+    "transcription.subtitles": ("to_srt", "to_vtt"),
+}
+_MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
+
+try:
+    __version__ = version("modeling_distilwhisper")
+except PackageNotFoundError:  # a checkout on the path that is not installed
+    __version__ = "0+unknown"
+
+__all__ = [
+    "DistilWhisperConfig",
+    "DistilWhisperForConditionalGeneration",
+    "DistilWhisperModel",
+    "DistilWhisperOutput",
+    *_MODULE_OF,
+]
+
+
+def __getattr__(name: str):
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}. It has: {', '.join(__all__)}.")
+    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_MODULE_OF])
