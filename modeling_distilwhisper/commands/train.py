@@ -33,12 +33,12 @@ from .. import DistilWhisperForConditionalGeneration
 from ..data import Source, keep_usable, parse_sources
 from ..data.audio import read_audio
 from ..data.collate import SpeechCollator
-from ..evaluation.gates import forced_gates, measure_openness
-from ..reporting.figures import draw_openness, draw_wer
+from ..evaluation.gates import forced_gates, measure_expert_usage
+from ..reporting.figures import draw_expert_usage, draw_wer
 from ..reporting.model_card import card_of_run, left_alone, save_card, sizes
 from ..runs.precision import PRECISIONS, QUANTISED, precision_settings
 from ..runs.run_folder import RunFolder
-from ..runs.settings import parse_settings
+from ..runs.settings import defaults_of, parse_settings
 from ..training.arguments import DistilWhisperTrainingArguments
 from ..training.scoring import score, wer_rows
 from ..training.teacher import Teacher, load_teacher
@@ -136,7 +136,8 @@ def main(argv: list[str] | None = None) -> None:
     trainer = DistilWhisperTrainer(model, training_args, teacher=taught_by, train_dataset=data.train, **shared)
     training = {name: getattr(training_args, name) for name in DEFINING}
     settings = {"model": asdict(model_args), "data": asdict(data_args), "training": training}
-    run = RunFolder(training_args.output_dir, settings)
+    defaults = defaults_of(ModelArguments, DataArguments, DistilWhisperTrainingArguments)
+    run = RunFolder(training_args.output_dir, settings, defaults)
     finished = run.read("results.json")
     if finished and "example" in finished and as_long(finished["settings"]["training"], training_args):
         if trainer.is_world_process_zero():
@@ -165,8 +166,8 @@ def main(argv: list[str] | None = None) -> None:
         for name, is_open in {"gates open": True, "gates shut": False}.items():
             with forced_gates(model, is_open=is_open):
                 scores[name] = score(trainer, own)
-        results["openness at inference"] = {
-            language: measure_openness(model, map(trainer._prepare_inputs, trainer.get_test_dataloader(rows)))
+        results["expert usage at inference"] = {
+            language: measure_expert_usage(model, map(trainer._prepare_inputs, trainer.get_test_dataloader(rows)))
             for language, rows in own[data.first].items()
         }
     results["teacher precision"] = precision_of(taught_by, model_args)
@@ -341,13 +342,13 @@ def report(results: dict, folder: Path) -> None:
     rows = wer_rows(results["scores"])
     print(f"\nWER\n{tabulate(rows, headers='keys', floatfmt='.3f', missingval='-')}")
     draw_wer(rows, [name for name in ("before", "after", "teacher") if name in results["scores"]], folder / "wer.png")
-    openness = results.get("openness at inference")
-    if openness:
-        shares = [{"gates open": language, **own} for language, own in openness.items()]
+    usage = results.get("expert usage at inference")
+    if usage:
+        shares = [{"expert usage": language, **own} for language, own in usage.items()]
         print(f"\n{tabulate(shares, headers='keys', floatfmt='.2f')}")
         settings = results["settings"]["model"]
         own = budgets(settings["language_budgets"], settings["languages"]).values()
-        draw_openness(openness, sorted({settings["gate_budget"], *own}), folder / "openness.png")
+        draw_expert_usage(usage, sorted({settings["gate_budget"], *own}), folder / "expert_usage.png")
     print(f"\n{tabulate(results['example'].items(), tablefmt='plain')}")
     card = f"; the model card: {folder}/README.md" if (folder / "README.md").is_file() else ""
     print(f"\nAll of it: {folder}/results.json, and as pictures: {folder}/*.png{card}")
