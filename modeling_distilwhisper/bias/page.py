@@ -33,8 +33,8 @@ for genders in balanced corpora and for models, else within a language; for reso
 p-values are adjusted by the false discovery rate over the table that they stand in (for genders by language: over the
 languages of a system; beside resource classes stands the bare one), and count below {LEVEL}. Cells with fewer than
 {MIN_GROUP_UTTERANCES} utterances or {MIN_UNITS} units are too small to speak: they are shown, in pictures paler or
-hollow, and not tested; of accents they are not reported. Where a corpus names no speakers, as FLEURS, a few people may have
-read all of it: intervals and tests are then of its sentences and not of women and men at large.
+hollow, and not tested; of accents they are not reported. Where a corpus names no speakers, as FLEURS, a few people may
+have read all of it: intervals and tests are then of its sentences and not of women and men at large.
 """
 
 
