@@ -33,7 +33,7 @@ from .. import DistilWhisperForConditionalGeneration
 from ..data import Source, keep_usable, parse_sources
 from ..data.audio import read_audio
 from ..data.collate import SpeechCollator
-from ..evaluation.gates import forced_gates, measure_expert_usage
+from ..evaluation.gates import forced_gates
 from ..reporting.figures import draw_expert_usage, draw_wer
 from ..reporting.model_card import card_of_run, left_alone, save_card, sizes
 from ..runs.precision import PRECISIONS, QUANTISED, precision_settings
@@ -167,8 +167,7 @@ def main(argv: list[str] | None = None) -> None:
             with forced_gates(model, is_open=is_open):
                 scores[name] = score(trainer, own)
         results["expert usage at inference"] = {
-            language: measure_expert_usage(model, map(trainer._prepare_inputs, trainer.get_test_dataloader(rows)))
-            for language, rows in own[data.first].items()
+            language: trainer.measure_expert_usage(rows) for language, rows in own[data.first].items()
         }
     results["teacher precision"] = precision_of(taught_by, model_args)
     results["data"], results["rows left out"] = data.amounts, data.left_out
