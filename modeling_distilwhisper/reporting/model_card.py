@@ -18,6 +18,7 @@ from ..expert_file_distilwhisper import expert_file_name
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.files import file_name, write_whole
 from ..runs.precision import QUANTISED
+from ..runs.results import RunResults
 from .card_tables import (
     Row,
     data_rows,
@@ -75,7 +76,7 @@ def card_of_run(
     learned, others = ([Source.parse(word) for word in data[which]] for which in ("data", "test_data"))
     sources = {source.name: source for source in (*learned, *others)}
     names = [source.name for source in learned]
-    amounts, sizes = results.get("data", {}), results.get("sizes", {})
+    records, sizes = RunResults.from_json(results).data, results.get("sizes", {})
     return render(
         name=name,
         languages=languages,
@@ -95,8 +96,8 @@ def card_of_run(
         fewest_words=min((score["words"] for score in scores), default=None),
         differences=table_of(readable_differences(evaluation or {}, system)),
         bias=table_of(bias or []),
-        data=table_of(data_rows(amounts)),
-        hours=sum(own["hours"] for title, own in amounts.items() if title.split()[-2] == "train"),
+        data=table_of(data_rows(records)),
+        hours=sum(record.hours for record in records if record.split == "train"),
         seconds=results.get("training", {}).get("train_runtime"),
         best={language_name(code): own for code, own in results.get("best by language", {}).items()},
         usage=table_of(usage_rows(results.get("expert usage at inference", {}))),
