@@ -22,7 +22,7 @@ from tabulate import tabulate
 from transformers.hf_argparser import string_to_bool
 
 from ..reporting.figures import draw_wer
-from ..runs.files import file_name, write_whole
+from ..runs.files import file_name, write_atomically
 from ..runs.old_names import read_json
 from ..runs.settings import read_settings, split_name
 
@@ -79,7 +79,7 @@ def main(argv: list[str] | None = None) -> None:
     ]
     formats = [".3f"] * (len(means[0]) - 1) + [".1f"]
     table = tabulate(means, headers="keys", floatfmt=formats, missingval="-", tablefmt="github")
-    write_whole(folder / "means.md", f"{table}\n")
+    write_atomically(folder / "means.md", f"{table}\n")
     print(f"\n{table}\n\nAlso: {folder}/means.md, {folder}/wer.png and, with intervals, {folder}/scores/summary.md")
 
 
@@ -103,7 +103,7 @@ def without_blanks(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def run(command: str, file: Path, settings: Mapping[str, Any]) -> None:
     """Runs another command with the settings, written to a file to be looked at."""
-    write_whole(file, yaml.safe_dump(settings, allow_unicode=True, sort_keys=False))
+    write_atomically(file, yaml.safe_dump(settings, allow_unicode=True, sort_keys=False))
     print(f"\n{command} {file}", flush=True)
     subprocess.run([sys.executable, "-m", f"{__package__}.{command}", str(file)], check=True)
 

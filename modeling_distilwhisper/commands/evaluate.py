@@ -34,7 +34,7 @@ from ..evaluation.summary import (
 from ..evaluation.transcription import transcribe_rows
 from ..evaluation.translation import translation_difference, translation_rates, with_english
 from ..runs.any_whisper import load_model, load_processor, name_models, weights_digest
-from ..runs.files import file_name, write_whole
+from ..runs.files import file_name, write_atomically
 from ..runs.old_names import read_json
 from ..runs.precision import PRECISIONS
 from ..runs.records import RecordFile
@@ -99,12 +99,12 @@ def main(argv: list[str] | None = None) -> None:
         summary.setdefault("differences", []).extend({"of": first, "less that of": other, **row} for row in rows)
     summary["rows left out"] = corpora.left_out
     whole = summary | {"precision": arguments.precision}
-    write_whole(folder / "summary.json", json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(folder / "summary.json", json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
     text = "\n\n".join(
         f"## {name}\n\n{tabulate(rows, headers='keys', floatfmt='.3f', tablefmt='github')}"
         for name, rows in summary.items()
     )
-    write_whole(folder / "summary.md", f"{text}\n")
+    write_atomically(folder / "summary.md", f"{text}\n")
     print(f"\n{text}\n\nAlso: {folder}/summary.json and {folder}/summary.md; the transcripts are beside them.")
 
 

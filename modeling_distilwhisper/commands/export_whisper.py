@@ -32,7 +32,7 @@ from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.transcription import transcribe_rows
 from ..export.whisper import WAYS, export_to_whisper, save_processor
 from ..runs.any_whisper import weights_digest
-from ..runs.files import write_whole
+from ..runs.files import write_atomically
 from ..runs.old_names import with_new_flags
 from ..runs.records import RecordFile
 from ..runs.run_folder import RunFolder
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> None:
     exports[best].save_pretrained(args.output_dir)
     save_processor(processor, args.output_dir)
     about |= {"rows": len(rows), "normalizer": args.normalizer, "way": best, "expert usage": usage, "scores": found}
-    write_whole(args.output_dir / "export.json", json.dumps(about, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(args.output_dir / "export.json", json.dumps(about, indent=2, ensure_ascii=False) + "\n")
     print(f"\n{tabulate(found, headers='keys', floatfmt='.3f')}\n\nExported: {best}, to {args.output_dir}")
 
 

@@ -25,7 +25,7 @@ from ..data.collate import SpeechCollator
 from ..evaluation.gates import gates_of_utterance, measure_expert_usage
 from ..reporting.figures import draw_expert_usage, draw_gates
 from ..runs.any_whisper import name_models
-from ..runs.files import file_name, write_whole
+from ..runs.files import file_name, write_atomically
 from ..runs.settings import parse_settings
 
 
@@ -73,7 +73,7 @@ def main(argv: list[str] | None = None) -> None:
             lines[title] = measure_expert_usage(model, there)
             about = {"model": name, "data_set": source.name, "language": language, "split": arguments.split}
             found.append({**about, "utterances": len(rows), **lines[title]})
-            write_whole(folder / "gates.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
+            write_atomically(folder / "gates.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
             draw_utterance(model, collate, rows[0], folder / f"{file_name(title)}.png")
     if not lines:
         raise ValueError(f"None of {list(models)} has an expert for any of {arguments.languages}: no gates to measure.")

@@ -23,7 +23,7 @@ from transformers import set_seed
 
 from ..data.audio import read_audio
 from ..runs.any_whisper import load_model, load_processor, weights_digest
-from ..runs.files import write_whole
+from ..runs.files import write_atomically
 from ..runs.old_names import with_new_flags
 from ..runs.precision import PRECISIONS
 from ..runs.run_folder import RunFolder
@@ -106,7 +106,7 @@ def transcribe(batch: list[Recording], model, processor, settings: dict, places:
             places.take(recording)
             recording.target.parent.mkdir(parents=True, exist_ok=True)
             for ending in recording.missing:
-                write_whole(f"{recording.target}.{ending}", FORMATS[ending](transcript))
+                write_atomically(f"{recording.target}.{ending}", FORMATS[ending](transcript))
         except Exception as error:
             failures[recording.path] = reason(error)
             continue

@@ -16,7 +16,7 @@ from ..data import common_voice, fleurs
 from ..data.sources import Source
 from ..expert_file_distilwhisper import expert_file_name
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from ..runs.files import file_name, write_whole
+from ..runs.files import file_name, write_atomically
 from ..runs.precision import QUANTISED
 from ..runs.results import RunResults
 from .card_tables import (
@@ -159,7 +159,7 @@ def save_card(card: ModelCard, path: str | Path) -> bool:
     path = Path(path)
     if path.is_file() and is_own(path.read_text(encoding="utf-8", errors="replace")):
         return False
-    write_whole(path, signed(str(card)))
+    write_atomically(path, signed(str(card)))
     return True
 
 

@@ -75,7 +75,7 @@ def parse_settings(parser: HfArgumentParser, argv: list[str]) -> tuple:
         settings = read_settings(argv[0])
     except ValueError as error:
         parser.error(str(error))
-    unknown = sorted(settings.keys() - {action.dest for action in parser._actions}, key=str)
+    unknown = sorted(settings.keys() - _names(parser), key=str)
     if unknown:
         parser.error(f"{argv[0]} has unknown settings: {', '.join(map(str, unknown))}. --help lists the known ones.")
     flags = []
@@ -87,6 +87,10 @@ def parse_settings(parser: HfArgumentParser, argv: list[str]) -> tuple:
         else:
             flags.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
     return parser.parse_args_into_dataclasses([*flags, *with_new_flags(argv[1:])])
+
+
+def _names(parser: HfArgumentParser) -> set[str]:
+    return {field.name for one in parser.dataclass_types for field in dataclasses.fields(one) if field.init}
 
 
 def defaults_of(*classes: type) -> dict[str, Any]:
