@@ -10,14 +10,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 
 if TYPE_CHECKING:
     from sacrebleu.metrics.base import Score
 
 
 @contextmanager
-def quantised_backbone_is_trainable(model: torch.nn.Module) -> Iterator[None]:
+def quantised_backbone_is_trainable(model: PreTrainedModel) -> Iterator[None]:
     """Within it, Transformers' `Trainer` accepts a model with experts on a quantised backbone.
 
     Why: `Trainer` refuses to train quantised weights unless adapters of PEFT lie on them, which it knows by
@@ -46,8 +46,9 @@ def keep_gradients_through_4_bit_weights(model: torch.nn.Module) -> None:
     Until: bitsandbytes unpacks the weights when training goes on, or has an option for it.
     """
     for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
+        attributes = vars(module)
+        if "support_avx512bf16_for_cpu" in attributes:
+            attributes["support_avx512bf16_for_cpu"] = False
 
 
 def silence_cast_messages() -> None:

@@ -38,6 +38,9 @@ class GateReport:
             attention_mask: `(batch, mel frames)`, 1 where there is audio; `None`: everywhere.
             labels: `(batch, tokens)`, padded with -100.
         """
+        assert outputs.language_ids is not None
+        assert outputs.decoder_language_ids is not None
+        assert outputs.encoder_last_hidden_state is not None
         report = cls({}, {}, {}, {"encoder": outputs.language_ids, "decoder": outputs.decoder_language_ids})
         for side in SIDES:
             for index, gates in enumerate(getattr(outputs, f"{side}_gates")):
@@ -124,7 +127,7 @@ def measure_expert_usage(
         ...     DistilWhisperForConditionalGeneration, SpeechCollator, measure_expert_usage, read_folder,
         ... )
         >>> student = "examples/quickstart/student"
-        >>> model = DistilWhisperForConditionalGeneration.from_whisper(student, languages=["ca"])
+        >>> model = DistilWhisperForConditionalGeneration.from_whisper(student, languages=["ca"], dtype="float32")
         >>> rows = read_folder("examples/quickstart/in_domain/ca", "test").select(range(2))
         >>> batch = SpeechCollator(WhisperProcessor.from_pretrained(student))(list(rows))
         >>> measure_expert_usage(model, [batch])["all"]  # the gates of new experts are open
@@ -198,11 +201,12 @@ def forced_gates(model: DistilWhisperForConditionalGeneration, *, is_open: bool)
         -inf
     """
     gates = [module for module in model.modules() if isinstance(module, LanguageGate)]
-    before = [gate.threshold.clone() for gate in gates]
+    thresholds = [gate.get_buffer("threshold") for gate in gates]
+    before = [threshold.clone() for threshold in thresholds]
     try:
-        for gate in gates:
-            gate.threshold.fill_(-torch.inf if is_open else torch.inf)
+        for threshold in thresholds:
+            threshold.fill_(-torch.inf if is_open else torch.inf)
         yield
     finally:
-        for gate, threshold in zip(gates, before, strict=True):
-            gate.threshold.copy_(threshold)
+        for threshold, value in zip(thresholds, before, strict=True):
+            threshold.copy_(value)

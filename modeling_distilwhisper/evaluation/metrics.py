@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 import jiwer
 import numpy as np
@@ -74,8 +75,8 @@ class ErrorCounts:
         """
         counts = {name: int(getattr(self, name).sum()) for name in ("words", "hits", "substitutions", "deletions")}
         return {
-            "wer": ratio(self.errors, self.words),
-            "cer": ratio(self.character_errors, self.characters),
+            "wer": float(ratio(self.errors, self.words)),
+            "cer": float(ratio(self.character_errors, self.characters)),
             **counts,
             "insertions": int(self.insertions.sum()),
             "loop_rate": float(self.loops.mean()),
@@ -140,17 +141,17 @@ def count_errors(
         >>> count_errors(["one two three", "four"], ["one too three", "four five"]).errors.tolist()
         [1, 1]
     """
-    if isinstance(languages, str) or languages is None:
-        languages = [languages] * len(references)
-    if not len(references) == len(hypotheses) == len(languages) or not len(references):
+    one_for_all = isinstance(languages, str) or languages is None
+    codes: Any = [languages] * len(references) if one_for_all else languages
+    if not len(references) == len(hypotheses) == len(codes) or not len(references):
         raise ValueError(
             f"Expected as many hypotheses as references, at least one, and a language for each; got {len(hypotheses)}, "
-            f"{len(references)} and {len(languages)}."
+            f"{len(references)} and {len(codes)}."
         )
     normalizer = normalizer_name(normalizer)
     normalize = NORMALIZERS[normalizer]
     references, hypotheses = (
-        [normalize(text, language) for text, language in zip(texts, languages, strict=True)]
+        [normalize(text, language) for text, language in zip(texts, codes, strict=True)]
         for texts in (references, hypotheses)
     )
     words = _edits(jiwer.process_words(references, hypotheses).alignments)
@@ -224,8 +225,9 @@ def compare_errors(first: ErrorCounts, second: ErrorCounts, seed: int = 0) -> Di
             f"{len(first)} ({first.words.sum()} words, {first.normalizer!r}) and "
             f"{len(second)} ({second.words.sum()} words, {second.normalizer!r})."
         )
-    low, high = bootstrap_interval(ratio, (first.errors - second.errors, first.words), seed)
-    return Difference(ratio(first.errors - second.errors, first.words), low, high)
+    samples = (first.errors - second.errors, first.words)
+    low, high = bootstrap_interval(ratio, samples, seed) or (np.nan, np.nan)
+    return Difference(float(ratio(*samples)), low, high)
 
 
 def _has_loop(text: str) -> bool:

@@ -3,12 +3,13 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mean
+from typing import Any
 
 from .languages import RESOURCE_CLASSES, SUB_FAMILIES, resource_class, sub_family
 from .metrics import ErrorCounts, compare_errors, count_errors
 
 Records = Sequence[Mapping]  # of one system, as `transcribe_rows` makes them
-Row = dict[str, str | float | int | bool | None]
+Row = dict[str, Any]
 CELL = ("data_set", "split", "language")
 
 
@@ -53,8 +54,8 @@ def group_rows(scores: Sequence[Row], gap: tuple[str, str] | None = None) -> lis
         systems were scored on.
     """
     wers: dict[tuple, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
-    for row in scores:
-        wers[row["data_set"], row["split"]][row["system"]][row["language"]] = row["wer"]
+    for score in scores:
+        wers[score["data_set"], score["split"]][score["system"]][score["language"]] = score["wer"]
     rows = []
     for (data_set, split), by_system in wers.items():
         shared = set.intersection(*map(set, by_system.values()))

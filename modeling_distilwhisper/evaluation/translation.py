@@ -1,6 +1,7 @@
 """Scores of translations into English, for corpora with the same sentences in both languages, such as FLEURS."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import sacrebleu
 from datasets import Dataset
@@ -70,9 +71,12 @@ def translation_difference(first: Sequence[Mapping], second: Sequence[Mapping]) 
         For `bleu` and `chrf` the difference, `bleu p`, and `bleu real`: whether paired bootstrap (Koehn, 2004; 1,000
         samples) gives p < 0.05.
     """
-    systems = [(name, [record["hypothesis"] for record in records]) for name, records in (("b", second), ("a", first))]
+    systems: list[tuple[str, Sequence[str]]] = [
+        (name, [record["hypothesis"] for record in records]) for name, records in (("b", second), ("a", first))
+    ]
     references = [[record["reference"] for record in first]]
-    _, scores = PairedTest(systems, _metrics(), references, test_type="bs")()
+    results: tuple[Any, dict[str, Any]] = PairedTest(systems, _metrics(), references, test_type="bs")()
+    scores = results[1]
     row: dict[str, float | bool] = {}
     for name, title in {"bleu": "BLEU", "chrf": "chrF2"}.items():
         of_second, of_first = scores[title]

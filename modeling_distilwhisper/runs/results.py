@@ -103,7 +103,9 @@ def _data_records(content: Mapping[str, Any]) -> list[DataRecord]:
         return [DataRecord(**record) for record in data]
     # An earlier version joined data set, split and language to a title, and kept the rows left out by title.
     left_out = content.get("rows left out", {})
-    return [
-        DataRecord(*title.rsplit(" ", 2), rows=amount["rows"], hours=amount["hours"], left_out=left_out.get(title, {}))
-        for title, amount in data.items()
-    ]
+    records = []
+    for title, amount in data.items():
+        data_set, split, language = title.rsplit(" ", 2)
+        reasons = left_out.get(title, {})
+        records.append(DataRecord(data_set, split, language, amount["rows"], amount["hours"], reasons))
+    return records

@@ -98,7 +98,7 @@ class CompleteCheckpoints(Seq2SeqTrainer):
         except (OSError, RuntimeError, SafetensorError) as error:
             if isinstance(error, RuntimeError) and "write" not in str(error):  # torch.save raises no type of its own
                 raise
-            folder = Path(self.args.output_dir)
+            folder = Path(self.args.output_dir or ".")
             shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
             free = shutil.disk_usage(folder).free / 1e6
             raise OSError(

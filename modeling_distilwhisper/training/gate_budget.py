@@ -93,10 +93,10 @@ def move_thresholds(
     sums = torch.stack([stacked.nan_to_num().sum(dim=0), known.sum(dim=0).float()])
     total, count = sum_over_processes(sums)
     for row, layer in enumerate(model.routed_layers().values()):
-        for column, language in enumerate(model.config.languages):
+        for column, language in enumerate(model.config.experts_by_token.values()):
             if count[row, column]:
                 target = total[row, column] / count[row, column]
-                threshold = layer.experts[language].gate.threshold
+                threshold = layer.experts.get_submodule(f"{language}.gate").get_buffer("threshold")
                 threshold.copy_(target if threshold.isinf() else threshold + momentum * (target - threshold))
 
 
@@ -108,7 +108,7 @@ class BudgetThresholds:
         momentum: as `move_thresholds` takes it.
     """
 
-    def __init__(self, model: DistilWhisperForConditionalGeneration, momentum: float):
+    def __init__(self, model, momentum: float):
         self.model, self.momentum = model, momentum
         self._quantiles: list[torch.Tensor] = []  # of this step's batches
 

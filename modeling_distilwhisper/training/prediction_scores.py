@@ -1,6 +1,6 @@
 """Error rates of a trainer's predictions, over all rows and by language."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from transformers import EvalPrediction, WhisperTokenizer
@@ -18,12 +18,12 @@ class PredictionErrors(NamedTuple):
 
     def scores(self) -> dict[str, float]:
         """`wer`, `cer`, `words` and `utterances` of all rows, and of each language, as `wer_gl`."""
-        groups = {"": slice(None)}
+        groups: dict[str, slice | np.ndarray] = {"": slice(None)}
         for language in dict.fromkeys(self.languages):
             groups[f"_{language}"] = np.array(self.languages) == language
-        scores = {}
+        scores: dict[str, float] = {}
         for suffix, rows in groups.items():
-            rates = self.counts[rows].rates()
+            rates: dict[str, Any] = self.counts[rows].rates()
             scores |= {f"{name}{suffix}": rates[name] for name in ("wer", "cer", "words", "utterances")}
         return scores
 
@@ -41,8 +41,8 @@ def count_prediction_errors(
     """
     transcripts, labels = (
         [[token for token in row if token != IGNORED] for row in rows.tolist()]
-        for rows in (predictions.predictions, predictions.label_ids)
+        for rows in (np.asarray(predictions.predictions), np.asarray(predictions.label_ids))
     )
     hypotheses, references = (tokenizer.batch_decode(rows, skip_special_tokens=True) for rows in (transcripts, labels))
-    languages = [tokenizer.convert_ids_to_tokens(row[0]).strip("<|>") for row in labels]
+    languages = [token.strip("<|>") for token in tokenizer.convert_ids_to_tokens([row[0] for row in labels])]
     return PredictionErrors(count_errors(references, hypotheses, normalizer, languages), languages)

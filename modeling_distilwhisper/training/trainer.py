@@ -5,6 +5,7 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -60,31 +61,26 @@ class DistilWhisperTrainer(ExpertCheckpoints):
     Example:
         >>> import tempfile
         >>> from transformers import WhisperProcessor
-        >>> from modeling_distilwhisper import (
-        ...     DistilWhisperForConditionalGeneration,
-        ...     DistilWhisperTrainer,
-        ...     DistilWhisperTrainingArguments,
-        ...     read_folder,
-        ... )
+        >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperTrainer
+        >>> from modeling_distilwhisper import DistilWhisperTrainingArguments, read_folder
         >>> student = "examples/quickstart/student"
-        >>> model = DistilWhisperForConditionalGeneration.from_whisper(student, languages=["ca"])
+        >>> model = DistilWhisperForConditionalGeneration.from_whisper(student, languages=["ca"], dtype="float32")
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     args = DistilWhisperTrainingArguments(
         ...         folder, max_steps=1, per_device_train_batch_size=2, eval_strategy="no", save_strategy="no",
-        ...         load_best_model_at_end=False, report_to="none", disable_tqdm=True,
+        ...         load_best_model_at_end=False, report_to="none",
         ...     )
-        ...     trainer = DistilWhisperTrainer(
-        ...         model,
-        ...         args,
-        ...         train_dataset=read_folder("examples/quickstart/in_domain/ca", "train").select(range(2)),
-        ...         processing_class=WhisperProcessor.from_pretrained(student),
-        ...     )
+        ...     rows = read_folder("examples/quickstart/in_domain/ca", "train").select(range(2))
+        ...     processor = WhisperProcessor.from_pretrained(student)
+        ...     trainer = DistilWhisperTrainer(model, args, train_dataset=rows, processing_class=processor)
         ...     result = trainer.train()
         >>> result.global_step, trainer.trained_languages
         (1, ['ca'])
     """
 
     args: DistilWhisperTrainingArguments
+    train_dataset: Any
+    processing_class: WhisperProcessor
 
     def __init__(
         self,
@@ -127,10 +123,10 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         self.teacher = self._prepared(teacher)
         if self.is_routed:
             self._train_only_present_languages()
-        self.best_experts = BestExperts(Path(args.output_dir, "best"))
+        self.best_experts = BestExperts(Path(str(args.output_dir), "best"))
         self.kd_weight = DistillationWeight(args.kd_beta_schedule, args.kd_beta, args.kd_beta_end, args.kd_beta_max)
         self.figures = TrainingLog(self.accelerator)
-        self._thresholds = BudgetThresholds(model, args.gate_momentum) if self.is_routed else None
+        self._thresholds = BudgetThresholds(model, args.gate_momentum)  # if the model has gates
         self._kd_losses: list[torch.Tensor] = []  # of this step's batches
 
     def _refuse_other_kinds_of_parallelism(self) -> None:
@@ -155,15 +151,16 @@ class DistilWhisperTrainer(ExpertCheckpoints):
 
     def _train_only_present_languages(self) -> None:
         self.model.freeze_backbone()
-        self.trained_languages = list(self.model.config.languages)
+        languages = list(self.model.config.experts_by_token.values())
+        self.trained_languages = languages
         if "language" not in (getattr(self.train_dataset, "column_names", None) or ()):
             return  # nothing to train on, or a data set of the user's own: then each batch is checked
         present = sorted(set(self.train_dataset["language"]))
-        without = [language for language in present if language not in self.model.config.languages]
+        without = [language for language in present if language not in languages]
         if without:
             raise ValueError(
                 f"The training data has rows in {without}, and the model has experts for "
-                f"{self.model.config.languages or 'no language'}. Make experts (`add_language`) or drop those rows."
+                f"{languages or 'no language'}. Make experts (`add_language`) or drop those rows."
             )
         for layer in self.model.routed_layers().values():
             for language, expert in layer.experts.items():

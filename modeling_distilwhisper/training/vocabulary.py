@@ -1,5 +1,7 @@
 """The student's tokens in the teacher's vocabulary: large-v3 has one language more, so all later tokens moved."""
 
+from typing import Any
+
 import torch
 from transformers import WhisperTokenizer
 
@@ -27,9 +29,7 @@ def token_map(
         if index < student_size:
             teacher_index = teacher_ids.get(token, -1)
             mapped[index] = teacher_index if teacher_index < teacher_size else -1
-    first, teacher_first = (
-        tokenizer.convert_tokens_to_ids(LAST_BEFORE_TIMESTAMPS) + 1 for tokenizer in (student, teacher)
-    )
+    first, teacher_first = (_first_timestamp(tokenizer) for tokenizer in (student, teacher))
     timestamps = min(student_size - first, teacher_size - teacher_first)
     mapped[first : first + timestamps] = torch.arange(teacher_first, teacher_first + timestamps)
     text = {token for token, index in student_ids.items() if index < first and not token.startswith("<|")}
@@ -40,3 +40,8 @@ def token_map(
             f"{missing[0]!r}. Expected a multilingual Whisper, such as whisper-large-v2 or whisper-large-v3."
         )
     return mapped
+
+
+def _first_timestamp(tokenizer: WhisperTokenizer) -> int:
+    last_before: Any = tokenizer.convert_tokens_to_ids(LAST_BEFORE_TIMESTAMPS)
+    return last_before + 1

@@ -14,7 +14,7 @@ from helpers.training import load, make_trainer
 from transformers import trainer as transformers_trainer
 
 from modeling_distilwhisper.runs.run_folder import RunFolder
-from modeling_distilwhisper.training import checkpoints
+from modeling_distilwhisper.training import best_experts, checkpoints
 
 EVERY_TWO_STEPS = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 2}
 
@@ -37,14 +37,14 @@ def half_written(tensors, path, *_):
 
 
 def half_deleted(output_dir, **_):
-    oldest = min(Path(output_dir).glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+    oldest = min(Path(output_dir).glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
     (oldest / "optimizer.pt").unlink()
     kill()
 
 
 # Where the process is killed, by the step in whose saving it happens.
 MOMENTS = {
-    "before the best experts are noted": (2, checkpoints, "write_atomically", kill),
+    "before the best experts are noted": (2, best_experts, "write_atomically", kill),
     "within a file": (2, torch, "save", half_written),
     "before the experts are whole": (4, os, "replace", kill),
     "before the state is written": (6, transformers_trainer.TrainerState, "save_to_json", kill),
@@ -165,7 +165,7 @@ def test_a_full_disk_among_the_best_experts_says_so_too(whisper_dir, processor, 
 
 
 def test_another_runs_best_experts_are_not_taken_for_this_ones(whisper_dir, processor, recordings, tmp_path):
-    best = checkpoints.BestExperts(tmp_path)
+    best = best_experts.BestExperts(tmp_path)
     model = load(whisper_dir)
     best.keep(model, {"gl": 0.5, "ca": 0.4}, 4, more_is_better=False)
     best.keep(model, {"ca": 0.3}, 8, more_is_better=False)
