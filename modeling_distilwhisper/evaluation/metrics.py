@@ -125,7 +125,7 @@ def count_errors(
     """Compares transcripts with references, utterance by utterance.
 
     Args:
-        references: what was said.
+        references: the correct texts.
         hypotheses: the transcripts, in the same order.
         normalizer: "marks" keeps combining marks with their letters; "report" is the report's (section 5.1.4).
         languages: Whisper's code, of all utterances or of each: "report" treats some languages differently.
@@ -176,7 +176,7 @@ def error_rates(
     """Error rates of a corpus: `ErrorCounts.rates` of `count_errors`.
 
     Args:
-        references: what was said.
+        references: the correct texts.
         hypotheses: the transcripts, in the same order.
         normalizer: as for `count_errors`.
         languages: as for `count_errors`.

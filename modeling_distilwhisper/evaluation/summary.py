@@ -113,9 +113,9 @@ def wer_difference(first: Records, second: Records, normalizer: str) -> Row:
         `difference`, the ends of its 95 % interval by paired bootstrap, `low` and `high`, and `real`: whether 0 is
         outside the interval.
     """
-    found = compare_errors(_counts(first, normalizer), _counts(second, normalizer))
-    row: Row = {"difference": found.wer, "low": found.low, "high": found.high, "real": found.is_real}
-    return row | {"normalizer": normalizer}
+    difference = compare_errors(_counts(first, normalizer), _counts(second, normalizer))
+    row: Row = {"difference": difference.wer, "low": difference.low, "high": difference.high}
+    return row | {"real": difference.is_real, "normalizer": normalizer}
 
 
 def _utterance(record: Mapping) -> tuple[str, str]:

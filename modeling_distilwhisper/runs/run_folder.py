@@ -68,12 +68,12 @@ class RunFolder:
 
 def differences(before: Settings, now: Settings, defaults: Mapping[str, Any]) -> list[str]:
     """The settings that two runs have different values of, as "learning_rate 0.1, now 0.5"."""
-    found = []
+    differing = []
     for part in {**before, **now}:
         old, new = before.get(part, {}), now.get(part, {})
         for name in {**old, **new}:
             default = defaults.get(name)
             values = old.get(name, default), new.get(name, default)
             if values[0] != values[1]:
-                found.append(f"{name} {values[0]!r}, now {values[1]!r}")
-    return found
+                differing.append(f"{name} {values[0]!r}, now {values[1]!r}")
+    return differing

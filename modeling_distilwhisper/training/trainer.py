@@ -68,7 +68,7 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     args = DistilWhisperTrainingArguments(
         ...         folder, max_steps=1, per_device_train_batch_size=2, eval_strategy="no", save_strategy="no",
-        ...         load_best_model_at_end=False, report_to="none",
+        ...         load_best_model_at_end=False, report_to="none", disable_tqdm=False,
         ...     )
         ...     rows = read_folder("examples/quickstart/in_domain/ca", "train").select(range(2))
         ...     processor = WhisperProcessor.from_pretrained(student)
