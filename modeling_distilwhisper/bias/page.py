@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-from ..runs.files import write_whole
+from ..runs.files import write_atomically
 from .figures import FIGURES
-from .groups import MIN_UNITS, MIN_UTTERANCES
+from .groups import MIN_GROUP_UTTERANCES, MIN_UNITS
 from .sentences import CHANGES
 from .statistics import LEVEL, SHUFFLES
 from .study import Study
@@ -32,9 +32,9 @@ utterances. Tests shuffle the names of groups over units, {SHUFFLES} times, and 
 for genders in balanced corpora and for models, else within a language; for resource classes languages are the units.
 p-values are adjusted by the false discovery rate over the table that they stand in (for genders by language: over the
 languages of a system; beside resource classes stands the bare one), and count below {LEVEL}. Cells with fewer than
-{MIN_UTTERANCES} utterances or {MIN_UNITS} units are too small to speak: they are shown, in pictures paler or hollow,
-and not tested; of accents they are not reported. Where a corpus names no speakers, as FLEURS, a few people may have
-read all of it: intervals and tests are then of its sentences and not of women and men at large.
+{MIN_GROUP_UTTERANCES} utterances or {MIN_UNITS} units are too small to speak: they are shown, in pictures paler or
+hollow, and not tested; of accents they are not reported. Where a corpus names no speakers, as FLEURS, a few people may
+have read all of it: intervals and tests are then of its sentences and not of women and men at large.
 """
 
 
@@ -61,7 +61,7 @@ def write_tables(found: Study, folder: Path) -> str:
     """
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     for name, (_, table) in all_tables(found).items():
-        write_whole(folder / "tables" / f"{name}.csv", table.to_csv(index=False))
+        write_atomically(folder / "tables" / f"{name}.csv", table.to_csv(index=False))
     shown = {**all_tables(found), "classes": ("Sentences by change, %", _with_intervals(found.classes))}
     chosen = [shown[name] for name in ("findings_after", "findings_before", "classes")]
     return "\n\n".join(f"## {title}\n\n{_text(table)}" for title, table in chosen)
@@ -82,7 +82,7 @@ def write_page(found: Study, pictures: Sequence[Path], folder: Path) -> Path:
     head = f'<meta charset="utf-8"><title>Bias study</title><style>{STYLE}</style>'
     body = "\n".join(parts)
     path = folder / "bias.html"
-    write_whole(path, f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n')
+    write_atomically(path, f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n')
     return path
 
 

@@ -25,11 +25,12 @@ from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from ..data import keep_usable, parse_sources
 from ..data.collate import SpeechCollator
-from ..runs.any_whisper import weights_mark
+from ..runs.any_whisper import weights_digest
 from ..runs.precision import PRECISIONS
 from ..runs.settings import parse_settings
+from ..training.cache_files import KEY, tokenizer_digest
+from ..training.cache_writer import CacheWriter, WithDigests
 from ..training.teacher import load_teacher
-from ..training.teacher_cache import KEY, CacheWriter, WithDigests, tokenizer_digest
 
 
 @dataclass
@@ -59,19 +60,19 @@ def main(argv: list[str] | None = None) -> None:
     (args,) = parse_settings(HfArgumentParser(Arguments), sys.argv[1:] if argv is None else argv)
     processor = WhisperProcessor.from_pretrained(args.student)
     config = AutoConfig.from_pretrained(args.student)
-    teacher = load_teacher(args.teacher, args.teacher_precision, args.device).fit(config, processor, args.device)
+    teacher = load_teacher(args.teacher, args.teacher_precision, args.device).prepare(config, processor, args.device)
     precision = {"auto": str(teacher.model.dtype)}.get(args.teacher_precision, args.teacher_precision)
-    about = {
+    metadata = {
         "teacher": args.teacher,
-        "teacher weights": weights_mark(args.teacher) or getattr(teacher.model.config, "_commit_hash", None),
+        "teacher weights": weights_digest(args.teacher) or getattr(teacher.model.config, "_commit_hash", None),
         "teacher precision": precision,
         "tokenizer": tokenizer_digest(processor),
         "vocabulary": config.vocab_size,
     }
     writer = CacheWriter(
-        args.output_dir, teacher, k=args.k or None, temperatures=args.temperatures, about=about, data=args.data
+        args.output_dir, teacher, k=args.k or None, temperatures=args.temperatures, metadata=metadata, data=args.data
     )
-    collator = SpeechCollator(processor, extra=WithDigests(teacher.in_batches))
+    collator = SpeechCollator(processor, extra=WithDigests(teacher.batch_extra))
     table = []
     for source in parse_sources(args.data, args.languages):
         for language in args.languages:

@@ -22,7 +22,7 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 from ..data.audio import read_audio
 from ..reporting.figures import draw_audio_gates
 from ..runs.any_whisper import load_model, load_processor
-from ..runs.files import file_name, write_whole
+from ..runs.files import file_name, write_atomically
 from ..transcription.segments import Transcript
 from ..transcription.side_by_side import Gates, SideBySide, changed_words, transcribe_side_by_side
 from ..transcription.subtitles import to_srt
@@ -86,7 +86,7 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
                 draw_audio_gates(found.gates.frames, samples, found.experts.seconds, drawn)
                 drawn = picture.move_resource_to_block_cache(drawn)
             subtitles = Path(folder, f"{name_of(path)}.srt")
-            write_whole(subtitles, to_srt(found.experts))
+            write_atomically(subtitles, to_srt(found.experts))
             subtitles = download.move_resource_to_block_cache(subtitles)
         plain, experts = (marked(words) for words in changed_words(found.plain, found.experts))
         return (

@@ -33,12 +33,13 @@ from .. import DistilWhisperForConditionalGeneration
 from ..data import Source, keep_usable, parse_sources
 from ..data.audio import read_audio
 from ..data.collate import SpeechCollator
-from ..evaluation.gates import forced_gates, measure_openness
-from ..reporting.figures import draw_openness, draw_wer
+from ..evaluation.gates import forced_gates
+from ..reporting.figures import draw_expert_usage, draw_wer
 from ..reporting.model_card import card_of_run, left_alone, save_card, sizes
 from ..runs.precision import PRECISIONS, QUANTISED, precision_settings
+from ..runs.results import DataRecord, RunResults
 from ..runs.run_folder import RunFolder
-from ..runs.settings import parse_settings
+from ..runs.settings import defaults_of, parse_settings
 from ..training.arguments import DistilWhisperTrainingArguments
 from ..training.scoring import score, wer_rows
 from ..training.teacher import Teacher, load_teacher
@@ -136,7 +137,8 @@ def main(argv: list[str] | None = None) -> None:
     trainer = DistilWhisperTrainer(model, training_args, teacher=taught_by, train_dataset=data.train, **shared)
     training = {name: getattr(training_args, name) for name in DEFINING}
     settings = {"model": asdict(model_args), "data": asdict(data_args), "training": training}
-    run = RunFolder(training_args.output_dir, settings)
+    defaults = defaults_of(ModelArguments, DataArguments, DistilWhisperTrainingArguments)
+    run = RunFolder(training_args.output_dir, settings, defaults)
     finished = run.read("results.json")
     if finished and "example" in finished and as_long(finished["settings"]["training"], training_args):
         if trainer.is_world_process_zero():
@@ -159,21 +161,18 @@ def main(argv: list[str] | None = None) -> None:
     trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint or run.last_checkpoint())
 
     scores["after"] = score(trainer, data.tests)
-    results = {"scores": scores}
+    results = RunResults(settings | {"training": training_args.to_dict()}, scores, data.records)
     if trainer.is_routed:
         own = data.tests_in(model_args.languages)
         for name, is_open in {"gates open": True, "gates shut": False}.items():
             with forced_gates(model, is_open=is_open):
                 scores[name] = score(trainer, own)
-        results["openness at inference"] = {
-            language: measure_openness(model, map(trainer._prepare_inputs, trainer.get_test_dataloader(rows)))
-            for language, rows in own[data.first].items()
+        results.expert_usage = {
+            language: trainer.measure_expert_usage(rows) for language, rows in own[data.first].items()
         }
-    results["teacher precision"] = precision_of(taught_by, model_args)
-    results["data"], results["rows left out"] = data.amounts, data.left_out
-    results["training"] = trained.metrics | {"steps by language": trainer.figures.steps}
-    results["best by language"] = trainer.best_experts.scores()
-    results["settings"] = settings | {"training": training_args.to_dict()}
+    results.teacher_precision = precision_of(taught_by, model_args)
+    results.training = trained.metrics | {"steps by language": trainer.figures.steps}
+    results.best_by_language = trainer.best_experts.scores()
     if trainer.is_world_process_zero():
         # A quantised backbone comes from where it came from, in the precision that one loads it in.
         whole = model_args.save_backbone and model_args.student_precision not in QUANTISED
@@ -181,17 +180,17 @@ def main(argv: list[str] | None = None) -> None:
         model.save_pretrained(training_args.output_dir, **backbone)
         processor.save_pretrained(training_args.output_dir)
         if trainer.is_routed:
-            results["sizes"] = sizes(model, training_args.output_dir)
-        run.write("results.json", results)  # before anything else can go wrong
+            results.sizes = sizes(model, training_args.output_dir)
+        run.write("results.json", results.to_json())  # before anything else can go wrong
         clip = data.tests[data.first][model_args.languages[0]][0]
-        results["example"] = try_out(training_args.output_dir, clip, model_args)
-        run.write("results.json", results)
+        results.example = try_out(training_args.output_dir, clip, model_args)
+        content = run.write("results.json", results.to_json())
         if trainer.is_routed:
             name = training_args.hub_model_id or run.folder.resolve().name
             card = run.folder / "README.md"
-            if not save_card(card_of_run(results, name=name), card):
+            if not save_card(card_of_run(content, name=name), card):
                 print(f"\n{left_alone(card)}")
-        report(results, run.folder)
+        report(content, run.folder)
 
 
 def as_long(finished: dict, training_args: DistilWhisperTrainingArguments) -> bool:
@@ -202,9 +201,9 @@ def precision_of(taught_by: Teacher | TeacherCache | None, model_args: ModelArgu
     """What the teacher's weights are, or were, in; "auto" does not say."""
     if isinstance(taught_by, TeacherCache):
         return taught_by.manifest.get("teacher precision")
-    if taught_by is None or model_args.teacher_precision != "auto":
-        return taught_by and model_args.teacher_precision
-    return str(taught_by.model.dtype)
+    if taught_by is None:
+        return None
+    return str(taught_by.model.dtype) if model_args.teacher_precision == "auto" else model_args.teacher_precision
 
 
 def load_student(model_args: ModelArguments, device: torch.device):
@@ -273,14 +272,12 @@ class SpeechData:
         train, validation: rows of the trained languages, of all corpora.
         tests: rows by corpus and language.
         first: the name of the first corpus.
-        amounts: rows and hours, by corpus, split and language.
-        left_out: counts by reason, likewise.
+        records: of each corpus, split and language.
         chosen: the corpora as they were understood, and the ids of the rows that are used.
     """
 
     def __init__(self, data_args: DataArguments, languages: list[str], processor, max_tokens: int):
-        self.amounts: dict[str, dict[str, float]] = {}
-        self.left_out: dict[str, dict[str, int]] = {}
+        self.records: list[DataRecord] = []
         self._ids: dict[str, list[str]] = {}
         self._how = (data_args.max_rows, processor, max_tokens)
         scored = list(dict.fromkeys([*languages, *data_args.test_languages]))
@@ -303,8 +300,9 @@ class SpeechData:
             rows = rows.select(range(min(max_rows, len(rows))))
         kept, reasons = keep_usable(rows, processor, max_tokens)
         title = f"{source.name} {split} {language}"
-        self.left_out[title], self._ids[title] = dict(reasons), list(kept["id"])
-        self.amounts[title] = {"rows": len(kept), "hours": sum(kept["seconds"]) / 3600}
+        self._ids[title] = list(kept["id"])
+        hours = sum(kept["seconds"]) / 3600
+        self.records.append(DataRecord(source.name, split, language, len(kept), hours, dict(reasons)))
         told = ", ".join(f"{count} {reason}" for reason, count in reasons.items()) or "none"
         print(f"{title}: {len(kept)} rows; left out: {told}")
         if not len(kept) and split != "validation":
@@ -341,13 +339,13 @@ def report(results: dict, folder: Path) -> None:
     rows = wer_rows(results["scores"])
     print(f"\nWER\n{tabulate(rows, headers='keys', floatfmt='.3f', missingval='-')}")
     draw_wer(rows, [name for name in ("before", "after", "teacher") if name in results["scores"]], folder / "wer.png")
-    openness = results.get("openness at inference")
-    if openness:
-        shares = [{"gates open": language, **own} for language, own in openness.items()]
+    usage = results.get("expert usage at inference")
+    if usage:
+        shares = [{"expert usage": language, **own} for language, own in usage.items()]
         print(f"\n{tabulate(shares, headers='keys', floatfmt='.2f')}")
         settings = results["settings"]["model"]
         own = budgets(settings["language_budgets"], settings["languages"]).values()
-        draw_openness(openness, sorted({settings["gate_budget"], *own}), folder / "openness.png")
+        draw_expert_usage(usage, sorted({settings["gate_budget"], *own}), folder / "expert_usage.png")
     print(f"\n{tabulate(results['example'].items(), tablefmt='plain')}")
     card = f"; the model card: {folder}/README.md" if (folder / "README.md").is_file() else ""
     print(f"\nAll of it: {folder}/results.json, and as pictures: {folder}/*.png{card}")

@@ -6,6 +6,8 @@ from huggingface_hub import EvalResult
 from tabulate import tabulate
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
+from ..runs.results import DataRecord
+
 PLAIN, EARLIER, OURS = "without experts", "with earlier experts", "with experts"  # a run's systems in a card
 
 Row = Mapping[str, str | float | int | bool | None]
@@ -50,7 +52,7 @@ def scores_of_evaluation(summary: Mapping, system: str) -> list[dict]:
         raise ValueError(f"The evaluation has no model {system!r}. It has: {', '.join(systems)}.")
     if any("wer" not in row for row in rows):
         raise ValueError("The evaluation is of translations. Expected one of transcripts, with error rates.")
-    rows = [{**row, "precision": summary.get("dtype", "float32")} for row in rows]
+    rows = [{**row, "precision": summary.get("precision", "float32")} for row in rows]
     own = [row | {"system": OURS} for row in rows if row["system"] == system]
     return own + [row for row in rows if row["system"] != system]
 
@@ -73,7 +75,7 @@ def eval_results(
         about = f"{score['words']} words, normaliser {score['normalizer']}"
         if score["precision"] != "float32":
             about += f", precision {score['precision']}"
-        sure = f"95 % interval {interval(score)}; " if score.get("wer_low") is not None else ""
+        sure = f"95 % interval {interval_text(score)}; " if score.get("wer_low") is not None else ""
         for metric, name in {"wer": f"WER in % ({sure}{about})", "cer": f"CER in % ({about})"}.items():
             found.append(
                 EvalResult(
@@ -118,7 +120,7 @@ def score_tables(scores: Sequence[Row], trained: Sequence[str]) -> list[dict[str
     return tables
 
 
-def difference_rows(summary: Mapping, system: str | None) -> list[Row]:
+def readable_differences(summary: Mapping, system: str | None) -> list[Row]:
     """What the model's WER is above that of the others on the same utterances, in points."""
     return [
         {
@@ -133,23 +135,23 @@ def difference_rows(summary: Mapping, system: str | None) -> list[Row]:
     ]
 
 
-def data_rows(amounts: Mapping[str, Mapping[str, float]]) -> list[Row]:
+def data_rows(records: Iterable[DataRecord]) -> list[Row]:
     """Utterances and hours of train and validation, a row for each corpus and language."""
     rows: dict[tuple[str, str], dict] = {}
-    for title, own in amounts.items():
-        corpus, split, language = title.rsplit(" ", 2)
-        if split != "test":
-            row = rows.setdefault((corpus, language), {"corpus": corpus, "language": language_name(language)})
-            row |= {f"{split}, utterances": own["rows"], f"{split}, hours": f"{own['hours']:.2f}"}
+    for record in records:
+        if record.split != "test":
+            first = {"corpus": record.data_set, "language": language_name(record.language)}
+            row = rows.setdefault((record.data_set, record.language), first)
+            row |= {f"{record.split}, utterances": record.rows, f"{record.split}, hours": f"{record.hours:.2f}"}
     return list(rows.values())
 
 
-def openness_rows(openness: Mapping[str, Mapping[str, float]]) -> list[Row]:
+def usage_rows(usage: Mapping[str, Mapping[str, float]]) -> list[Row]:
     """The share of tokens that takes the expert at inference, in %, by language and side."""
     return [
         {"language": language_name(language)}
         | {side: f"{100 * shares[side]:.0f}" for side in ("encoder", "decoder", "all")}
-        for language, shares in openness.items()
+        for language, shares in usage.items()
     ]
 
 
@@ -195,7 +197,7 @@ def _cell(value) -> str | None:
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def interval(score: Row) -> str:
+def interval_text(score: Row) -> str:
     return f"{100 * score['wer_low']:.1f} to {100 * score['wer_high']:.1f}"
 
 
@@ -203,7 +205,7 @@ def percent(score: Row | None) -> str | None:
     """WER in % with its 95 % interval."""
     if score is None:
         return None
-    return f"{100 * score['wer']:.1f}" + (f" ({interval(score)})" if score.get("wer_low") is not None else "")
+    return f"{100 * score['wer']:.1f}" + (f" ({interval_text(score)})" if score.get("wer_low") is not None else "")
 
 
 def language_name(code: str) -> str:

@@ -16,21 +16,22 @@ from ..data import common_voice, fleurs
 from ..data.sources import Source
 from ..expert_file_distilwhisper import expert_file_name
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from ..runs.files import file_name, write_whole
+from ..runs.files import file_name, write_atomically
 from ..runs.precision import QUANTISED
+from ..runs.results import RunResults
 from .card_tables import (
     Row,
     data_rows,
-    difference_rows,
     eval_results,
     language_name,
-    openness_rows,
     ranks_of,
+    readable_differences,
     score_tables,
     scores_of_evaluation,
     scores_of_run,
     size_rows,
     table_of,
+    usage_rows,
 )
 
 # With a digest of the card that it stands in: another one says that somebody has edited it.
@@ -75,7 +76,7 @@ def card_of_run(
     learned, others = ([Source.parse(word) for word in data[which]] for which in ("data", "test_data"))
     sources = {source.name: source for source in (*learned, *others)}
     names = [source.name for source in learned]
-    amounts, sizes = results.get("data", {}), results.get("sizes", {})
+    records, sizes = RunResults.from_json(results).data, results.get("sizes", {})
     return render(
         name=name,
         languages=languages,
@@ -93,13 +94,13 @@ def card_of_run(
         quantised=sorted({score["precision"] for score in scores}.intersection(QUANTISED)),
         normalizers=sorted({score["normalizer"] for score in scores}),
         fewest_words=min((score["words"] for score in scores), default=None),
-        differences=table_of(difference_rows(evaluation or {}, system)),
+        differences=table_of(readable_differences(evaluation or {}, system)),
         bias=table_of(bias or []),
-        data=table_of(data_rows(amounts)),
-        hours=sum(own["hours"] for title, own in amounts.items() if title.split()[-2] == "train"),
+        data=table_of(data_rows(records)),
+        hours=sum(record.hours for record in records if record.split == "train"),
         seconds=results.get("training", {}).get("train_runtime"),
         best={language_name(code): own for code, own in results.get("best by language", {}).items()},
-        openness=table_of(openness_rows(results.get("openness at inference", {}))),
+        usage=table_of(usage_rows(results.get("expert usage at inference", {}))),
         backbone=sizes.get("backbone"),
         sizes=table_of(size_rows(sizes.get("experts", {}))),
     )
@@ -158,7 +159,7 @@ def save_card(card: ModelCard, path: str | Path) -> bool:
     path = Path(path)
     if path.is_file() and is_own(path.read_text(encoding="utf-8", errors="replace")):
         return False
-    write_whole(path, signed(str(card)))
+    write_atomically(path, signed(str(card)))
     return True
 
 

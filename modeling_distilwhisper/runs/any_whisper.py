@@ -6,22 +6,26 @@ from pathlib import Path
 from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperProcessor
 from transformers.utils import find_adapter_config_file
 
-from .. import modeling_distilwhisper as _registered  # noqa: F401 (the Auto classes know our model by it)
+from .. import modeling_distilwhisper as _registered  # noqa: F401 (it registers our model with the Auto classes)
 from .precision import QUANTISED, precision_settings
 from .settings import split_name
 
 
-def name_models(written: list[str]) -> dict[str, str]:
-    """Locations by name, of words such as `name=location`; a location alone is called by its last part.
+def name_models(arguments: list[str]) -> dict[str, str]:
+    """The locations of models by name, from arguments such as `name=location`. The default name is the last part.
 
     Raises:
-        ValueError: two of one name, or one without a location.
+        ValueError: two models have one name, or one has no location.
+
+    Example:
+        >>> name_models(["openai/whisper-small", "ours=runs/gl"])
+        {'whisper-small': 'openai/whisper-small', 'ours': 'runs/gl'}
     """
     models: dict[str, str] = {}
-    for one in written:
-        name, location = split_name(one)
+    for argument in arguments:
+        name, location = split_name(argument)
         if not location:
-            raise ValueError(f"Expected a model's folder or Hub id, or name=location; got {one!r}.")
+            raise ValueError(f"Expected a model's folder or Hub id, or name=location; got {argument!r}.")
         name = name or Path(location).name
         if name in models:
             raise ValueError(f"Two models are called {name!r}. Name them: name=location.")
@@ -29,14 +33,46 @@ def name_models(written: list[str]) -> dict[str, str]:
     return models
 
 
-def load_model(location: str, precision: str, device: str):
-    """The model, ready to transcribe; precision and device as `precision_settings` takes them."""
+def load_model(location: str, precision: str = "auto", device: str = "cpu"):
+    """Loads any Whisper, ready to transcribe: a plain one, one with a LoRA adapter, or one with language experts.
+
+    Args:
+        location: folder or Hub id.
+        precision: of its weights, one of `PRECISIONS`: "auto", "float32", "bfloat16", "float16", or quantised "int8",
+            "nf4", "torchao-int8". "auto" is float32 on a CPU, elsewhere the precision of the files.
+        device: where it will run.
+
+    Returns:
+        The model in evaluation mode.
+
+    Raises:
+        ValueError: an unknown precision.
+        ImportError: the library of a quantised precision is missing; the message says how to get it.
+
+    Example:
+        >>> from modeling_distilwhisper import load_model
+        >>> model = load_model("examples/quickstart/student")
+        >>> type(model).__name__, model.training
+        ('WhisperForConditionalGeneration', False)
+    """
     model = AutoModelForSpeechSeq2Seq.from_pretrained(location, **precision_settings(precision, device)).eval()
-    return model if precision in QUANTISED else model.to(device)  # quantised ones are where they were loaded to
+    return model if precision in QUANTISED else model.to(device)  # quantised ones have been loaded onto the device
 
 
 def load_processor(location: str) -> WhisperProcessor:
-    """The model's processor; that of its base where an adapter came without."""
+    """Loads a model's processor; for an adapter without one, that of the Whisper that it adapts.
+
+    Args:
+        location: folder or Hub id.
+
+    Raises:
+        OSError: there is no processor.
+
+    Example:
+        >>> from modeling_distilwhisper import load_processor
+        >>> load_processor("examples/quickstart/student").feature_extractor.sampling_rate
+        16000
+    """
     try:
         return WhisperProcessor.from_pretrained(location)
     except (OSError, ValueError):
@@ -46,24 +82,28 @@ def load_processor(location: str) -> WhisperProcessor:
 
 
 def load_config(location: str) -> WhisperConfig:
-    """The model's configuration; that of its base for an adapter."""
+    """Loads a model's configuration; for an adapter, that of the Whisper that it adapts."""
     return AutoConfig.from_pretrained(adapted_base(location) or location)
 
 
 def adapted_base(location: str) -> str | None:
-    """The Whisper that an adapter adapts; `None` for a model that is none."""
+    """The location of the Whisper that an adapter adapts; `None` for a model that is no adapter."""
     if find_adapter_config_file(location) is None:
         return None
-    from peft import PeftConfig  # here alone: only adapters need it
+    from peft import PeftConfig  # imported here, since only adapters need it
 
     return PeftConfig.from_pretrained(location).base_model_name_or_path
 
 
-def weights_mark(location: str) -> str | None:
-    """A mark of the weights in a folder, another one once they are trained on; `None` for a model of the Hub."""
-    mark = hashlib.sha256()
+def weights_digest(location: str) -> str | None:
+    """A digest of the weights in a folder, by which trained weights differ from untrained ones.
+
+    Returns:
+        The digest, or `None` for a model on the Hub.
+    """
+    digest = hashlib.sha256()
     files = sorted(path for path in Path(location).glob("*") if path.suffix in (".safetensors", ".bin"))
     for path in files:
         with open(path, "rb") as file:
-            mark.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
-    return mark.hexdigest() if files else None
+            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest() if files else None

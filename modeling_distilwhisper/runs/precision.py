@@ -1,37 +1,42 @@
-"""In which precision a model's weights are loaded: whole, half, or quantised."""
+"""The precision in which a model's weights are loaded: float32, half precision, or quantised."""
 
-import logging
 from typing import Any
 
 import torch
 from transformers import BitsAndBytesConfig, TorchAoConfig
 
+from ..workarounds import silence_cast_messages
+
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8", "nf4", "torchao-int8")
 QUANTISED = ("int8", "nf4", "torchao-int8")
-# What stays whole: the output matrix, which is the embedding too, and experts with their gates, a hundredth of whose
+# Not quantised: the output matrix, which is the embedding too; and experts with their gates, where a hundredth in a
 # logit decides. Patterns, as `should_convert_module` of Transformers reads them: a bare "experts" would match none.
-WHOLE = ["proj_out", r".*\.experts"]
+NOT_QUANTISED = ["proj_out", r".*\.experts"]
 
 
 def precision_settings(precision: str, device: torch.device | str = "cpu") -> dict[str, Any]:
     """The keyword arguments of `from_pretrained` that load a Whisper of any kind in a precision, for a device.
 
     Args:
-        precision: one of `PRECISIONS`. "auto" is float32 on a CPU, elsewhere what the weights are stored in. "int8" is
-            LLM.int8() (Dettmers et al., 2022; the report's section 2.3), "nf4" 4-bit NormalFloat, both by bitsandbytes,
-            and "torchao-int8" weights of 8 bits by torchao. Of quantised models language experts, gates and the output
-            matrix stay whole.
-        device: where the model will be; quantised ones are loaded to it and cannot be moved.
+        precision: one of `PRECISIONS`. "auto" is float32 on a CPU, elsewhere the precision of the files. "int8" is
+            LLM.int8() (Dettmers et al., 2022; the report's section 2.3), "nf4" 4-bit NormalFloat, both by bitsandbytes;
+            "torchao-int8" is weights of 8 bits by torchao. Language experts, gates and the output matrix are never
+            quantised.
+        device: where the model will be; quantised models are loaded onto it and cannot be moved.
 
     Raises:
         ValueError: an unknown precision.
         ImportError: the library of a quantised precision is missing; the message says how to get it.
+
+    Example:
+        >>> precision_settings("auto"), precision_settings("bfloat16")
+        ({'dtype': torch.float32}, {'dtype': torch.bfloat16})
     """
     if precision not in PRECISIONS:
         raise ValueError(f"The precision must be one of {', '.join(PRECISIONS)}, got {precision!r}.")
     on_cpu = torch.device(device).type == "cpu"
     if precision == "auto":
-        return {"dtype": torch.float32 if on_cpu else "auto"}  # half precision, as it may be stored, is slow on a CPU
+        return {"dtype": torch.float32 if on_cpu else "auto"}  # files may be in half precision, which is slow on a CPU
     if precision not in QUANTISED:
         return {"dtype": getattr(torch, precision)}
     dtype = torch.float32 if on_cpu else torch.float16
@@ -43,12 +48,16 @@ def _quantisation(precision: str, dtype: torch.dtype) -> BitsAndBytesConfig | To
         if precision == "torchao-int8":
             from torchao.quantization import Int8WeightOnlyConfig  # an extra
 
-            return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=WHOLE)
-        import bitsandbytes as _needed  # noqa: F401 (an extra; or the model would fail to load with less of a message)
+            return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=NOT_QUANTISED)
+        import bitsandbytes as _needed  # noqa: F401 (an extra; without it Transformers' message is longer)
     except ImportError as error:
         raise ImportError(f'{precision} needs {error.name}: pip install -e ".[quantised]"') from None
-    # It says at every call of every layer that inputs are cast.
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-    nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
-    bits = {"load_in_8bit": True} if precision == "int8" else nf4
-    return BitsAndBytesConfig(**bits, llm_int8_skip_modules=WHOLE)
+    silence_cast_messages()
+    if precision == "int8":
+        return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=NOT_QUANTISED)
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=dtype,
+        llm_int8_skip_modules=NOT_QUANTISED,
+    )

@@ -14,7 +14,7 @@ from helpers.training import load, make_trainer
 from transformers import trainer as transformers_trainer
 
 from modeling_distilwhisper.runs.run_folder import RunFolder
-from modeling_distilwhisper.training import checkpoints
+from modeling_distilwhisper.training import best_experts, checkpoints
 
 EVERY_TWO_STEPS = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 2}
 
@@ -37,18 +37,18 @@ def half_written(tensors, path, *_):
 
 
 def half_deleted(output_dir, **_):
-    oldest = min(Path(output_dir).glob("checkpoint-*"), key=lambda path: int(path.name[11:]))
+    oldest = min(Path(output_dir).glob("checkpoint-*"), key=lambda path: int(path.name.removeprefix("checkpoint-")))
     (oldest / "optimizer.pt").unlink()
     kill()
 
 
 # Where the process is killed, by the step in whose saving it happens.
 MOMENTS = {
-    "before the best experts are noted": (2, checkpoints, "write_whole", kill),
+    "before the best experts are noted": (2, best_experts, "write_atomically", kill),
     "within a file": (2, torch, "save", half_written),
     "before the experts are whole": (4, os, "replace", kill),
     "before the state is written": (6, transformers_trainer.TrainerState, "save_to_json", kill),
-    "before the folder gets its name": (8, checkpoints.WholeCheckpoints, "_complete", kill),
+    "before the folder gets its name": (8, checkpoints.CompleteCheckpoints, "_complete", kill),
     "before older ones go": (10, checkpoints, "rotate_checkpoints", kill),
     "while older ones go": (12, checkpoints, "rotate_checkpoints", half_deleted),
 }
@@ -100,7 +100,7 @@ def test_a_run_that_is_killed_again_and_again_ends_where_the_unbroken_one_ends(
     assert resumed[2] == unbroken[2]
     assert len(unbroken[1]) == 15 and resumed[1][-1].keys() == unbroken[1][-1].keys()
     for one, two in zip(resumed[1], unbroken[1], strict=True):
-        for name in ("ce_loss", "kd_loss", "kd_beta", "utterances_gl", "steps_ca", "openness_gl"):
+        for name in ("ce_loss", "kd_loss", "kd_beta", "utterances_gl", "steps_ca", "expert_usage_gl"):
             assert one.get(name) == two.get(name), (name, two["step"])
     assert not (tmp_path / "killed" / checkpoints.UNFINISHED).exists()
 
@@ -120,7 +120,9 @@ def test_a_full_disk_says_so_and_keeps_the_checkpoint_before(whisper_dir, proces
 
     trainer._save_checkpoint = save
     try:
-        with pytest.raises(OSError, match=r"checkpoint-4 could not be written .* Whole checkpoints: checkpoint-2\. "):
+        with pytest.raises(
+            OSError, match=r"checkpoint-4 could not be written .* Complete checkpoints: checkpoint-2\. "
+        ):
             trainer.train()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -158,18 +160,18 @@ def test_a_full_disk_among_the_best_experts_says_so_too(whisper_dir, processor, 
         raise OSError(28, "No space left on device")
 
     trainer.best_experts.keep = full
-    with pytest.raises(OSError, match="The best experts so far could not be written .* Whole checkpoints: none"):
+    with pytest.raises(OSError, match="The best experts so far could not be written .* Complete checkpoints: none"):
         trainer.train()
 
 
 def test_another_runs_best_experts_are_not_taken_for_this_ones(whisper_dir, processor, recordings, tmp_path):
-    best = checkpoints.BestExperts(tmp_path)
+    best = best_experts.BestExperts(tmp_path)
     model = load(whisper_dir)
     best.keep(model, {"gl": 0.5, "ca": 0.4}, 4, more_is_better=False)
     best.keep(model, {"ca": 0.3}, 8, more_is_better=False)
-    best.go_on({"gl": {"step": 4, "score": 0.5}, "ca": {"step": 4, "score": 0.4}}, 6)
+    best.resume({"gl": {"step": 4, "score": 0.5}, "ca": {"step": 4, "score": 0.4}}, 6)
     assert best.scores() == {"gl": {"step": 4, "score": 0.5}, "ca": {"step": 8, "score": 0.3}}
-    best.go_on({"gl": {"step": 2, "score": 0.6}}, 6)
+    best.resume({"gl": {"step": 2, "score": 0.6}}, 6)
     assert best.scores() == {"ca": {"step": 8, "score": 0.3}}
 
 

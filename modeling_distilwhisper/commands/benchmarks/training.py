@@ -23,8 +23,10 @@ from ...data.audio import SAMPLING_RATE
 from ...data.collate import SpeechCollator
 from ...data.rows import make_rows
 from ...training.arguments import DistilWhisperTrainingArguments
+from ...training.cache_files import tokenizer_digest
+from ...training.cache_writer import CacheWriter, WithDigests
 from ...training.teacher import Teacher
-from ...training.teacher_cache import CacheWriter, TeacherCache, WithDigests, tokenizer_digest
+from ...training.teacher_cache import TeacherCache
 from ...training.trainer import DistilWhisperTrainer
 from .turns import take_turns
 from .whispers import LANGUAGES, make_processor, make_whisper
@@ -103,9 +105,9 @@ def write_batch(args: argparse.Namespace) -> None:
     batch = SpeechCollator(processor, extra=WithDigests(None))(rows)
     config = teacher.model.config
     prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
-    about = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
+    metadata = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
     for kind, k in CACHES.items():
-        writer = CacheWriter(folder / kind, teacher, k=k, temperatures=[1.0], about=about, data=["noise"])
+        writer = CacheWriter(folder / kind, teacher, k=k, temperatures=[1.0], metadata=metadata, data=["noise"])
         writer.write(writer.lines(rows, batch, prompted))
 
 
