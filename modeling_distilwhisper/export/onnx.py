@@ -50,8 +50,11 @@ def export_to_onnx(
 
     Example:
         >>> import tempfile
+        >>> import torch
         >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration, export_to_onnx
-        >>> model = DistilWhisperForConditionalGeneration.from_whisper("examples/quickstart/student", languages=["ca"])
+        >>> model = DistilWhisperForConditionalGeneration.from_whisper(
+        ...     "examples/quickstart/student", languages=["ca"], dtype=torch.float32
+        ... )
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     paths = export_to_onnx(model.eval(), "ca", folder)  # doctest: +SKIP
         >>> [path.name for path in paths]  # doctest: +SKIP
@@ -60,7 +63,7 @@ def export_to_onnx(
         ...     export_to_onnx(model.train(), "ca", folder)  # doctest: +ELLIPSIS
         Traceback (most recent call last):
         ...
-        ValueError: Expected a model in float32 on the CPU, in evaluation mode and not quantised, ...
+        ValueError: Expected a model in float32 on the CPU, in evaluation mode and not quantised, got ... in training mode. ...
     """
     model.experts_of(language)
     is_float32_on_cpu = (model.dtype, model.device.type) == (torch.float32, "cpu")

@@ -54,7 +54,8 @@ def export_to_whisper(
         raise ValueError(f"Expected a share from 0 to 1 for each of the layers {list(experts)}, got {dict(shares)}.")
     if getattr(model, "is_quantized", False):
         raise ValueError("A quantised model's weights cannot be mixed. Load it in float32, and quantise the export.")
-    plain: Any = WhisperForConditionalGeneration(whisper_config(model.config)).to(model.device, model.dtype)
+    plain: Any = WhisperForConditionalGeneration(whisper_config(model.config))
+    plain.to(model.device, model.dtype)
     plain.load_state_dict({key: tensor for key, tensor in model.state_dict().items() if ".experts." not in key})
     plain.generation_config = copy.deepcopy(model.generation_config)
     sides = {"encoder": plain.model.encoder.layers, "decoder": plain.model.decoder.layers}
