@@ -277,12 +277,15 @@ REFUSED = {
         edit(EXPERT, lambda own: own | {LAYER + "gate_in.catalan.bias": torch.ones(6, dtype=torch.float64)}),
         "gate_in.catalan.bias holds torch.float64",
     ),
-    "no tensors": (lambda folder: torch.save([1, 2], folder / EXPERT), "expert.catalan.bin holds no tensors by name"),
+    "no tensors": (
+        lambda folder: torch.save([1, 2], folder / EXPERT),
+        "expert.catalan.bin does not hold tensors by name",
+    ),
     "code": (
         lambda folder: torch.save({"weights": Harmful()}, folder / EXPERT),
-        "holds more than tensors, or no pickle at all. It was not loaded",
+        "holds more than tensors, or is not a pickle. It was not loaded",
     ),
-    "no pickle": (lambda folder: (folder / EXPERT).write_text("<html>"), "no pickle at all"),
+    "no pickle": (lambda folder: (folder / EXPERT).write_text("<html>"), "is not a pickle"),
     "half a file": (
         lambda folder: (folder / EXPERT).write_bytes((folder / EXPERT).read_bytes()[:5000]),
         "expert.catalan.bin is damaged",
@@ -294,7 +297,7 @@ REFUSED = {
     ),
     "tensors without names": (
         lambda folder: torch.save({0: torch.ones(1)}, folder / EXPERT),
-        "holds no tensors by name",
+        "does not hold tensors by name",
     ),
     "no config": (lambda folder: (folder / "config.json").unlink(), "config.json"),
     "half a config": (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON file"),
@@ -313,7 +316,7 @@ REFUSED = {
     "no experts": (lambda folder: [path.unlink() for path in folder.glob("expert.*")], "has no experts, neither in"),
     "no Whisper": (
         lambda folder: torch.save({"bert.bias": torch.ones(1)}, folder / "pytorch_model.bin"),
-        "is no Whisper",
+        "is not a Whisper",
     ),
     "leftover weights": (
         edit("pytorch_model.bin", lambda own: own | {"model.encoder.adapter.weight": torch.ones(1)}),
@@ -337,7 +340,7 @@ REFUSED = {
     ),
     "another type": (configure(model_type="bert"), "describes a 'bert', with gates 6 wide"),
     "a plain Whisper": (configure(clsr_gate_dim=...), "a 'distilwhisper', with gates None wide"),
-    "ours": (configure(language_token_ids={"ca": 1}), "in this package's layout already"),
+    "ours": (configure(language_token_ids={"ca": 1}), "already in the layout of this package"),
     "residual experts": (configure(clsr_residual=True), "sets `clsr_residual`"),
     "another base": (configure(encoder_ffn_dim=96), "is not the Whisper .*: it has encoder_ffn_dim 48, not 96"),
 }
