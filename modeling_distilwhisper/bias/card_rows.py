@@ -1,4 +1,4 @@
-"""What a study's tables say of one model, as rows of the table that its card has of groups of speakers."""
+"""The tables of a study for one model, as rows of the model card's table about groups of speakers."""
 
 import csv
 from pathlib import Path
@@ -11,35 +11,43 @@ TABLES = ("languages", "genders", "findings_before", "findings_after")
 
 
 def card_rows(folder: str | Path, model: str) -> list[Row]:
-    """Women and men by language, then what the study found before compression and of each compression.
+    """Differences between women and men by language, then the findings before compression and of each compression.
 
     Args:
         folder: the output folder of `run_bias.py`.
-        model: what the study calls the model.
+        model: name of the model in the study.
 
     Returns:
         Rows of `data set`, `precision`, `groups`, `found` and `numbers`.
 
     Raises:
         FileNotFoundError: the folder has no tables of a study.
-        ValueError: the model is not in them.
+        ValueError: the study has no such model.
     """
-    found = {name: _read(Path(folder), name) for name in TABLES}
-    models = list(dict.fromkeys(row["model"] for row in found["languages"]))  # a row of each, whatever else is known
+    tables = {name: _read(Path(folder), name) for name in TABLES}
+    models = list(dict.fromkeys(row["model"] for row in tables["languages"]))  # every model has rows there
     if model not in models:
         raise ValueError(f"The study in {folder} has no model {model!r}. It has: {', '.join(models)}.")
-    own = {name: [row for row in rows if row["model"] == model] for name, rows in found.items()}
+    model_tables = {name: [row for row in rows if row["model"] == model] for name, rows in tables.items()}
     return [
-        *(_row(row, row["precision"], _genders(row), _verdict(row), _numbers(row)) for row in own["genders"]),
-        *(_row(row, "before compression", row["finding"], row["here"], row["why"]) for row in own["findings_before"]),
-        *(_row(row, row["precision"], row["bias"], _compressed(row), row["why"]) for row in own["findings_after"]),
+        *(_row(row, row["precision"], _genders(row), _verdict(row), _numbers(row)) for row in model_tables["genders"]),
+        *(
+            _row(row, "before compression", row["finding"], row["here"], row["why"])
+            for row in model_tables["findings_before"]
+        ),
+        *(
+            _row(row, row["precision"], row["bias"], _compressed(row), row["why"])
+            for row in model_tables["findings_after"]
+        ),
     ]
 
 
 def _read(folder: Path, name: str) -> list[dict[str, str]]:
     path = folder / "tables" / f"{name}.csv"
     if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no bias study: {path} is not there. Name run_bias.py's output folder.")
+        raise FileNotFoundError(
+            f"{folder} holds no bias study: it lacks {path}. Give the output folder of run_bias.py."
+        )
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
@@ -60,7 +68,7 @@ def _genders(row: dict[str, str]) -> str:
 
 def _verdict(row: dict[str, str]) -> str:
     if not row["p adjusted"]:  # not tested
-        return "too few to say"
+        return "too few to tell"
     if float(row["p adjusted"]) >= LEVEL:
         return NOT_SHOWN
     return f"more errors for {'women' if float(row['difference']) > 0 else 'men'}"
@@ -71,7 +79,7 @@ def _compressed(row: dict[str, str]) -> str:
 
 
 def _numbers(row: dict[str, str]) -> str:
-    """WER and its difference, which is relative where women and men read the same sentences, else in points."""
+    """WER of both genders and their difference: relative if they read the same sentences, else in points."""
     female, male = (f"{float(row[gender]):.1f}" for gender in ("female", "male"))
     unit = " %" if row["measure"] == "relative" else " points"
     difference, low, high = (f"{float(row[name]):+.1f}" for name in ("difference", "low", "high"))

@@ -1,4 +1,4 @@
-"""The study's rows (section 3.1.1), and of each that is left out, why: Balanced-FLEURS, and corpora as they are."""
+"""Chooses the rows of the study (section 3.1.1), and writes down why a row is left out."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from ..runs.records import RecordFile
 from .voice import HasSpeech
 
 MIN_BALANCED_UTTERANCES = 200  # of a language in Balanced-FLEURS
-CHUNK = 200  # rows checked between two writes
-NOTED = ("id", "split", "sentence_id", "gender", "age", "accent", "speaker")
+CHUNK = 200  # rows between two writes to the file of checks
+NOTE_COLUMNS = ("id", "split", "sentence_id", "gender", "age", "accent", "speaker")
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Corpus:
     """A corpus of the study.
 
     Attributes:
-        source: where its rows come from.
-        splits: which are mixed.
-        balanced: whether only sentences stay that a man and a woman have read. The genders are then compared on the
-            same sentences.
+        source: where the rows come from.
+        splits: the splits to use, put together.
+        balanced: whether to keep only sentences that both a man and a woman have read, so that the genders are compared
+            on the same sentences.
     """
 
     source: Source
@@ -34,46 +34,53 @@ class Corpus:
 
     @classmethod
     def balanced_from(cls, source: Source) -> "Corpus":
-        """The report's Balanced-FLEURS: all splits, of any corpus that says which recordings share a sentence."""
+        """All splits, balanced: the report's Balanced-FLEURS, for any corpus with sentence ids."""
         return cls(source, SPLITS, balanced=True)
 
     @property
     def name(self) -> str:
+        """The name of the source."""
         return self.source.name
 
     def read(self, language: str) -> Dataset:
-        """All rows (`FEATURES`) of the splits; a row's id has its split in front, since ids may repeat in another."""
+        """Reads all rows (`FEATURES`) of the splits. An id has its split in front, since two splits may share ids."""
         rows = concatenate_datasets([self.source.read(split, language) for split in self.splits])
         ids = [f"{split}/{name}" for split, name in zip(rows["split"], rows["id"], strict=True)]
         rows = rows.remove_columns("id").add_column("id", ids, feature=FEATURES["id"])
         return rows.select_columns(list(FEATURES))
 
 
-def select(
+def select_rows(
     rows: Dataset,
     checked: RecordFile,
     has_speech: HasSpeech | None = None,
     balanced: bool = False,
-    least: int = MIN_BALANCED_UTTERANCES,
+    min_utterances: int = MIN_BALANCED_UTTERANCES,
 ) -> tuple[Dataset, list[dict]]:
-    """Chooses one language's rows.
+    """Chooses the rows of one language.
 
-    In this order, rows go that cannot be scored (no text, no audio that can be read); that hold no speech; and, to
-    balance, that say no male or female reader or no sentence, whose sentence was not read by both (of the recordings
-    that are left), and at last all, where fewer than `least` remain. Several recordings of a sentence by one gender
-    all stay: differences and tests of gender give both genders of a sentence the same weight, histograms count all.
+    Left out are, in this order, rows that cannot be scored (no text, or no readable audio) and rows without speech. To
+    balance, also rows without a sentence id or a male or female reader; rows whose sentence was not read by both, among
+    the remaining recordings; and all rows if fewer than `min_utterances` remain. Several recordings of a sentence by
+    one gender are all kept: differences and tests of gender give both genders of a sentence the same weight, histograms
+    count every recording.
 
     Args:
-        checked: what was heard in each recording, kept so that an interrupted selection goes on.
-        has_speech: a voice activity detector; without one all recordings count as speech.
+        rows: of one language (`FEATURES`).
+        checked: file of the result for each recording, so that an interrupted selection can continue.
+        has_speech: a voice activity detector. Without one, all recordings count as speech.
+        balanced: whether to balance the genders.
+        min_utterances: with `balanced`, how many utterances a language needs.
 
     Returns:
-        The rows, with `seconds`, and for every row given: `NOTED`, `seconds`, `kept`, and `reason` where it is not.
+        The rows, with `seconds`; and a note for every given row: `NOTE_COLUMNS`, `seconds`, `kept`, and `reason`, which
+        is `None` for rows that are kept.
     """
-    heard = _hear(rows, checked, has_speech)
-    notes = [{name: row[name] for name in NOTED} | heard[row["id"]] for row in rows.select_columns(list(NOTED))]
+    checks = _check(rows, checked, has_speech)
+    metadata = rows.select_columns(list(NOTE_COLUMNS))
+    notes = [{name: row[name] for name in NOTE_COLUMNS} | checks[row["id"]] for row in metadata]
     if balanced:
-        _balance(notes, least)
+        _balance(notes, min_utterances)
     for note in notes:
         note["kept"] = note["reason"] is None
     seconds = [note["seconds"] for note in notes]
@@ -82,16 +89,16 @@ def select(
 
 
 def count_reasons(notes: list[dict]) -> Counter:
-    """How many rows were left out, by reason."""
+    """Number of rows left out, by reason."""
     return Counter(note["reason"] for note in notes if not note["kept"])
 
 
-def _hear(rows: Dataset, checked: RecordFile, has_speech: HasSpeech | None) -> dict[str, dict]:
-    """`seconds` and `reason` (`None`: there is speech that can be scored) by id."""
+def _check(rows: Dataset, checked: RecordFile, has_speech: HasSpeech | None) -> dict[str, dict]:
+    """`seconds` and `reason` (`None` if the row holds speech that can be scored) of each recording, by id."""
     known = {record["id"]: record for record in checked.read()}
     fresh: list[dict] = []
-    for row in tqdm(rows, desc=f"Listening to {checked.path.stem}", unit="clip", leave=False):
-        # What was wrong may have been mended; a text costs nothing to look at again.
+    for row in tqdm(rows, desc=f"Checking {checked.path.stem}", unit="clip", leave=False):
+        # A file may have been repaired since. A text is checked again, which costs nothing.
         if known.get(row["id"], {"reason": ""})["reason"] not in (None, "no speech") or not row["text"].strip():
             reason, seconds = check_scorable(row)
             if reason is None and has_speech is not None and not has_speech(read_audio(row["audio"])):
@@ -105,20 +112,21 @@ def _hear(rows: Dataset, checked: RecordFile, has_speech: HasSpeech | None) -> d
     return {name: {"seconds": record["seconds"], "reason": record["reason"]} for name, record in known.items()}
 
 
-def _balance(notes: list[dict], least: int) -> None:
+def _balance(notes: list[dict], min_utterances: int) -> None:
+    """Gives a reason to the rows that a balanced corpus leaves out."""
     for note in notes:
         if note["reason"] is None and not note["sentence_id"]:
             note["reason"] = "no sentence id"
         if note["reason"] is None and note["gender"] not in ("male", "female"):
             note["reason"] = "neither male nor female"
-    read_by = defaultdict(set)
+    readers = defaultdict(set)
     for note in notes:
         if note["reason"] is None:
-            read_by[note["sentence_id"]].add(note["gender"])
+            readers[note["sentence_id"]].add(note["gender"])
     for note in notes:
-        if note["reason"] is None and len(read_by[note["sentence_id"]]) < 2:
+        if note["reason"] is None and len(readers[note["sentence_id"]]) < 2:
             note["reason"] = "sentence not read by both"
-    left = [note for note in notes if note["reason"] is None]
-    if len(left) < least:
-        for note in left:
-            note["reason"] = f"language with fewer than {least} utterances"
+    remaining = [note for note in notes if note["reason"] is None]
+    if len(remaining) < min_utterances:
+        for note in remaining:
+            note["reason"] = f"language with fewer than {min_utterances} utterances"

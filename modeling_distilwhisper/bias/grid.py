@@ -1,4 +1,4 @@
-"""Every model in every precision on every corpus and language: transcripts in a folder, made by one machine or many."""
+"""Transcripts of every model and precision on every corpus and language, made by one machine or several."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,7 +13,7 @@ from ..runs.any_whisper import load_config, load_model, load_processor, weights_
 from ..runs.files import file_name
 from ..runs.records import RecordFile
 from ..runs.run_folder import RunFolder
-from .corpora import MIN_BALANCED_UTTERANCES, Corpus, count_reasons, select
+from .corpora import MIN_BALANCED_UTTERANCES, Corpus, count_reasons, select_rows
 from .groups import model_shape
 from .voice import find_detector
 
@@ -24,11 +24,12 @@ TRANSCRIPTS, ROWS, CHECKED = "transcripts", "rows", "checked"
 
 @dataclass(frozen=True)
 class Cell:
-    """One model in one precision on one corpus in one language, transcribed to the end.
+    """The complete transcripts of one model and precision on one corpus and language.
 
     Attributes:
-        run: what was run: `model`, `shape`, `precision`, `data_set`, `balanced` and more.
-        records: of its utterances, as `transcribe_rows` makes them.
+        run: settings of the run: `model`, `shape`, `precision`, `data_set`, `balanced` and more.
+        language: Whisper's code.
+        records: of the utterances, as `transcribe_rows` returns them.
     """
 
     run: dict
@@ -37,46 +38,64 @@ class Cell:
 
 
 def share_of(units: Sequence, part: int, parts: int) -> list:
-    """The part-th of `parts` machines' share (from 1), every `parts`-th unit.
+    """The units of one machine of several: every `parts`-th unit, from unit `part` on.
+
+    Args:
+        units: of all machines.
+        part: number of the machine, from 1.
+        parts: number of machines.
 
     Raises:
-        ValueError: there is no such part.
+        ValueError: `part` is not from 1 to `parts`.
     """
     if not 1 <= part <= parts:
         raise ValueError(f"Expected a part from 1 to {parts}, got {part}.")
     return list(units[part - 1 :: parts])
 
 
-def read_rows(
-    folder: Path, units: Sequence[tuple[Corpus, str]], vad: str = "silero", least: int = MIN_BALANCED_UTTERANCES
+def read_study_rows(
+    folder: Path,
+    units: Sequence[tuple[Corpus, str]],
+    vad: str = "silero",
+    min_utterances: int = MIN_BALANCED_UTTERANCES,
 ) -> list[tuple[Corpus, str, Dataset]]:
-    """The rows of corpora and languages, with notes of which and why in `folder/rows/<corpus>/<language>.jsonl`.
+    """Reads and chooses the rows of the study. Notes on every row go to `folder/rows/<corpus>/<language>.jsonl`.
 
-    A language that a corpus does not have, or has too little of, is told and left out.
+    A language that a corpus lacks is left out with a warning.
 
     Args:
+        folder: of the study.
+        units: corpora and languages.
         vad: the voice activity detector of balanced corpora, as `find_detector` takes it.
-        least: utterances that a language of a balanced corpus must have.
+        min_utterances: how many utterances a language of a balanced corpus needs.
+
+    Returns:
+        Corpus, language and rows of the units that have rows.
     """
     detector = find_detector(vad) if any(corpus.balanced for corpus, _ in units) else None
-    found = []
+    data = []
     for corpus, language in units:
         run = {"data_set": corpus.name, "splits": list(corpus.splits), "balanced": corpus.balanced}
         if corpus.balanced:
-            run |= {"vad": vad, "least": least}
+            run |= {"vad": vad, "least": min_utterances}
         try:
             rows = corpus.read(language)
         except (FileNotFoundError, ValueError) as error:
             logger.warning(f"{corpus.name} {language} is left out: {error}")
             continue
-        places = [folder / name / file_name(corpus.name) for name in (ROWS, CHECKED)]
-        notes_in, checked_in = (RunFolder(place, {"run": run}) for place in places)
-        checked = RecordFile(checked_in.folder / f"{file_name(language)}.jsonl")
-        rows, notes = select(rows, checked, detector if corpus.balanced else None, corpus.balanced, least)
-        RecordFile(notes_in.folder / f"{file_name(language)}.jsonl").keep(notes)
+        notes_file, checked_file = (
+            RecordFile(
+                RunFolder(folder / name / file_name(corpus.name), {"run": run}).folder / f"{file_name(language)}.jsonl"
+            )
+            for name in (ROWS, CHECKED)
+        )
+        rows, notes = select_rows(
+            rows, checked_file, detector if corpus.balanced else None, corpus.balanced, min_utterances
+        )
+        notes_file.keep(notes)
         if len(rows):
-            found.append((corpus, language, rows))
-    return found
+            data.append((corpus, language, rows))
+    return data
 
 
 def run_grid(
@@ -89,28 +108,34 @@ def run_grid(
     num_beams: int = 1,
     device: str = "cpu",
 ) -> None:
-    """Transcribes what is not transcribed yet, a file for each cell:
-    `folder/transcripts/<model>/<precision>/<corpus>/<language>.jsonl`.
+    """Transcribes the utterances that have no transcript yet.
 
-    Settings stand beside the files and name no place, so that folders of several machines can be joined.
+    Each cell is a file, `folder/transcripts/<model>/<precision>/<corpus>/<language>.jsonl`. The settings beside the
+    files hold no path of the machine, so that `join` can put the folders of several machines together.
 
     Args:
-        models: locations by name.
+        folder: of the study.
+        models: folders or Hub ids by name.
+        precisions: as `load_model` takes them.
+        data: of `read_study_rows`.
+        batch_size: utterances at a time.
+        num_beams: width of the beam; 1 is greedy decoding.
+        device: where the models run.
 
     Raises:
         ValueError: the folder has transcripts of other weights or settings.
     """
     for name, location in models.items():
-        about = {"model": name, "shape": model_shape(load_config(location))}
-        about["weights"] = weights_digest(location) or location
+        model_settings = {"model": name, "shape": model_shape(load_config(location))}
+        model_settings["weights"] = weights_digest(location) or location
         processor = load_processor(location)
         for precision in precisions:
             model = None
             for corpus, language, rows in data:
-                run = about | {"precision": precision, "num_beams": num_beams, "data_set": corpus.name}
+                run = model_settings | {"precision": precision, "num_beams": num_beams, "data_set": corpus.name}
                 run |= {"balanced": corpus.balanced, "splits": list(corpus.splits)}
-                place = folder / TRANSCRIPTS / file_name(name) / file_name(precision) / file_name(corpus.name)
-                file = RecordFile(RunFolder(place, {"run": run}).folder / f"{file_name(language)}.jsonl")
+                subfolder = folder / TRANSCRIPTS / file_name(name) / file_name(precision) / file_name(corpus.name)
+                file = RecordFile(RunFolder(subfolder, {"run": run}).folder / f"{file_name(language)}.jsonl")
                 if is_transcribed(file, rows):
                     continue
                 if model is None:
@@ -119,15 +144,19 @@ def run_grid(
 
 
 def join(parts: Sequence[Path], folder: Path) -> None:
-    """Puts what several machines made into one folder; parts may overlap where they agree.
+    """Puts the folders of several machines into one. Parts may overlap if they agree.
+
+    Args:
+        parts: folders of machines.
+        folder: of the study; it may have transcripts already.
 
     Raises:
         FileNotFoundError: a part holds no transcripts.
-        ValueError: parts have other settings, or heard something else in the same utterance.
+        ValueError: parts differ in their settings, or in the transcript of an utterance.
     """
     for part in parts:
         if not (part / TRANSCRIPTS).is_dir():
-            raise FileNotFoundError(f"{part} holds no {TRANSCRIPTS}. Expected a folder that a run with --part wrote.")
+            raise FileNotFoundError(f"{part} has no folder {TRANSCRIPTS}. Expected the output of a run with --part.")
         for path in sorted(part.glob("*/**/settings.json")):
             into = RunFolder(folder / path.parent.relative_to(part), json.loads(path.read_text(encoding="utf-8")))
             for file in sorted(path.parent.glob("*.jsonl")):
@@ -135,59 +164,65 @@ def join(parts: Sequence[Path], folder: Path) -> None:
 
 
 def _merge(source: Path, into: RecordFile) -> None:
-    there = {record["id"]: record for record in into.read()}
+    records = {record["id"]: record for record in into.read()}
     for record in RecordFile(source).read():
-        known = there.setdefault(record["id"], record)
+        known = records.setdefault(record["id"], record)
         if known.get("hypothesis") != record.get("hypothesis"):
-            raise ValueError(f"{source} and {into.path} heard other things in {record['id']}. Join only one of them.")
-    into.keep(list(there.values()))
+            raise ValueError(
+                f"{source} and {into.path} have different transcripts of {record['id']}. Join only one of them."
+            )
+    into.keep(list(records.values()))
 
 
 def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
-    """The cells of a folder that are transcribed to the end, and the names of those that are not: every model and
-    precision that the folder has is wanted of all rows that were taken.
+    """Reads the complete cells of a folder.
+
+    A cell is expected for every model and precision that the folder has, and every corpus and language that has rows.
+
+    Returns:
+        The complete cells, and the names of the others, with how much of them there is.
 
     Raises:
-        FileNotFoundError: there is no cell to read.
+        FileNotFoundError: no cell is complete.
     """
-    cells, unfinished, taken = [], [], list(_rows(folder))
+    cells, unfinished, units = [], [], list(_notes(folder))
     runs = {}
     for settings in sorted((folder / TRANSCRIPTS).glob("*/*/*/settings.json")):
         run = json.loads(settings.read_text(encoding="utf-8"))["run"]
         runs[run["model"], run["precision"], run["data_set"]] = run, settings.parent
     for system in dict.fromkeys(key[:2] for key in runs):
-        begun = {data_set for *owner, data_set in runs if tuple(owner) == system}
-        never = dict.fromkeys(data_set for data_set, _, _ in taken if data_set not in begun)
-        unfinished += [f"{' '.join((*system, data_set))}: nothing" for data_set in never]
-        for data_set, language, notes in taken:
-            if data_set not in begun:
+        started = {data_set for *run_system, data_set in runs if tuple(run_system) == system}
+        missing = dict.fromkeys(data_set for data_set, _, _ in units if data_set not in started)
+        unfinished += [f"{' '.join((*system, data_set))}: nothing" for data_set in missing]
+        for data_set, language, notes in units:
+            if data_set not in started:
                 continue
-            wanted = {note["id"] for note in notes if note["kept"]}
-            run, place = runs[*system, data_set]
-            read = RecordFile(place / f"{language}.jsonl").read()
-            records = [record for record in read if record["id"] in wanted]
-            if len(records) < len(wanted):
-                unfinished.append(f"{' '.join((*system, data_set, language))}: {len(records)} of {len(wanted)}")
+            expected = {note["id"] for note in notes if note["kept"]}
+            run, subfolder = runs[*system, data_set]
+            records = RecordFile(subfolder / f"{language}.jsonl").read()
+            records = [record for record in records if record["id"] in expected]
+            if len(records) < len(expected):
+                unfinished.append(f"{' '.join((*system, data_set, language))}: {len(records)} of {len(expected)}")
             elif records:
                 cells.append(Cell(run, language, records))
     if not cells:
-        raise FileNotFoundError(f"{folder} holds no finished transcripts. Expected a folder that run_bias.py wrote.")
+        raise FileNotFoundError(f"{folder} has no complete transcripts. Expected a folder that run_bias.py wrote.")
     return cells, unfinished
 
 
 def left_out(folder: Path) -> list[dict]:
-    """What became of the rows of every corpus and language: how many are kept, how many are left out and why."""
-    found = []
-    for data_set, language, notes in _rows(folder):
-        about = {"data_set": data_set, "language": language, "kept": sum(note["kept"] for note in notes)}
-        found += [{**about, "left out": count, "for": reason} for reason, count in count_reasons(notes).most_common()]
+    """How many rows of every corpus and language are kept, and how many are left out and why."""
+    table = []
+    for data_set, language, notes in _notes(folder):
+        unit = {"data_set": data_set, "language": language, "kept": sum(note["kept"] for note in notes)}
+        table += [{**unit, "left out": count, "for": reason} for reason, count in count_reasons(notes).most_common()]
         if all(note["kept"] for note in notes):
-            found.append({**about, "left out": 0, "for": ""})
-    return found
+            table.append({**unit, "left out": 0, "for": ""})
+    return table
 
 
-def _rows(folder: Path) -> Iterator[tuple[str, str, list[dict]]]:
-    """Every corpus and language, with the notes of its rows."""
+def _notes(folder: Path) -> Iterator[tuple[str, str, list[dict]]]:
+    """Every corpus and language, with the notes on its rows."""
     for path in sorted((folder / ROWS).glob("*/*.jsonl")):
         run = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))["run"]
         yield run["data_set"], path.stem, RecordFile(path).read()

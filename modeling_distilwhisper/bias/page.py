@@ -1,4 +1,4 @@
-"""The study as CSV files, as text, and as one page of HTML that needs no other file."""
+"""The study as CSV files, as text, and as one HTML page that needs no other file."""
 
 import base64
 from collections.abc import Sequence
@@ -25,60 +25,66 @@ img { height: 22em; max-width: 100%; object-fit: contain }
 figcaption { font-size: 85%; color: #555 }
 """
 METHOD = f"""
-A sentence is worse, similar or better by the change of its own WER: by more than 5 points, or not. Sentences with a WER
-of 100 or more before are left out, of each model its own. Intervals hold 95 %, by bootstrap over units; shares of 0 or
-100 % have Wilson's. Units are speakers where a corpus names them, else sentences with all their recordings, else
-utterances. Tests shuffle the names of groups over units, {SHUFFLES} times, and only among alike ones: within a sentence
-for genders in balanced corpora and for models, else within a language; for resource classes languages are the units.
-p-values are adjusted by the false discovery rate over the table that they stand in (for genders by language: over the
-languages of a system; beside resource classes stands the bare one), and count below {LEVEL}. Cells with fewer than
-{MIN_GROUP_UTTERANCES} utterances or {MIN_UNITS} units are too small to speak: they are shown, in pictures paler or
-hollow, and not tested; of accents they are not reported. Where a corpus names no speakers, as FLEURS, a few people may
-have read all of it: intervals and tests are then of its sentences and not of women and men at large.
+A sentence is worse, similar or better by the change of its WER: worse or better if the change is more than 5 points.
+Sentences with a WER of 100 or more before compression are left out, for each model separately. Intervals are of 95 %,
+by bootstrap over units; for shares of 0 or 100 % they are Wilson's. Units are speakers if a corpus names them; else
+sentences with all their recordings; else utterances. Tests shuffle the names of groups over units, {SHUFFLES} times,
+within strata: within a sentence for genders in balanced corpora and for models, else within a language. For resource
+classes the units are languages. p-values are adjusted by the false discovery rate for the number of rows of their table
+(for genders by language: for the number of languages of a system; those in the table of resource classes are not
+adjusted), and count below {LEVEL}. Cells with fewer than {MIN_GROUP_UTTERANCES} utterances or {MIN_UNITS} units are too
+small to tell: they are shown, paler or hollow in figures, but not tested; such accents are not reported. If a corpus
+does not name speakers, as FLEURS, a few people may have read all of it: then intervals and tests are about its
+sentences, and not about women and men in general.
 """
 
 
-def all_tables(found: Study) -> dict[str, tuple[str, pd.DataFrame]]:
+def all_tables(study: Study) -> dict[str, tuple[str, pd.DataFrame]]:
     """Title and table by file name, in the order of the page."""
     return {
-        "findings_after": ("What compression did to each bias", found.after),
-        "findings_before": (f"What holds before compression ({found.baseline})", found.before),
-        "classes": ("Sentences made worse, similar, better by compression, %", found.classes),
-        "tests": ("Do groups differ?", found.tests),
-        "excluded": ("Sentences that these leave out", found.excluded),
-        "languages": ("WER by language, %", found.languages),
-        "resources": ("WER by resource class, %", found.resources),
-        "genders": ("WER of women and men, %", found.genders),
-        "rows": ("Rows of the corpora", found.rows),
+        "findings_after": ("What compression did to each bias", study.after),
+        "findings_before": (f"What holds before compression ({study.baseline})", study.before),
+        "classes": ("Sentences made worse, similar, better by compression, %", study.classes),
+        "tests": ("Do groups differ?", study.tests),
+        "excluded": ("Sentences left out of these", study.excluded),
+        "languages": ("WER by language, %", study.languages),
+        "resources": ("WER by resource class, %", study.resources),
+        "genders": ("WER of women and men, %", study.genders),
+        "rows": ("Rows of the corpora", study.rows),
     }
 
 
-def write_tables(found: Study, folder: Path) -> str:
+def write_tables(study: Study, folder: Path) -> str:
     """Writes each table as `folder/tables/<name>.csv`.
 
     Returns:
-        The findings and the three classes, as text.
+        The findings, and the shares of sentences made worse, similar or better, as text.
     """
     (folder / "tables").mkdir(parents=True, exist_ok=True)
-    for name, (_, table) in all_tables(found).items():
+    for name, (_, table) in all_tables(study).items():
         write_atomically(folder / "tables" / f"{name}.csv", table.to_csv(index=False))
-    shown = {**all_tables(found), "classes": ("Sentences by change, %", _with_intervals(found.classes))}
+    shown = {**all_tables(study), "classes": ("Sentences by change, %", _with_intervals(study.classes))}
     chosen = [shown[name] for name in ("findings_after", "findings_before", "classes")]
     return "\n\n".join(f"## {title}\n\n{_text(table)}" for title, table in chosen)
 
 
-def write_page(found: Study, pictures: Sequence[Path], folder: Path) -> Path:
-    """Writes `folder/bias.html`: findings, pictures, tables.
+def write_page(study: Study, pictures: Sequence[Path], folder: Path) -> Path:
+    """Writes `folder/bias.html`: findings, figures, tables.
+
+    Args:
+        study: its tables.
+        pictures: PNG files of the figures.
+        folder: of the page.
 
     Returns:
-        Its path.
+        The path of the page.
     """
-    parts = [f"<h1>Bias of {escape(', '.join(found.sizes))}</h1>", f"<p>{_about(found)}</p>"]
-    for number, (title, table) in enumerate(all_tables(found).values()):
-        shown = _with_intervals(table) if table is found.classes else table
+    parts = [f"<h1>Bias of {escape(', '.join(study.sizes))}</h1>", f"<p>{_about(study)}</p>"]
+    for number, (title, table) in enumerate(all_tables(study).values()):
+        shown = _with_intervals(table) if table is study.classes else table
         parts += [f"<h2>{escape(title)}</h2>", _html(shown)]
-        if number == 1:  # behind the findings
-            parts += ["<h2>Pictures</h2>", *map(_picture, pictures), "<h2>How it is counted</h2>", f"<p>{METHOD}</p>"]
+        if number == 1:  # after the findings
+            parts += ["<h2>Figures</h2>", *map(_picture, pictures), "<h2>Method</h2>", f"<p>{METHOD}</p>"]
     head = f'<meta charset="utf-8"><title>Bias study</title><style>{STYLE}</style>'
     body = "\n".join(parts)
     path = folder / "bias.html"
@@ -86,21 +92,21 @@ def write_page(found: Study, pictures: Sequence[Path], folder: Path) -> Path:
     return path
 
 
-def _about(found: Study) -> str:
-    sizes = ", ".join(f"{model} ({size})" for model, size in found.sizes.items())
-    sets = ", ".join(f"{name}{' (balanced)' if balanced else ''}" for name, balanced in found.balanced.items())
-    told = (
-        f"Models, by size: {sizes}. Data: {sets}. Before compression: {found.baseline}. Normaliser: {found.normalizer}."
+def _about(study: Study) -> str:
+    sizes = ", ".join(f"{model} ({size})" for model, size in study.sizes.items())
+    sets = ", ".join(f"{name}{' (balanced)' if balanced else ''}" for name, balanced in study.balanced.items())
+    text = (
+        f"Models, by size: {sizes}. Data: {sets}. Before compression: {study.baseline}. Normaliser: {study.normalizer}."
     )
-    if found.unfinished:
-        told += f" Not transcribed to the end, and left out: {'; '.join(found.unfinished)}."
-    return escape(told)
+    if study.unfinished:
+        text += f" Left out, because their transcripts are not complete: {'; '.join(study.unfinished)}."
+    return escape(text)
 
 
 def _with_intervals(classes: pd.DataFrame) -> pd.DataFrame:
-    """The table of classes with each share and its ends in one column."""
+    """The class table with each share and its interval in one column."""
     shown = classes.copy()
-    for change in CHANGES if len(classes) else ():  # of none there are no ends
+    for change in CHANGES if len(classes) else ():  # an empty table has no intervals
         ends = classes[[change, f"{change} low", f"{change} high"]].to_numpy()
         shown[change] = [f"{share:.1f} ({low:.1f} to {high:.1f})" for share, low, high in ends]
     return shown.drop(columns=[name for name in shown if name.endswith((" low", " high"))])
@@ -108,13 +114,13 @@ def _with_intervals(classes: pd.DataFrame) -> pd.DataFrame:
 
 def _text(table: pd.DataFrame) -> str:
     if not len(table):
-        return "Nothing to show."
+        return "No data."
     return tabulate(_cells(table), headers=list(table), tablefmt="github", disable_numparse=True)
 
 
 def _html(table: pd.DataFrame) -> str:
     if not len(table):
-        return "<p>Nothing to show.</p>"
+        return "<p>No data.</p>"
     return tabulate(_cells(table), headers=list(table), tablefmt="html", disable_numparse=True)
 
 
@@ -126,7 +132,9 @@ def _cell(value, name: str) -> str:
     if isinstance(value, float):
         digits = 4 if name == "p" or name.startswith("p ") else 2 if name == "rho" else 1
         return "" if value != value else f"{value:.{digits}f}"
-    return {True: "yes", False: ""}.get(value, str(value)) if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return "yes" if value else ""
+    return str(value)
 
 
 def _picture(path: Path) -> str:

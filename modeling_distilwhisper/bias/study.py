@@ -1,4 +1,4 @@
-"""All tables of a result folder at once."""
+"""All tables of a study's folder."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,19 +14,23 @@ from .sentences import change_table, sentence_table
 
 @dataclass(frozen=True)
 class Study:
-    """What the transcripts of a folder say.
+    """The tables of a study.
 
     Attributes:
         baseline: the precision before compression.
         normalizer: of all scores.
         sizes: Whisper's name of each model's size, by model, the smallest first.
-        balanced: whether a data set is one (by name).
-        unfinished: cells that are not transcribed to the end, and left out.
-        languages, resources, genders: of 3.2, from `tables`.
-        classes, tests: of 3.3, likewise.
-        before, after: the chapter's findings, from `findings`.
-        excluded: sentences that 3.3 leaves out.
-        rows: which rows of the corpora were taken.
+        balanced: by name of the data set, whether it is balanced.
+        unfinished: cells whose transcripts are not complete; the tables leave them out.
+        languages: `tables.language_table` (section 3.2).
+        resources: `tables.resource_table` (section 3.2).
+        genders: `tables.gender_table` (section 3.2).
+        classes: `tables.class_table` of all groupings (section 3.3).
+        tests: `tables.group_tests` (section 3.3).
+        before: `findings.model_findings`.
+        after: `findings.compression_findings`.
+        excluded: number of sentences that section 3.3 leaves out.
+        rows: number of rows of each corpus and language that are kept and left out.
     """
 
     baseline: str
@@ -45,12 +49,17 @@ class Study:
     rows: pd.DataFrame
 
 
-def study(folder: str | Path, baseline: str = "float32", normalizer: str = "marks") -> Study:
+def read_study(folder: str | Path, baseline: str = "float32", normalizer: str = "marks") -> Study:
     """Analyses a folder that `run_grid` or `join` wrote.
 
+    Args:
+        folder: of the study.
+        baseline: the precision before compression.
+        normalizer: of the scores.
+
     Raises:
-        FileNotFoundError: no cell of it is transcribed to the end.
-        ValueError: none is in the baseline's precision.
+        FileNotFoundError: no cell is complete.
+        ValueError: no cell has the precision of the baseline.
     """
     cells, unfinished = read_cells(Path(folder))
     precisions = sorted({cell.run["precision"] for cell in cells})
@@ -58,8 +67,8 @@ def study(folder: str | Path, baseline: str = "float32", normalizer: str = "mark
         raise ValueError(f"{folder} has nothing in {baseline} to compare with. It has {', '.join(precisions)}.")
     sentences = sentence_table(cells, normalizer)
     changes, excluded = change_table(sentences, baseline)
-    found = [tables.class_table(changes, by) for by in GROUPINGS]
-    classes = pd.concat([table for table in found if len(table)] or found[:1], ignore_index=True)
+    class_tables = [tables.class_table(changes, by) for by in GROUPINGS]
+    classes = pd.concat([table for table in class_tables if len(table)] or class_tables[:1], ignore_index=True)
     tests = tables.group_tests(changes, classes)
     languages = tables.language_table(sentences)
     resources, genders = tables.resource_table(languages), tables.gender_table(sentences)

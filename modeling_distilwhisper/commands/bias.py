@@ -25,9 +25,9 @@ from transformers import HfArgumentParser
 
 from ..bias.corpora import MIN_BALANCED_UTTERANCES, Corpus
 from ..bias.figures import FIGURES, draw_figures
-from ..bias.grid import join, read_rows, run_grid, share_of
+from ..bias.grid import join, read_study_rows, run_grid, share_of
 from ..bias.page import write_page, write_tables
-from ..bias.study import study
+from ..bias.study import read_study
 from ..data import parse_sources
 from ..evaluation.normalization import NORMALIZERS
 from ..runs.any_whisper import name_models
@@ -81,10 +81,10 @@ def main(argv: list[str] | None = None) -> None:
     if arguments.join:
         join([Path(part) for part in arguments.join], folder)
     if models:
-        data = read_rows(folder, units, arguments.vad, arguments.min_utterances)
+        data = read_study_rows(folder, units, arguments.vad, arguments.min_utterances)
         settings = {name: getattr(arguments, name) for name in ("batch_size", "num_beams", "device")}
         run_grid(folder, models, arguments.precision, data, **settings)
-    found = study(folder, arguments.precision[0], arguments.normalizer)
+    found = read_study(folder, arguments.precision[0], arguments.normalizer)
     pictures = draw_figures(found, folder, arguments.figures or list(FIGURES))
     text = write_tables(found, folder)
     page = write_page(found, pictures, folder)

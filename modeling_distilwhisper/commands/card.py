@@ -12,7 +12,7 @@ import argparse
 from pathlib import Path
 
 from ..bias.card_rows import card_rows
-from ..reporting.model_card import card_of_run, left_alone, save_card
+from ..reporting.model_card import card_of_run, not_saved_message, save_card
 from ..runs.old_names import read_json
 
 
@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     output = args.output or results.with_name("README.md")
     if not save_card(card, output):
-        parser.error(f"{left_alone(output)} Or name another --output.")
+        parser.error(f"{not_saved_message(output)} Or name another --output.")
     print(output)
 
 

@@ -4,21 +4,16 @@
 
 Their experts are pickles, of which only tensors are read, never code. What is not exactly such a checkpoint is refused,
 and then nothing is written. For one of the three that they published, with all of its languages, the folder gets its
-card from model_cards/.
+card.
 """
 
 import argparse
-import re
 from pathlib import Path
 
-from huggingface_hub import ModelCard
 from tabulate import tabulate
 
-from ..export.authors import convert_checkpoint, fetch, processor_of_checkpoint
+from ..export.authors import PUBLISHED, authors_card, convert_checkpoint, fetch_checkpoint, processor_of_checkpoint
 from ..reporting.model_card import save_card, sizes
-
-CARDS = Path(__file__).parents[2] / "model_cards"
-PUBLISHED = tuple(f"naver/multilingual-distilwhisper-{size}" for size in ("3k", "10k", "28k"))
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -35,12 +30,12 @@ def main(argv: list[str] | None = None) -> None:
     if args.output_dir.exists():
         parser.error(f"{args.output_dir} is there already. Name a new folder.")
 
-    folder = fetch(args.source, args.languages)
+    folder = fetch_checkpoint(args.source, args.languages)
     model = convert_checkpoint(folder, args.base, args.languages)
     processor = processor_of_checkpoint(folder, args.base)
     model.save_pretrained(args.output_dir)
     processor.save_pretrained(args.output_dir)
-    if card := card_of(args.source, model.config.languages, args.output_dir.resolve().name):
+    if card := authors_card(args.source, model.config.languages, args.output_dir.resolve().name):
         save_card(card, args.output_dir / "README.md")
     else:
         print(f"No model card: there are some of {', '.join(PUBLISHED)} alone, each with all of its languages.")
@@ -50,18 +45,6 @@ def main(argv: list[str] | None = None) -> None:
         for code, own in found.items()
     ]
     print(tabulate(rows, headers="keys", floatfmt=".1f"))
-
-
-def card_of(source: str, languages: list[str], name: str) -> ModelCard | None:
-    """The card of a published checkpoint, its code loading the folder `name`; of a part of it it would be false."""
-    if source not in PUBLISHED or Path(source).is_dir():
-        return None
-    card = ModelCard.load(CARDS / f"{source.removeprefix('naver/')}.md")
-    if set(card.data.language) != set(languages):
-        return None
-    written = source.removeprefix("naver/multilingual-")
-    card.text = re.sub(rf"(?<![\w-]){written}(?![\w-])", lambda _: name, card.text)
-    return card
 
 
 if __name__ == "__main__":

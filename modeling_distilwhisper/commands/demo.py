@@ -76,7 +76,7 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
         if not len(samples):
             raise gr.Error("There is nothing in that recording.", print_exception=False)
         begun = time.perf_counter()
-        found = transcribe_side_by_side(model, processor, samples, language or None, times=times)
+        found = transcribe_side_by_side(model, processor, samples, language or None, return_timestamps=times)
         took = time.perf_counter() - begun
         drawn = None
         # Gradio's own copies are all that stays, until `delete_cache`.
@@ -201,7 +201,7 @@ def marked(words: list[tuple[str, bool]]) -> str:
 def over_words(gates: Gates) -> str:
     """Each word over a column of its layers."""
     parts = []
-    for word, layers in zip(gates.words, gates.words_open.T.tolist(), strict=True):
+    for word, layers in zip(gates.words, gates.word_usage.T.tolist(), strict=True):
         cells = "".join(f'<i style="--open: {share:.2f}"></i>' for share in layers)
         share = f"{sum(layers) / len(layers):.0%} of this word took the expert"
         parts.append(f'<span title="{share}">{escape(word)}{cells}</span>')

@@ -35,7 +35,7 @@ from ..data.audio import read_audio
 from ..data.collate import SpeechCollator
 from ..evaluation.gates import forced_gates
 from ..reporting.figures import draw_expert_usage, draw_wer
-from ..reporting.model_card import card_of_run, left_alone, save_card, sizes
+from ..reporting.model_card import card_of_run, not_saved_message, save_card, sizes
 from ..runs.precision import PRECISIONS, QUANTISED, precision_settings
 from ..runs.results import DataRecord, RunResults
 from ..runs.run_folder import RunFolder
@@ -189,7 +189,7 @@ def main(argv: list[str] | None = None) -> None:
             name = training_args.hub_model_id or run.folder.resolve().name
             card = run.folder / "README.md"
             if not save_card(card_of_run(content, name=name), card):
-                print(f"\n{left_alone(card)}")
+                print(f"\n{not_saved_message(card)}")
         report(content, run.folder)
 
 

@@ -27,7 +27,7 @@ from ..runs.files import write_atomically
 from ..runs.old_names import with_new_flags
 from ..runs.precision import PRECISIONS
 from ..runs.run_folder import RunFolder
-from ..transcription.recordings import Places, Recording, batches, find_foreign, find_recordings
+from ..transcription.recordings import OutputClaims, Recording, batches, find_recordings, find_unsupported
 from ..transcription.segments import Transcript, transcribe_clips
 from ..transcription.subtitles import FORMATS
 
@@ -53,13 +53,13 @@ def main(argv: list[str] | None = None) -> int:
     decides = {"model": args.model, "weights": weights_digest(args.model)}
     decides |= {name: getattr(args, name) for name in ("language", "task", "num_beams", "fallback")}
     RunFolder(args.output_dir, {"run": decides})
-    places = Places(args.output_dir)
+    claims = OutputClaims(args.output_dir)
     recordings, whole = [], 0
-    failures = find_foreign(args.recordings, found)
+    failures = find_unsupported(args.recordings, found)
     for recording in found:
         try:
             recording.missing = [name for name in args.formats if not Path(f"{recording.target}.{name}").is_file()]
-            places.check(recording)
+            claims.check(recording)
             if not recording.missing:
                 whole += 1
                 continue
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = []
     with tqdm(total=round(sum(recording.seconds for recording in recordings)), unit="s", desc="Heard") as bar:
         for batch in batches(recordings, args.batch_size):
-            rows += transcribe(batch, model, processor, settings, places, failures)
+            rows += transcribe(batch, model, processor, settings, claims, failures)
             bar.update(round(sum(recording.seconds for recording in batch)))
     print(tabulate(rows, headers="keys", floatfmt=".1f") if rows else "Nothing was transcribed.")
     print(f"{whole} of {len(found)} recordings had their transcripts already and were left alone.")
@@ -80,7 +80,9 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if failures else 0
 
 
-def transcribe(batch: list[Recording], model, processor, settings: dict, places: Places, failures: dict) -> list[dict]:
+def transcribe(
+    batch: list[Recording], model, processor, settings: dict, claims: OutputClaims, failures: dict
+) -> list[dict]:
     """Writes the transcripts of a batch that are missing; gives a row of the table for each recording."""
     clips = {}
     for recording in batch:
@@ -103,7 +105,7 @@ def transcribe(batch: list[Recording], model, processor, settings: dict, places:
         try:
             if isinstance(transcript, Exception):
                 raise transcript
-            places.take(recording)
+            claims.claim(recording)
             recording.target.parent.mkdir(parents=True, exist_ok=True)
             for ending in recording.missing:
                 write_atomically(f"{recording.target}.{ending}", FORMATS[ending](transcript))

@@ -25,7 +25,7 @@ from modeling_distilwhisper.bias.statistics import (
     share_interval,
     shuffle_test,
 )
-from modeling_distilwhisper.bias.study import study
+from modeling_distilwhisper.bias.study import read_study
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(folder):
-    return study(folder)
+    return read_study(folder)
 
 
 def one(table: pd.DataFrame, **about) -> pd.Series:
@@ -148,7 +148,7 @@ def test_a_cell_that_is_too_small_is_shown_flagged_and_not_tested(tmp_path):
                 about = {"gender": gender, "speaker": f"{gender}{person}", "wrong": wrong}
                 rows += [{"id": f"{gender}{person}-{clip}", **about} for clip in range(6)]
         planted.write_cell(tmp_path, "base", precision, "cv", "ru", rows, balanced=False)
-    found = study(tmp_path)
+    found = read_study(tmp_path)
     men = one(found.classes, by="gender", group="male")
     assert men["too small"] and men["utterances"] == 54 and men["units"] == 9 and men["worse"] == 100
     assert found.tests.empty and one(found.after, bias="gender")["here"] == "not shown"
@@ -172,7 +172,7 @@ def test_a_bias_that_compression_lessens_is_reduced(tmp_path):
             for clip in range(5)
         ]
         planted.write_cell(tmp_path, "base", precision, "cv", "ru", rows, balanced=False)
-    assert one(study(tmp_path).after, bias="gender")["here"] == "reduced"
+    assert one(read_study(tmp_path).after, bias="gender")["here"] == "reduced"
 
 
 def test_speakers_are_shuffled_whole():
@@ -204,7 +204,7 @@ def test_a_sentence_that_more_women_than_men_have_read_does_not_count_against_wo
                 about = {"sentence_id": str(sentence), "gender": gender, "wrong": wrong}
                 rows.append({"id": f"{sentence}-{reader}", **about})
         planted.write_cell(tmp_path, "base", precision, "fleurs", "gl", rows, balanced=True)
-    found = study(tmp_path)
+    found = read_study(tmp_path)
     test = one(found.tests, by="gender")
     assert test["p before"] == test["p change"] == 1 and one(found.after, bias="gender")["here"] == "not shown"
     assert one(found.genders, precision="float32")["difference"] == pytest.approx(0, abs=1e-9)
@@ -287,7 +287,7 @@ def test_a_transcript_that_begins_to_repeat_itself_is_counted_beside_its_class(t
         planted.write_cell(tmp_path, "base", precision, "cv", "ru", rows, balanced=False)
     path = tmp_path / "transcripts/base/int8/cv/ru.jsonl"
     path.write_text(path.read_text().replace("x0 w1", "x0 " + "again " * 100 + "w1", 1))
-    row = one(study(tmp_path).classes, by="language")
+    row = one(read_study(tmp_path).classes, by="language")
     assert row["new loops"] == 1 and row["worse"] == pytest.approx(100 / 60)
     assert row["before"] == 5 and row["after"] == pytest.approx(5 + 100 * 100 / (60 * 20))
 
@@ -305,9 +305,9 @@ def test_what_is_not_transcribed_to_the_end_is_left_out_and_named(folder, tmp_pa
     (path.parent / "settings.json").unlink()
     planted.write_cell(tmp_path, "base", "int8", "fleurs", "ru", [{"id": str(i), "wrong": 1} for i in range(5)], True)
     assert read_cells(tmp_path)[1] == ["base float32 fleurs: nothing", "base int8 cv: nothing"]
-    assert study(tmp_path).after.empty, "nothing to compare, and no crash"
+    assert read_study(tmp_path).after.empty, "nothing to compare, and no crash"
     with pytest.raises(ValueError, match="has nothing in float16 to compare with. It has float32, int8, nf4"):
-        study(folder, "float16")
+        read_study(folder, "float16")
 
 
 def test_groups_stand_in_the_order_of_readers():
@@ -349,7 +349,7 @@ def test_the_bars_are_the_shares_and_faint_where_too_few(found):
             line for line in figure.axes[0].lines if line.get_markerfacecolor() == "white" and len(line.get_xdata())
         ]
         assert {len(line.get_xdata()) for line in hollow} == {10}, "a line's cells are hollow"
-        assert "too few to speak" in {text.get_text() for text in figure.legends[0].get_texts()}
+        assert "too few to tell" in {text.get_text() for text in figure.legends[0].get_texts()}
 
 
 def test_the_page_holds_its_pictures_and_every_table(found, tmp_path):

@@ -11,7 +11,7 @@ import torch
 from helpers import corpora, speech
 from helpers.scripts import EXAMPLES
 
-from modeling_distilwhisper.bias.corpora import Corpus, count_reasons, select
+from modeling_distilwhisper.bias.corpora import Corpus, count_reasons, select_rows
 from modeling_distilwhisper.bias.voice import Silero, find_detector
 from modeling_distilwhisper.data import Source
 from modeling_distilwhisper.data.audio import read_audio
@@ -68,7 +68,8 @@ def fleurs(tmp_path):
 
 
 def test_only_sentences_of_both_genders_stay_and_the_rest_say_why(fleurs, tmp_path):
-    rows, notes = select(fleurs.read("gl"), RecordFile(tmp_path / "gl.jsonl"), loud, balanced=True, least=5)
+    checked = RecordFile(tmp_path / "gl.jsonl")
+    rows, notes = select_rows(fleurs.read("gl"), checked, loud, balanced=True, min_utterances=5)
     assert set(rows["id"]) == KEPT and set(rows["seconds"]) == {0.5}
     assert {note["id"] for note in notes if note["kept"]} == KEPT
     found = {reason: {note["id"] for note in notes if note["reason"] == reason} for reason in count_reasons(notes)}
@@ -77,12 +78,13 @@ def test_only_sentences_of_both_genders_stay_and_the_rest_say_why(fleurs, tmp_pa
 
 
 def test_a_language_of_fewer_utterances_is_left_out_whole(fleurs, tmp_path):
-    rows, notes = select(fleurs.read("gl"), RecordFile(tmp_path / "gl.jsonl"), loud, balanced=True, least=6)
+    checked = RecordFile(tmp_path / "gl.jsonl")
+    rows, notes = select_rows(fleurs.read("gl"), checked, loud, balanced=True, min_utterances=6)
     assert not len(rows) and count_reasons(notes)["language with fewer than 6 utterances"] == 5
 
 
 def test_an_unbalanced_corpus_keeps_all_that_can_be_scored(fleurs, tmp_path):
-    rows, notes = select(fleurs.read("gl"), RecordFile(tmp_path / "gl.jsonl"))
+    rows, notes = select_rows(fleurs.read("gl"), RecordFile(tmp_path / "gl.jsonl"))
     assert len(rows) == 12 and count_reasons(notes) == {"missing audio file": 1}
 
 
@@ -94,15 +96,15 @@ def test_a_selection_goes_on_where_it_was_and_looks_again_at_what_was_wrong(fleu
         return loud(samples)
 
     checked = RecordFile(tmp_path / "gl.jsonl")
-    select(rows.select(range(4)), checked, counted, balanced=True, least=5)
+    select_rows(rows.select(range(4)), checked, counted, balanced=True, min_utterances=5)
     assert len(asked) == 4
-    selected, _ = select(rows, checked, counted, balanced=True, least=5)
+    selected, _ = select_rows(rows, checked, counted, balanced=True, min_utterances=5)
     assert set(selected["id"]) == KEPT and len(asked) == 12, "none was listened to twice"
     missing = next(row for row in rows if row["id"] == "validation/m.wav")["audio"]["path"]
     mended = next(row for row in rows if row["id"] == "test/h.wav")["audio"]["path"]
     with open(mended, "rb") as source, open(missing, "wb") as target:
         target.write(source.read())
-    selected, _ = select(rows, checked, counted, balanced=True, least=5)
+    selected, _ = select_rows(rows, checked, counted, balanced=True, min_utterances=5)
     assert set(selected["id"]) == KEPT | {"validation/l.wav", "validation/m.wav"} and len(asked) == 13
 
 

@@ -126,7 +126,7 @@ def test_a_card_takes_its_own_models_groups_from_the_folder_as_it_is(done, tmp_p
     for row in own.to_dict("records"):
         told = f"WER {row['female']:.1f} % of women, {row['male']:.1f} % of men"
         lines = [line for line in text.splitlines() if told in line and f" {row['precision']} " in line]
-        assert any("Galician (gl)" in line and "too few to say" in line for line in lines), told
+        assert any("Galician (gl)" in line and "too few to tell" in line for line in lines), told
     after = pd.read_csv(folder / "tables/findings_after.csv")
     shown = text[text.index("### Groups of speakers") : text.index("## Training")].splitlines()
     count = sum(pd.read_csv(path)["model"].eq("large").sum() for path in (folder / "tables").glob("findings_*.csv"))
@@ -193,13 +193,13 @@ def test_parts_that_disagree_are_not_joined(done, place, tmp_path):
     RecordFile(file).keep(records)
     join([tmp_path / "one", tmp_path / "one"], tmp_path / "both")
     assert transcripts(tmp_path / "both") == transcripts(tmp_path / "one"), "the same twice is the same"
-    with pytest.raises(ValueError, match="heard other things in"):
+    with pytest.raises(ValueError, match="have different transcripts of"):
         join([tmp_path / "one", tmp_path / "other"], tmp_path / "none")
     settings = file.parent / "settings.json"
     settings.write_text(settings.read_text().replace('"num_beams": 1', '"num_beams": 5'))
     with pytest.raises(ValueError, match="num_beams 1, now 5"):
         join([tmp_path / "one", tmp_path / "other"], tmp_path / "neither")
-    with pytest.raises(FileNotFoundError, match="holds no transcripts"):
+    with pytest.raises(FileNotFoundError, match="has no folder transcripts"):
         join([tmp_path], tmp_path / "nothing")
 
 
@@ -221,7 +221,7 @@ def test_machines_shares_are_all_of_it_once():
         (["--models", "a=x"], "--models wants speech to be judged on"),
         (["--part", "half"], "such as 2/3; got half"),
         (["--part", "3/2"], "Expected a part from 1 to 2, got 3"),
-        ([], "holds no finished transcripts"),
+        ([], "has no complete transcripts"),
     ],
 )
 def test_wrong_settings_are_told_before_anything_takes_time(tmp_path, wrong, message):

@@ -132,7 +132,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     assert epochs == [1.0, 2.0, 3.0], "the third epoch follows the two of the first run"
     assert json.loads((output / "results.json").read_text())["scores"]["before"] == scores["before"]
     assert (output / "README.md").read_text() == "my own card"
-    assert f"{output}/README.md is somebody's own" in printed and "For a new one, delete or move it." in printed
+    assert f"{output}/README.md was edited" in printed and "For a new card, delete or move it." in printed
 
     code, _, errors = run(file, "--gate_budget", "0.25")
     assert code != 0
@@ -181,7 +181,7 @@ def test_lora_is_a_flag_and_keeps_the_best_adapter_alone(settings, whisper_dir, 
         (["--data", "nowhere"], "There is no nowhere/train/metadata.csv or .jsonl. Expected a folder"),
         (["--method", "magic"], "--method must be one of experts, lora, finetune, got 'magic'"),
         (["--test_data", "fleurs:"], "'fleurs:' names no data. Expected [name=][reader:]location"),
-        (["--test_data", "in-domain=x"], "Two corpora are called alike (in-domain, in-domain)"),
+        (["--test_data", "in-domain=x"], "Two corpora have the same name (in-domain, in-domain)"),
         (["--gate_budget", "7"], "`gate_budget` must be from 0 to 1, got 7"),
     ],
 )
