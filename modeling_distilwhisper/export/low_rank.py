@@ -2,8 +2,8 @@
 
 import torch
 
+from ..expert_layers_distilwhisper import FullLinear, LowRankLinear, dense_weight
 from ..experts_distilwhisper import LanguageExpertsMixin
-from ..routing_distilwhisper import FullLinear, LowRankLinear, dense_weight
 
 
 @torch.no_grad()
