@@ -45,8 +45,8 @@ class LanguageExpertsMixin(PreTrainedModel):
             ['ca', 'gl']
         """
         self._install(language, self._make_experts(language, self.config))
-        for key, layer in self.routed_layers().items():
-            expert = self.experts_of(language)[key]
+        for layer in self.routed_layers().values():
+            expert = layer.expert_of(language)
             expert.fc1.copy_shared(layer.fc1)
             expert.fc2.copy_shared(layer.fc2)
 

@@ -30,7 +30,7 @@ class LanguagePromptMixin(PreTrainedModel):
             >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration
             >>> student = "examples/quickstart/student"
             >>> model = DistilWhisperForConditionalGeneration.from_whisper(student, languages=["ca"])
-            >>> start, ca, gl, transcribe, translate = 701, 713, 761, 803, 802
+            >>> start, ca, gl, transcribe, translate = 701, 713, 762, 803, 802
             >>> prompts = torch.tensor([[start, ca, transcribe], [start, ca, translate], [start, gl, transcribe]])
             >>> for_encoder, for_decoder = model.read_prompt(prompts)
             >>> for_encoder.tolist(), for_decoder.tolist()

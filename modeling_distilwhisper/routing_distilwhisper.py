@@ -121,6 +121,7 @@ class RoutedFeedForward(nn.Module):
     # Inference: each token through one path
 
     def _dispatch(self, states: torch.Tensor, routing: Routing) -> torch.Tensor:
+        """The expert for tokens whose gate is open, and the shared path for all others."""
         # Low ranks first, so that their tokens stand beside those of the shared path, whose matrices they take too.
         present = sorted(self._start(states, routing), key=lambda pair: not pair[0].fc1.builds_on_shared)
         experts = [expert for expert, _ in present]
@@ -205,8 +206,8 @@ class RoutedFeedForward(nn.Module):
             with torch.no_grad():
                 tokens, hidden = tokens[unrouted:], None if hidden is None else hidden[unrouted:]
                 not_taken = self._run_parts(tokens, hidden, [*zip(experts, closed, strict=True), (None, sum(opened))])
-                difference = output[unrouted:] - not_taken  # expert - shared where the gate is open
-                difference[: sum(closed)] *= -1  # and so where it is closed
+                difference = output[unrouted:] - not_taken  # open gates: expert - shared; closed: the opposite
+                difference[: sum(closed)] *= -1
             slope = slope.view(-1).index_select(0, order)[unrouted:].to(output.dtype)
             without_gate, gated = output.split([unrouted, len(output) - unrouted])
             output = torch.cat([without_gate, gated + slope.unsqueeze(1) * difference])
@@ -257,7 +258,7 @@ class RoutedFeedForward(nn.Module):
     # Both paths for every token
 
     def _blend(self, states: torch.Tensor, routing: Routing) -> torch.Tensor:
-        """Differentiable, and without shapes that depend on values."""
+        """Mixes the outputs by the gates: differentiable, and without shapes that depend on values."""
         output = self.shared(states)
         for expert, rows in self._start(states, routing):
             if rows is not None and rows.dtype != torch.bool:
