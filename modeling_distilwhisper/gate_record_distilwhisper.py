@@ -1,7 +1,5 @@
 """What the gates of a pass decided, written down layer by layer for those who ask (`output_gates`)."""
 
-from dataclasses import dataclass, field
-
 import torch
 
 # Which rows of a batch: an index tensor, a boolean mask `(batch,)` while compiling, or `None` for all rows.
@@ -37,12 +35,12 @@ class GateRecord:
         return tuple(self.gates[index] for index in layers), tuple(self.logits[index] for index in layers)
 
 
-@dataclass
 class GateRecords:
-    """The gate records of a whole model: pass it as `gate_records`, and the layers write into it."""
+    """The gate records of a model's encoder and decoder: pass it as `gate_records`, and the layers write into it."""
 
-    encoder: GateRecord = field(default_factory=GateRecord)
-    decoder: GateRecord = field(default_factory=GateRecord)
+    def __init__(self) -> None:
+        self.encoder = GateRecord()
+        self.decoder = GateRecord()
 
 
 def replace_rows(whole: torch.Tensor, rows: Rows, values: torch.Tensor) -> torch.Tensor:

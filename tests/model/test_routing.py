@@ -283,6 +283,18 @@ def test_compiled_forward_is_one_graph_for_any_languages(model):
     assert len(graphs) == 1
 
 
+def test_a_compiled_forward_gives_the_gates_too(model):
+    batch, labels = example(model, ["gl", "fr", "ca"])
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        output, expected = (
+            each(**batch, labels=labels, use_cache=False, output_gates=True) for each in (compiled, model)
+        )
+    for name in ("encoder_gates", "decoder_gates", "encoder_gate_logits", "decoder_gate_logits"):
+        for ours, theirs in zip(getattr(output, name), getattr(expected, name), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_stays_finite_and_close(model, dtype):
     batch, labels = example(model)
