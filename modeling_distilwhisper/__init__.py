@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,
+    AutoModel,
     AutoModelForSpeechSeq2Seq,
     AutoProcessor,
     AutoTokenizer,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from .transcription.subtitles import to_srt, to_vtt
 
 AutoConfig.register(DistilWhisperConfig.model_type, DistilWhisperConfig, exist_ok=True)
+AutoModel.register(DistilWhisperConfig, DistilWhisperModel, exist_ok=True)
 AutoModelForSpeechSeq2Seq.register(DistilWhisperConfig, DistilWhisperForConditionalGeneration, exist_ok=True)
 AutoFeatureExtractor.register(DistilWhisperConfig, WhisperFeatureExtractor, exist_ok=True)
 AutoTokenizer.register(DistilWhisperConfig, WhisperTokenizer, exist_ok=True)
@@ -53,6 +55,7 @@ AutoProcessor.register(DistilWhisperConfig, WhisperProcessor, exist_ok=True)
 
 # What `save_pretrained` copies into a checkpoint, for users without this package (`trust_remote_code=True`).
 DistilWhisperConfig.register_for_auto_class()
+DistilWhisperModel.register_for_auto_class("AutoModel")
 DistilWhisperForConditionalGeneration.register_for_auto_class("AutoModelForSpeechSeq2Seq")
 
 # By module: what it gives when somebody asks for it. The list above is the same for type checkers.

@@ -16,7 +16,7 @@ from transformers.utils import cached_file
 import modeling_distilwhisper  # noqa: F401 (registers the model)
 
 from ..expert_file_distilwhisper import expert_file_name
-from ..hub_distilwhisper import languages_in
+from ..repository_distilwhisper import languages_in
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -1,8 +1,11 @@
 """Every setting out of its range is refused by name, and what is saved is what is read."""
 
+import dataclasses
+import inspect
+
 import pytest
 
-from modeling_distilwhisper import DistilWhisperConfig
+from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
 
 
 @pytest.mark.parametrize(
@@ -49,3 +52,11 @@ def test_a_setting_given_on_loading_is_checked_too(tmp_path):
     )
     assert config.gate_budget == 0.3
     assert unused == {"device_map": "cpu"}
+
+
+def test_from_whisper_names_every_setting_of_gates_and_experts_with_the_defaults_of_the_config():
+    defaults = {field.name: field.default for field in dataclasses.fields(DistilWhisperConfig)}
+    parameters = inspect.signature(DistilWhisperForConditionalGeneration.from_whisper).parameters
+    settings = {name for name in defaults if name.startswith(("gate_", "expert_", "skip_"))}
+    assert {"gate_budget", "expert_rank"} <= settings
+    assert {name: parameters[name].default for name in settings} == {name: defaults[name] for name in settings}

@@ -1,4 +1,4 @@
-"""Converted, a checkpoint of the authors gives what the authors' own code gave for it.
+"""A converted checkpoint of the authors gives the outputs that the authors' code gave for it.
 
     DISTILWHISPER_ORACLE=oracle pytest -m real tests/model/test_oracle.py
 
@@ -88,12 +88,12 @@ def inputs(arrays):
 def test_logits_states_and_gates_are_theirs(model, expected, mode, attention):
     model.set_attn_implementation(attention)
     with torch.no_grad():
-        found = model(**inputs(expected), **routes(mode), output_gates=True, output_hidden_states=True)
-    assert np.abs(found.logits.numpy() - expected[f"{mode}.logits"]).max() <= 1e-5
+        outputs = model(**inputs(expected), **routes(mode), output_gates=True, output_hidden_states=True)
+    assert np.abs(outputs.logits.numpy() - expected[f"{mode}.logits"]).max() <= 1e-5
     for side in ("encoder", "decoder"):
-        states = torch.stack(getattr(found, f"{side}_hidden_states"))
+        states = torch.stack(getattr(outputs, f"{side}_hidden_states"))
         np.testing.assert_allclose(states, expected[f"{mode}.{side}_hidden_states"], atol=1e-4)
-        gates, logits = (getattr(found, f"{side}_{name}") for name in ("gates", "gate_logits"))
+        gates, logits = (getattr(outputs, f"{side}_{name}") for name in ("gates", "gate_logits"))
         theirs = expected[f"{mode}.{side}_gates"]
         assert np.array_equal(torch.stack(gates) if gates else np.zeros_like(theirs), theirs), "exactly"
         if f"{mode}.{side}_gate_logits" in expected:
@@ -103,50 +103,50 @@ def test_logits_states_and_gates_are_theirs(model, expected, mode, attention):
 
 
 def test_a_batch_that_mixes_languages_is_theirs_row_by_row(model, expected):
-    """The prompts of the rows name Catalan, Galician and Catalan; nobody else tells the model."""
+    """The prompts of the rows name Catalan, Galician and Catalan; the model is given no other sign of the language."""
     with torch.no_grad():
-        found = model(**inputs(expected), output_gates=True)
+        outputs = model(**inputs(expected), output_gates=True)
     for row, mode in enumerate(["catalan", "galician", "catalan"]):
-        assert np.abs(found.logits[row].numpy() - expected[f"{mode}.logits"][row]).max() <= 1e-4
+        assert np.abs(outputs.logits[row].numpy() - expected[f"{mode}.logits"][row]).max() <= 1e-4
         for side in ("encoder", "decoder"):
-            gates = torch.stack(getattr(found, f"{side}_gates"))[:, row]
+            gates = torch.stack(getattr(outputs, f"{side}_gates"))[:, row]
             assert np.array_equal(gates, expected[f"{mode}.{side}_gates"][:, row])
 
 
 @pytest.mark.parametrize("mode", MODES[1:])
-def test_what_is_written_in_a_language_is_theirs(model, written, mode):
+def test_tokens_written_in_a_language_are_theirs(model, written, mode):
     task, _, name = mode.rpartition("_")
     settings = {"language": LANGUAGES[name][0], "task": task or "transcribe", "max_new_tokens": 21}
-    found = model.generate(torch.from_numpy(written["input_features"]), **settings)
+    outputs = model.generate(torch.from_numpy(written["input_features"]), **settings)
     prompt = 4  # start, language, task, no timestamps, which Whisper's `generate` does not return
-    assert np.array_equal(found, written[f"{mode}.forced.sequences"][:, prompt:])
+    assert np.array_equal(outputs, written[f"{mode}.forced.sequences"][:, prompt:])
 
 
-def test_what_is_written_by_a_batch_that_mixes_languages_is_theirs(model, written):
+def test_tokens_written_by_a_batch_that_mixes_languages_are_theirs(model, written):
     languages = {"ca": "catalan", "gl": "galician"}
     rows = ["gl", "ca", "gl"]
     settings = {"language": rows, "task": "transcribe", "max_new_tokens": 21}
-    found = model.generate(torch.from_numpy(written["input_features"]), **settings)
+    outputs = model.generate(torch.from_numpy(written["input_features"]), **settings)
     for row, code in enumerate(rows):
-        assert np.array_equal(found[row], written[f"{languages[code]}.forced.sequences"][row, 4:])
+        assert np.array_equal(outputs[row], written[f"{languages[code]}.forced.sequences"][row, 4:])
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_what_is_written_without_a_prompt_is_theirs(model, written, mode):
+def test_tokens_written_without_a_prompt_are_theirs(model, written, mode):
     """Below Whisper's own `generate`, which would put a prompt in front; theirs took the language from the layers."""
     features = torch.from_numpy(written["input_features"])
     start = torch.full((len(features), 1), START)
     settings = {"decoder_input_ids": start, "max_new_tokens": 24, "do_sample": False}
-    found = GenerationMixin.generate(model, features, **routes(mode), **settings)
-    assert np.array_equal(found, written[f"{mode}.free.sequences"])
+    outputs = GenerationMixin.generate(model, features, **routes(mode), **settings)
+    assert np.array_equal(outputs, written[f"{mode}.free.sequences"])
 
 
 def test_rows_that_end_early_are_padded_as_theirs(model, written):
     features = torch.from_numpy(written["input_features"])
     end = int(written["catalan.early_eos.eos_token_id"])
     settings = {"decoder_input_ids": torch.full((3, 1), START), "max_new_tokens": 24, "eos_token_id": end}
-    found = GenerationMixin.generate(model, features, **routes("catalan"), **settings)
-    assert np.array_equal(found, written["catalan.early_eos.sequences"])
+    outputs = GenerationMixin.generate(model, features, **routes("catalan"), **settings)
+    assert np.array_equal(outputs, written["catalan.early_eos.sequences"])
 
 
 @pytest.mark.parametrize("load", [AutoModelForSpeechSeq2Seq, DistilWhisperForConditionalGeneration])
@@ -162,5 +162,5 @@ def test_without_experts_it_is_the_plain_whisper(oracle, base, written, expected
     with torch.no_grad():
         assert torch.equal(model(**inputs(expected)).logits, plain(**inputs(expected)).logits)
     settings = {"language": "ca", "task": "transcribe", "max_new_tokens": 21}
-    found = model.generate(torch.from_numpy(written["input_features"]), **settings)
-    assert np.array_equal(found, written["none.forced.sequences"][:, 4:])
+    outputs = model.generate(torch.from_numpy(written["input_features"]), **settings)
+    assert np.array_equal(outputs, written["none.forced.sequences"][:, 4:])

@@ -29,7 +29,7 @@ def test_a_language_without_an_expert_is_transcribed_as_by_whisper(model, whispe
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_an_expert_is_heard_and_its_timestamps_come_along(model, whisper, processor, case):
+def test_an_expert_changes_the_transcript_and_timestamps_come_along(model, whisper, processor, case):
     ours, theirs = (run(make_pipeline(each, processor), case, "gl") for each in (model, whisper))
     assert ours["text"] != theirs["text"]
     if "return_timestamps" in CASES[case][1]:

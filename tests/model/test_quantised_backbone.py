@@ -29,11 +29,11 @@ def load(folder, precision, **settings):
 def test_new_full_experts_are_what_the_quantised_feed_forward_does(wide_whisper_dir, processor, precision):
     routed = load(wide_whisper_dir, precision).eval()
     plain = WhisperForConditionalGeneration.from_pretrained(wide_whisper_dir, **precision_settings(precision)).eval()
-    whole = WhisperForConditionalGeneration.from_pretrained(wide_whisper_dir).eval()
+    full_precision = WhisperForConditionalGeneration.from_pretrained(wide_whisper_dir).eval()
     token = processor.tokenizer.convert_tokens_to_ids("<|gl|>")
     inputs = tiny.make_audio(processor, [1.0, 2.0]) | {"labels": torch.tensor([[token, *range(5, 12)]] * 2)}
     with torch.no_grad():
-        ours, theirs, exact = (model(**inputs).logits for model in (routed, plain, whole))
+        ours, theirs, exact = (model(**inputs).logits for model in (routed, plain, full_precision))
     assert (ours - theirs).abs().mean() < 0.5 * (exact - theirs).abs().mean()
 
 
@@ -87,13 +87,13 @@ def test_training_moves_experts_alone_and_they_load_on_the_quantised_backbone_ag
     prompt = torch.tensor([processor.tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|gl|>"])] * 2)
     with torch.no_grad():
         ours, theirs = (one(**batch, decoder_input_ids=prompt).logits for one in (again, model))
-    # bitsandbytes computes in half precision at inference where it can; so much for the digits.
+    # bitsandbytes computes in half precision at inference where it can, so the digits differ.
     assert (ours - theirs).abs().mean() < 0.02 * theirs.abs().mean()
-    DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "saved")  # and on a whole one, if one likes
+    DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "saved")  # and in full precision
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_quantised_model_saved_whole_is_loaded_as_it_was(wide_whisper_dir, processor, tmp_path, precision):
+def test_a_quantised_model_with_its_backbone_loads_as_it_was(wide_whisper_dir, processor, tmp_path, precision):
     model = load(wide_whisper_dir, precision).eval()
     tiny.unsettle(model)
     model.save_pretrained(tmp_path)

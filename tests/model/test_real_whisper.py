@@ -183,7 +183,7 @@ def test_a_short_training_keeps_to_its_language_and_its_folder_is_enough(
     assert printed == [text, text]
 
 
-def test_the_scoring_script_finds_what_whisper_base_is_known_to_score(checkpoint, tmp_path):
+def test_the_scoring_script_gives_the_known_error_rates_of_whisper_base(checkpoint, tmp_path):
     """Greedy, Whisper's basic normaliser: measured once by other code than this package's."""
     folder = os.environ["DISTILWHISPER_TEST_PROMPTS"]
     script = Path(__file__).parents[2] / "examples/run_eval.py"
@@ -196,8 +196,10 @@ def test_the_scoring_script_finds_what_whisper_base_is_known_to_score(checkpoint
 
 
 @pytest.mark.parametrize(("k", "temperature", "within"), [(None, 1.0, 0.005), (None, 3.0, 0.005), (64, 1.0, 0.1)])
-def test_the_cache_says_what_the_teacher_says(checkpoint, plain, processor, prompts, tmp_path, k, temperature, within):
-    """To a student some noise away. Whisper's many unlikely tokens weigh more than one thinks."""
+def test_the_cache_gives_the_loss_of_the_teacher(
+    checkpoint, plain, processor, prompts, tmp_path, k, temperature, within
+):
+    """For a student that differs by some noise. Many unlikely tokens of small probability weigh much together."""
     student = copy.deepcopy(plain)
     noise = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -218,9 +220,10 @@ def test_the_cache_says_what_the_teacher_says(checkpoint, plain, processor, prom
         ours = student(batch["input_features"], decoder_input_ids=prompted).logits
         live = teacher.targets(batch, prompted)
     for divergence in (js_divergence, kl_divergence):
-        whole, found = (
+        live_loss, cached_loss = (
             divergence(ours, expected, batch["labels"], temperature=temperature).item() for expected in (live, cached)
         )
-        print(f"{divergence.__name__}, k = {k}, temperature {temperature}: {whole:.5f}, from the cache {found:.5f}")
-        assert found == pytest.approx(whole, rel=within)
-        assert k is None or found <= whole
+        name = divergence.__name__
+        print(f"{name}, k = {k}, temperature {temperature}: {live_loss:.5f}, from the cache {cached_loss:.5f}")
+        assert cached_loss == pytest.approx(live_loss, rel=within)
+        assert k is None or cached_loss <= live_loss

@@ -1,4 +1,4 @@
-"""A saved folder works in a process that cannot import the package: its own copy of the code is all there is."""
+"""A saved folder works in a process that cannot import the package, by the copy of the code in it."""
 
 import json
 
@@ -46,7 +46,7 @@ def test_a_folder_transcribes_without_the_package_as_before_saving(model, proces
     processor.save_pretrained(tmp_path / "saved")
     torch.save({"input_features": batch["input_features"], "samples": samples}, tmp_path / "audio.pt")
     printed = run_without_the_package(SCRIPT, tmp_path, tmp_path / "saved", tmp_path / "audio.pt", tmp_path / "resaved")
-    found = json.loads(printed[-1])
-    assert found.pop("class") == "DistilWhisperForConditionalGeneration"
-    assert found.pop("resaved"), "loaded, saved and loaded again, it transcribes otherwise"
-    assert found == expected
+    results = json.loads(printed[-1])
+    assert results.pop("class") == "DistilWhisperForConditionalGeneration"
+    assert results.pop("resaved"), "loaded, saved and loaded again, it transcribes otherwise"
+    assert results == expected

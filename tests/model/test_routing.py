@@ -1,4 +1,4 @@
-"""Routing is the equation 4.1 whichever way it is computed, and its gates train as they infer."""
+"""Each way to compute routing gives equation 4.1, and gates decide in training as at inference."""
 
 import copy
 
@@ -9,19 +9,20 @@ from helpers import tiny
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.evaluation.gates import (
     GateReport,
-    budget_quantiles,
     forced_gates,
     gates_of_utterance,
     measure_expert_usage,
-    move_thresholds,
 )
-from modeling_distilwhisper.routing_distilwhisper import FullLinear, LanguageExpert, Routing, multiply
+from modeling_distilwhisper.expert_layers_distilwhisper import FullLinear, LanguageExpert, multiply
+from modeling_distilwhisper.gate_record_distilwhisper import GateRecord
+from modeling_distilwhisper.routing_distilwhisper import Routing
+from modeling_distilwhisper.training.gate_budget import budget_quantiles, move_thresholds
 
 
 def make_routing(rows, **settings):
-    """Rows by language, every row where it is None."""
-    index = {language: None if own is None else torch.tensor(own) for language, own in rows.items()}
-    return Routing(index, **settings)
+    """A routing from the indices of each language's rows, `None` for all rows."""
+    indices = {language: None if numbers is None else torch.tensor(numbers) for language, numbers in rows.items()}
+    return Routing(indices, **settings)
 
 
 def layer_of(model):
@@ -29,7 +30,7 @@ def layer_of(model):
 
 
 def lower_rank(layer, language, rank=4):
-    """An expert of low rank in place of a layer's full one, with its gate."""
+    """Replaces a layer's full expert by one of low rank, with the same gate."""
     config = copy.deepcopy(layer.routing_config)
     config.expert_rank = rank
     expert = LanguageExpert(config, layer.expert_ffn_dim).eval()  # unlike an added language's, its `up` is not zero
@@ -43,49 +44,49 @@ def test_dispatch_blend_and_the_equation_agree(model, rows, low):
     layer, states = layer_of(model), torch.randn(3, 7, 32)
     for language in low:
         lower_rank(layer, language)
-    for language, shut in {"gl": 0.33, "ca": 0.72}.items():  # its own for each, and no token on it
+    for language, shut in {"gl": 0.33, "ca": 0.72}.items():  # another threshold for each, and no token on it
         gate = layer.experts[language].gate
         gate.threshold.copy_(gate(states).detach().quantile(shut))
     expected = layer.shared(states)
-    for language, own in rows.items():
+    for language, numbers in rows.items():
         expert = layer.experts[language]
-        for row in range(3) if own is None else own:
+        for row in range(3) if numbers is None else numbers:
             logits = expert.gate(states[row : row + 1])
             gate = (logits >= expert.gate.threshold).float().unsqueeze(-1)
             mixed = gate * expert(states[row : row + 1], layer) + (1 - gate) * layer.shared(states[row : row + 1])
             expected[row] = mixed[0]
     for way in (layer._dispatch, layer._blend):
-        record = {}
-        found = way(states, make_routing(rows, record=record))
-        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-        assert record[0][0].shape == (3, 7) and set(record[0][0].unique().tolist()) <= {0.0, 1.0}
+        record = GateRecord()
+        output = way(states, make_routing(rows, record=record))
+        torch.testing.assert_close(output, expected, atol=1e-5, rtol=1e-5)
+        assert record.gates[0].shape == (3, 7) and set(record.gates[0].unique().tolist()) <= {0.0, 1.0}
 
 
 @pytest.mark.parametrize("kind", [torch.nn.Linear, FullLinear])
-@pytest.mark.parametrize("size", [24, 20])  # 20 rows are not so many blocks
+@pytest.mark.parametrize("size", [24, 20])  # 20 is no multiple of the number of blocks
 @pytest.mark.parametrize("tokens", [1, 2, 5, 8, 9])
 def test_few_tokens_are_multiplied_as_many_are(tokens, size, kind):
     linear, states = kind(32, size), torch.randn(tokens, 32)
-    found = multiply(linear, states)
-    assert found.shape == (tokens, size) and found.is_contiguous()
-    torch.testing.assert_close(found, linear(states), atol=1e-6, rtol=1e-5)
+    output = multiply(linear, states)
+    assert output.shape == (tokens, size) and output.is_contiguous()
+    torch.testing.assert_close(output, linear(states), atol=1e-6, rtol=1e-5)
 
 
 class Adapted(torch.nn.Linear):
-    """A matrix that something was added to: what it computes is not what its weight says."""
+    """A matrix with an adapter: it computes something else than its weight says."""
 
     def forward(self, states):
         return super().forward(states) + states.sum(dim=-1, keepdim=True)
 
 
-def test_a_gate_is_read_at_inference_as_it_is_called(model):
+def test_a_gate_gives_at_inference_the_logits_of_its_forward(model):
     gate, states = layer_of(model).experts["gl"].gate, torch.randn(3, 7, 32)
     assert torch.equal(gate.at_inference(states), gate(states))
 
 
 @pytest.mark.parametrize("rows", [{"gl": None}, {"gl": [2], "ca": [0, 1]}])
 @pytest.mark.parametrize("matrix", ["hidden", "score"])
-def test_an_adapter_on_a_gate_is_heard(model, matrix, rows):
+def test_an_adapter_on_a_gate_counts(model, matrix, rows):
     layer, states = layer_of(model), torch.randn(3, 7, 32)
     gate = layer.experts["gl"].gate
     plain = getattr(gate, matrix)
@@ -93,9 +94,9 @@ def test_an_adapter_on_a_gate_is_heard(model, matrix, rows):
     adapted = Adapted(plain.in_features, plain.out_features, bias=plain.bias is not None)
     adapted.load_state_dict(plain.state_dict())
     setattr(gate, matrix, adapted)
-    found = layer._dispatch(states, make_routing(rows))
-    assert not torch.allclose(found, without, atol=1e-3)
-    torch.testing.assert_close(found, layer._blend(states, make_routing(rows)), atol=1e-5, rtol=1e-5)
+    output = layer._dispatch(states, make_routing(rows))
+    assert not torch.allclose(output, without, atol=1e-3)
+    torch.testing.assert_close(output, layer._blend(states, make_routing(rows)), atol=1e-5, rtol=1e-5)
 
 
 def test_every_token_passes_one_feed_forward_only_at_inference(model):
@@ -114,23 +115,23 @@ def test_all_low_ranks_of_a_batch_share_one_multiplication_by_the_shared_matrice
         lower_rank(layer, language)
     for matrix in (layer.fc1, layer.fc2):
         matrix.register_forward_hook(lambda module, args, output: seen.append(args[0].numel() // args[0].shape[-1]))
-    record = {}
+    record = GateRecord()
     layer.feed_forward(torch.randn(3, 7, 32), make_routing({"gl": [0], "ca": [2]}, record=record))
-    assert all(0 < record[0][0][row].mean() < 1 for row in (0, 2))
+    assert all(0 < record.gates[0][row].mean() < 1 for row in (0, 2))
     assert seen == [21, 21]
 
 
 @pytest.mark.parametrize("rows", [{"gl": None}, {"gl": [0, 2]}, {"gl": [0], "ca": [2]}])
 def test_a_decoding_step_on_an_accelerator_never_waits_for_a_value(model, rows):
-    """Tensors on the meta device have none: whoever asks for one fails."""
+    """Tensors on the meta device have no values: to ask for one is an error."""
     layer = layer_of(model.to("meta"))
-    found = layer.feed_forward(torch.randn(3, 1, 32, device="meta"), make_routing(rows))
-    assert found.shape == (3, 1, 32)
+    output = layer.feed_forward(torch.randn(3, 1, 32, device="meta"), make_routing(rows))
+    assert output.shape == (3, 1, 32)
     with pytest.raises((RuntimeError, NotImplementedError), match="(?i)meta tensors"):
         layer.feed_forward(torch.randn(3, 2, 32, device="meta"), make_routing(rows))
 
 
-def test_what_overflows_on_the_path_not_taken_is_not_heard(model):
+def test_an_overflow_on_the_path_not_taken_changes_nothing(model):
     layer, states = layer_of(model), torch.randn(3, 7, 32)
     routing = make_routing({"gl": None})
     with forced_gates(model, is_open=False):
@@ -150,18 +151,18 @@ def test_training_through_one_path_has_the_outputs_and_gradients_of_the_blend(wh
     layer, states, target = layer_of(model), torch.randn(4, 7, 32), torch.randn(4, 7, 32)
     for expert in layer.experts.values():
         expert.gate.threshold.copy_(expert.gate(states).median().detach())
-    found = {}
+    results = {}
     for way in (layer._blend, layer._dispatch_in_training):
         torch.manual_seed(0)
-        record, own = {}, states.clone().requires_grad_()
-        output = way(own, make_routing(rows, record=record))
-        gates, logits = record[0]
+        record, inputs = GateRecord(), states.clone().requires_grad_()
+        output = way(inputs, make_routing(rows, record=record))
+        gates, logits = record.gates[0], record.logits[0]
         loss = (output * target).sum() + gates.sum()
         wanted = {name: tensor for name, tensor in layer.experts.named_parameters() if name.split(".")[0] in rows}
-        gradients = torch.autograd.grad(loss, [own, *wanted.values()])
+        gradients = torch.autograd.grad(loss, [inputs, *wanted.values()])
         names = ["output", "gates", "logits", "states", *wanted]
-        found[way] = dict(zip(names, [output, gates, logits, *gradients], strict=True))
-    blended, dispatched = found.values()
+        results[way] = dict(zip(names, [output, gates, logits, *gradients], strict=True))
+    blended, dispatched = results.values()
     for name, tensor in blended.items():
         assert tensor.detach().nan_to_num(neginf=0).abs().max() > 0, name
         torch.testing.assert_close(dispatched[name], tensor, atol=1e-4, rtol=1e-4, msg=name)
@@ -210,13 +211,13 @@ def test_soft_training_follows_the_equation(whisper_dir, processor):
     )
     tiny.unsettle(model)
     layer, states = layer_of(model).train(), torch.randn(2, 5, 32)
-    record = {}
+    record = GateRecord()
     torch.manual_seed(0)
     layer.feed_forward(states, make_routing({"gl": None}, noise=3.0, record=record))
     torch.manual_seed(0)
     logits = layer.experts["gl"].gate(states)
     expected = torch.sigmoid(logits + 3.0 * torch.randn_like(logits))
-    torch.testing.assert_close(record[0][0], expected)
+    torch.testing.assert_close(record.gates[0], expected)
 
 
 def test_whole_utterances_are_skipped_and_still_count(model):
@@ -225,13 +226,13 @@ def test_whole_utterances_are_skipped_and_still_count(model):
     expert = layer.experts["gl"]
     expert.gate.threshold.fill_(-torch.inf)
     layer.train()
-    record = {}
+    record = GateRecord()
     output = layer.feed_forward(states, make_routing({"gl": None}, record=record))
     skipped = torch.isclose(output, layer.shared(states), atol=1e-5).all(dim=-1)
     assert 15 < skipped.all(dim=1).sum() < 49
     assert torch.equal(skipped.all(dim=1), skipped.any(dim=1)), "not single tokens"
     torch.testing.assert_close(output[~skipped.all(dim=1)], expert(states, layer)[~skipped.all(dim=1)])
-    assert record[0][0].all(), "the budget counts gates before skipping"
+    assert record.gates[0].all(), "the budget counts gates before skipping"
 
 
 def test_rows_without_an_expert_are_not_in_the_budget(model):
@@ -277,9 +278,21 @@ def test_compiled_forward_is_one_graph_for_any_languages(model):
     with torch.no_grad():
         for languages in (["gl", "fr", "ca"], ["ca", "gl", "gl"], ["fr", "ru", "gl"]):
             batch, labels = example(model, languages)
-            found, expected = (each(**batch, labels=labels, use_cache=False) for each in (compiled, model))
-            torch.testing.assert_close(found.logits, expected.logits, atol=1e-4, rtol=1e-4)
+            output, expected = (each(**batch, labels=labels, use_cache=False) for each in (compiled, model))
+            torch.testing.assert_close(output.logits, expected.logits, atol=1e-4, rtol=1e-4)
     assert len(graphs) == 1
+
+
+def test_a_compiled_forward_gives_the_gates_too(model):
+    batch, labels = example(model, ["gl", "fr", "ca"])
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        output, expected = (
+            each(**batch, labels=labels, use_cache=False, output_gates=True) for each in (compiled, model)
+        )
+    for name in ("encoder_gates", "decoder_gates", "encoder_gate_logits", "decoder_gate_logits"):
+        for ours, theirs in zip(getattr(output, name), getattr(expected, name), strict=True):
+            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -333,7 +346,7 @@ def test_thresholds_follow_the_budget_over_real_tokens(fresh, processor):
         assert usage[side] == pytest.approx((usage[f"{side} 0"] + usage[f"{side} 1"]) / 2)
     assert usage["all"] == pytest.approx((100 * usage["encoder"] + 12 * usage["decoder"]) / 112)
     gates = [layer.experts["ca"].gate.threshold for layer in fresh.routed_layers().values()]
-    assert all(torch.isinf(threshold) for threshold in gates), "a language that was not there stays as it was"
+    assert all(torch.isinf(threshold) for threshold in gates), "a language that is not in the batch stays as it was"
 
 
 def test_forced_gates_open_shut_and_come_back(model, whisper):
@@ -355,9 +368,9 @@ def test_the_gates_of_one_utterance_are_its_own_without_padding(model):
     frames = int(batch["attention_mask"].sum()) // 2
     assert gates["encoder"].shape == (2, frames) and gates["decoder"].shape == (2, 8)
     usage = measure_expert_usage(model, [{**batch, "labels": labels}])
-    for side, own in gates.items():
-        assert set(own.unique().tolist()) <= {0.0, 1.0}
-        assert own.mean().item() == pytest.approx(usage[side])
+    for side, side_gates in gates.items():
+        assert set(side_gates.unique().tolist()) <= {0.0, 1.0}
+        assert side_gates.mean().item() == pytest.approx(usage[side])
     batch, labels = example(model, ["en"])
     with pytest.raises(ValueError, match="The utterance's language has no expert"):
         gates_of_utterance(model, {**batch, "labels": labels})
