@@ -13,6 +13,7 @@ from .audio import SAMPLING_RATE, read_audio
 from .labels import label_ids
 
 CONTROL_TOKEN = re.compile(r"<\|[^|]*\|>")
+MAX_TOKENS = 448  # of a target: the decoder positions of every Whisper that OpenAI published
 
 
 def keep_scorable(rows: Dataset) -> tuple[Dataset, Counter]:
@@ -24,7 +25,7 @@ def keep_scorable(rows: Dataset) -> tuple[Dataset, Counter]:
     return _keep(rows, check_scorable)
 
 
-def keep_usable(rows: Dataset, processor: WhisperProcessor, max_tokens: int = 448) -> tuple[Dataset, Counter]:
+def keep_usable(rows: Dataset, processor: WhisperProcessor, max_tokens: int = MAX_TOKENS) -> tuple[Dataset, Counter]:
     """Leaves out rows that cannot be trained on: what `keep_scorable` leaves out, and what does not fit the model.
 
     Args:
