@@ -1,0 +1,141 @@
+"""What a training run leaves behind: the model, `results.json`, the model card, tables and pictures."""
+
+from pathlib import Path
+from typing import Any
+
+from tabulate import tabulate
+from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor, pipeline
+from transformers.trainer_utils import TrainOutput
+
+from ...data.audio import read_audio
+from ...reporting.model_card import card_of_run, left_alone, save_card, sizes
+from ...runs.precision import QUANTISED, precision_settings
+from ...runs.run_folder import RunFolder
+from ...training.arguments import DistilWhisperTrainingArguments
+from ...training.scoring import Scores, wer_rows
+from ...training.trainer import DistilWhisperTrainer
+from ..command_line import import_figures
+from .arguments import ModelArguments
+from .scores import expert_usage
+from .speech import SpeechData
+
+EXPERT_USAGE = "openness at inference"  # its name in results.json
+
+
+def finished_results(run: RunFolder, training_args: DistilWhisperTrainingArguments) -> dict[str, Any] | None:
+    """The results of a run that has trained as long as these arguments say; `None` for one to start or to continue."""
+    results = run.read("results.json")
+    if not results or "example" not in results:
+        return None
+    trained = results["settings"]["training"]
+    as_long = all(trained[name] == getattr(training_args, name) for name in ("num_train_epochs", "max_steps"))
+    return results if as_long else None
+
+
+def keep_rows(run: RunFolder, data: SpeechData) -> None:
+    """Writes which rows the run uses.
+
+    Raises:
+        ValueError: the folder holds a run on other rows.
+    """
+    if run.read("rows.json") not in (None, data.chosen):
+        raise ValueError(f"{run.folder} holds a run on other rows (rows.json). Use another folder or delete it.")
+    run.write("rows.json", data.chosen)
+
+
+def collect_results(
+    settings: dict[str, dict[str, Any]],
+    scores: dict[str, Scores],
+    trainer: DistilWhisperTrainer,
+    trained: TrainOutput,
+    data: SpeechData,
+    teacher_precision: str | None,
+) -> dict[str, Any]:
+    """The content of `results.json`, but for what `save_run` adds: sizes of the files, and the example.
+
+    Args:
+        settings: of the run, as `run_settings` gives them; all training arguments are added.
+        trained: what `trainer.train()` returned.
+    """
+    results: dict[str, Any] = {"scores": scores}
+    if trainer.is_routed:
+        results[EXPERT_USAGE] = expert_usage(trainer, data)
+    results["teacher precision"] = teacher_precision
+    results["data"], results["rows left out"] = data.amounts, data.left_out
+    results["training"] = trained.metrics | {"steps by language": trainer.figures.steps}
+    results["best by language"] = trainer.best_experts.scores()
+    results["settings"] = settings | {"training": trainer.args.to_dict()}
+    return results
+
+
+def save_run(
+    run: RunFolder,
+    trainer: DistilWhisperTrainer,
+    model_args: ModelArguments,
+    data: SpeechData,
+    results: dict[str, Any],
+) -> None:
+    """Saves the model, its processor, `results.json` and the model card, and tries the saved model on a clip."""
+    folder, processor = run.folder, trainer.processing_class
+    # A quantised backbone is not saved: it is loaded from where the student is, in the precision that one chooses.
+    with_backbone = model_args.save_backbone and model_args.student_precision not in QUANTISED
+    trainer.model.save_pretrained(folder, **({"save_backbone": with_backbone} if trainer.is_routed else {}))
+    processor.save_pretrained(folder)
+    if trainer.is_routed:
+        results["sizes"] = sizes(trainer.model, folder)
+    run.write("results.json", results)  # before anything else can go wrong
+    results["example"] = try_out(folder, data.example, model_args)
+    run.write("results.json", results)
+    if trainer.is_routed:
+        name = trainer.args.hub_model_id or folder.resolve().name
+        card = folder / "README.md"
+        if not save_card(card_of_run(results, name=name), card):
+            print(f"\n{left_alone(card)}")
+
+
+def try_out(folder: Path, clip: dict, model_args: ModelArguments) -> dict[str, str]:
+    """Transcripts of a clip by the saved folder, loaded as users load it: without and with the language's experts."""
+    processor = WhisperProcessor.from_pretrained(folder)
+    example = {"clip": clip["audio"]["path"] or clip["id"], "said": clip["text"]}
+    choices = [{"languages": []}, {"languages": [clip["language"]]}] if model_args.method == "experts" else [{}]
+    for choice in choices:
+        model = AutoModelForSpeechSeq2Seq.from_pretrained(
+            folder, **choice, **precision_settings(model_args.student_precision)
+        )
+        transcribe = pipeline(
+            "automatic-speech-recognition",
+            model=model,
+            tokenizer=processor.tokenizer,
+            feature_extractor=processor.feature_extractor,
+        )
+        settings = {"language": clip["language"], "task": "transcribe"}
+        name = "heard" + "".join(f", {setting}={value}" for setting, value in choice.items())
+        example[name] = transcribe(read_audio(clip["audio"]), generate_kwargs=settings)["text"].strip()
+    return example
+
+
+def report(results: dict[str, Any], folder: Path) -> None:
+    """Prints tables, and draws pictures beside `results.json`."""
+    rows, usage = wer_rows(results["scores"]), results.get(EXPERT_USAGE)
+    print(f"\nWER\n{tabulate(rows, headers='keys', floatfmt='.3f', missingval='-')}")
+    if usage:
+        shares = [{"gates open": language, **layers} for language, layers in usage.items()]
+        print(f"\n{tabulate(shares, headers='keys', floatfmt='.2f')}")
+    print(f"\n{tabulate(results['example'].items(), tablefmt='plain')}")
+    pictures = draw(results, rows, folder)
+    card = f"; the model card: {folder}/README.md" if (folder / "README.md").is_file() else ""
+    print(f"\nAll of it: {folder}/results.json{pictures}{card}")
+
+
+def draw(results: dict[str, Any], rows: list[dict], folder: Path) -> str:
+    """Draws WER and expert usage if matplotlib is there; returns where, as a part of a sentence."""
+    figures = import_figures()
+    if figures is None:
+        return ""
+    systems = [name for name in ("before", "after", "teacher") if name in results["scores"]]
+    figures.draw_wer(rows, systems, folder / "wer.png")
+    if usage := results.get(EXPERT_USAGE):
+        model_args = ModelArguments(**results["settings"]["model"])
+        budgets = sorted({model_args.gate_budget, *model_args.budgets.values()})
+        figures.draw_openness(usage, budgets, folder / "openness.png")
+    return f", and as pictures: {folder}/*.png"
