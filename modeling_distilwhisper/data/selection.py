@@ -93,7 +93,7 @@ def read_rows(
         >>> print(selection)
         quickstart test ca: 4 rows; left out: none
         >>> selection.rows["id"][:2]
-        ['001.ogg', '002.ogg']
+        ['000.ogg', '001.ogg']
     """
     if max_rows is not None and max_rows < 1:
         raise ValueError(f"max_rows must be 1 or more, got {max_rows}. Leave it out to use all rows.")
