@@ -23,7 +23,7 @@ from modeling_distilwhisper.commands.training_run.arguments import (
     DataArguments,
     ModelArguments,
     check_arguments,
-    run_settings,
+    open_run,
 )
 from modeling_distilwhisper.commands.training_run.models import load_student, load_teachers, precision_of_teacher
 from modeling_distilwhisper.commands.training_run.results import (
@@ -36,7 +36,6 @@ from modeling_distilwhisper.commands.training_run.results import (
 from modeling_distilwhisper.commands.training_run.scores import score_after, score_before
 from modeling_distilwhisper.commands.training_run.speech import SpeechData
 from modeling_distilwhisper.data.collate import SpeechCollator
-from modeling_distilwhisper.runs.run_folder import RunFolder
 from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
 from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 
@@ -76,8 +75,7 @@ def main(argv: list[str], prog: str) -> None:
 
     # All that a run writes is in its folder, which refuses a run with other settings or other rows. Started again, the
     # run goes on from its last checkpoint; if it is finished, it shows its results again.
-    settings = run_settings(model_args, data_args, training_args)
-    run = RunFolder(training_args.output_dir, settings)
+    run = open_run(model_args, data_args, training_args)
     results = finished_results(run, training_args)
     if results is None:
         keep_rows(run, data)
@@ -90,7 +88,7 @@ def main(argv: list[str], prog: str) -> None:
 
         # A file for each language's experts, the processor, results.json and a model card for the Hub.
         precision = precision_of_teacher(teacher, model_args.teacher_precision)
-        results = collect_results(settings, scores, trainer, trained, data, precision)
+        results = collect_results(run, scores, trainer, trained, data, precision)
         if trainer.is_world_process_zero():
             save_run(run, trainer, model_args, data, results)
 

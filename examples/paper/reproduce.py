@@ -9,13 +9,14 @@ folder) and FLEURS from the Hub. report.csv holds the report's figures: WER in %
 
 import argparse
 import csv
-import json
 import subprocess
 import sys
 from pathlib import Path
 from statistics import mean
 
 from tabulate import tabulate
+
+from modeling_distilwhisper.runs.old_names import read_json
 
 FOLDER = Path(__file__).parent
 SETTINGS = {
@@ -73,9 +74,9 @@ def ours(line: dict[str, str], language: str, runs: Path) -> float | None:
     name = settings_of(line)
     score = UNTRAINED.get(line["model"], "after")
     for path in sorted(runs.glob(f"{name or '*'}/{language}/results.json")):
-        scores = json.loads(path.read_text(encoding="utf-8"))["scores"]
+        scores = read_json(path)["scores"]
         found = scores.get(score, {}).get(line["data_set"], {}).get(language)
-        if found is not None and found["normalizer"] == "paper":
+        if found is not None and found["normalizer"] == "report":
             return 100 * found["wer"]
     return None
 

@@ -12,7 +12,7 @@ from ..data.rows import FEATURES, SPLITS
 from ..runs.records import RecordFile
 from .voice import HasSpeech
 
-MIN_UTTERANCES = 200  # of a language in Balanced-FLEURS
+MIN_BALANCED_UTTERANCES = 200  # of a language in Balanced-FLEURS
 CHUNK = 200  # rows checked between two writes
 NOTED = ("id", "split", "sentence_id", "gender", "age", "accent", "speaker")
 
@@ -54,7 +54,7 @@ def select(
     checked: RecordFile,
     has_speech: HasSpeech | None = None,
     balanced: bool = False,
-    least: int = MIN_UTTERANCES,
+    least: int = MIN_BALANCED_UTTERANCES,
 ) -> tuple[Dataset, list[dict]]:
     """Chooses one language's rows.
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from datasets import Dataset
 from transformers.utils import logging
 
-from ..evaluation.transcription import is_transcribed, transcribe_into
-from ..runs.any_whisper import load_config, load_model, load_processor, weights_mark
+from ..evaluation.transcription import is_transcribed, transcribe_rows
+from ..runs.any_whisper import load_config, load_model, load_processor, weights_digest
 from ..runs.files import file_name
 from ..runs.records import RecordFile
 from ..runs.run_folder import RunFolder
-from .corpora import MIN_UTTERANCES, Corpus, count_reasons, select
+from .corpora import MIN_BALANCED_UTTERANCES, Corpus, count_reasons, select
 from .groups import model_shape
 from .voice import find_detector
 
@@ -28,7 +28,7 @@ class Cell:
 
     Attributes:
         run: what was run: `model`, `shape`, `precision`, `data_set`, `balanced` and more.
-        records: of its utterances, as `transcribe_into` makes them.
+        records: of its utterances, as `transcribe_rows` makes them.
     """
 
     run: dict
@@ -48,7 +48,7 @@ def share_of(units: Sequence, part: int, parts: int) -> list:
 
 
 def read_rows(
-    folder: Path, units: Sequence[tuple[Corpus, str]], vad: str = "silero", least: int = MIN_UTTERANCES
+    folder: Path, units: Sequence[tuple[Corpus, str]], vad: str = "silero", least: int = MIN_BALANCED_UTTERANCES
 ) -> list[tuple[Corpus, str, Dataset]]:
     """The rows of corpora and languages, with notes of which and why in `folder/rows/<corpus>/<language>.jsonl`.
 
@@ -102,7 +102,7 @@ def run_grid(
     """
     for name, location in models.items():
         about = {"model": name, "shape": model_shape(load_config(location))}
-        about["weights"] = weights_mark(location) or location
+        about["weights"] = weights_digest(location) or location
         processor = load_processor(location)
         for precision in precisions:
             model = None
@@ -115,7 +115,7 @@ def run_grid(
                     continue
                 if model is None:
                     model = load_model(location, precision, device)
-                transcribe_into(file, model, processor, rows, batch_size=batch_size, num_beams=num_beams)
+                transcribe_rows(file, model, processor, rows, batch_size=batch_size, num_beams=num_beams)
 
 
 def join(parts: Sequence[Path], folder: Path) -> None:

@@ -8,7 +8,7 @@ from ..evaluation.languages import RESOURCE_CLASSES
 
 # Below either, a cell is shown but says nothing: no test, no verdict. With 50 utterances the interval of a share is
 # up to 14 points to either side; with fewer than 10 speakers or sentences it would be of these and not of people.
-MIN_UTTERANCES = 50
+MIN_GROUP_UTTERANCES = 50
 MIN_UNITS = 10
 
 GROUPINGS = ("gender", "age", "accent", "language", "resource", "model")
@@ -38,4 +38,4 @@ def in_order(groups: Iterable[str]) -> list[str]:
 
 
 def is_too_small(utterances: int, units: int) -> bool:
-    return utterances < MIN_UTTERANCES or units < MIN_UNITS
+    return utterances < MIN_GROUP_UTTERANCES or units < MIN_UNITS

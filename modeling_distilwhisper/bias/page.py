@@ -10,7 +10,7 @@ from tabulate import tabulate
 
 from ..runs.files import write_whole
 from .figures import FIGURES
-from .groups import MIN_UNITS, MIN_UTTERANCES
+from .groups import MIN_GROUP_UTTERANCES, MIN_UNITS
 from .sentences import CHANGES
 from .statistics import LEVEL, SHUFFLES
 from .study import Study
@@ -32,8 +32,8 @@ utterances. Tests shuffle the names of groups over units, {SHUFFLES} times, and 
 for genders in balanced corpora and for models, else within a language; for resource classes languages are the units.
 p-values are adjusted by the false discovery rate over the table that they stand in (for genders by language: over the
 languages of a system; beside resource classes stands the bare one), and count below {LEVEL}. Cells with fewer than
-{MIN_UTTERANCES} utterances or {MIN_UNITS} units are too small to speak: they are shown, in pictures paler or hollow,
-and not tested; of accents they are not reported. Where a corpus names no speakers, as FLEURS, a few people may have
+{MIN_GROUP_UTTERANCES} utterances or {MIN_UNITS} units are too small to speak: they are shown, in pictures paler or
+hollow, and not tested; of accents they are not reported. Where a corpus names no speakers, as FLEURS, a few people may have
 read all of it: intervals and tests are then of its sentences and not of women and men at large.
 """
 

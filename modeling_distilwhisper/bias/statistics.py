@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.stats import binomtest, false_discovery_control, monte_carlo_test
 
-from ..evaluation.metrics import CONFIDENCE, interval, ratio
+from ..evaluation.metrics import CONFIDENCE, bootstrap_interval, ratio
 
 SHUFFLES = 1999
 LEVEL = 0.05
@@ -87,6 +87,6 @@ def share_interval(counts: np.ndarray, totals: np.ndarray) -> tuple[float, float
     where none or all are counted, of which any bootstrap would be certain."""
     share, units = ratio(counts, totals), len(totals)
     if 0 < share < 1 and units > 1:
-        return interval(ratio, (counts, totals))
+        return bootstrap_interval(ratio, (counts, totals))
     found = binomtest(round(share * units), units).proportion_ci(CONFIDENCE, method="wilson")
     return float(found.low), float(found.high)

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from tqdm.auto import tqdm
 
 from ..evaluation.languages import RESOURCE_CLASSES, transcription_hours
-from ..evaluation.metrics import interval, ratio
+from ..evaluation.metrics import bootstrap_interval, ratio
 from .groups import in_order, is_too_small, size_name
 from .sentences import CHANGES, by_gender_of_sentence, column, unit_sums
 from .statistics import adjusted, histograms_differ, rates_differ, share_interval, shuffle_test
@@ -32,7 +32,7 @@ def language_table(sentences: pd.DataFrame) -> pd.DataFrame:
     for (*system, language), own in sentences.groupby([*SYSTEM, "language"], sort=False):
         sums = unit_sums(own, ["errors", "words"])
         errors, words = column(sums, "errors"), column(sums, "words")
-        low, high = interval(ratio, (errors, words)) or (np.nan, np.nan)
+        low, high = bootstrap_interval(ratio, (errors, words)) or (np.nan, np.nan)
         rows.append(
             {
                 **dict(zip(SYSTEM, system, strict=True)),
@@ -193,7 +193,7 @@ def _on_same_sentences(own: pd.DataFrame) -> dict | None:
     if len(means) < 2:
         return None
     parts = [column(means, (name, gender)) for gender in ("female", "male") for name in ("errors", "words")]
-    low, high = interval(_relative, parts)
+    low, high = bootstrap_interval(_relative, parts)
     female, male = ratio(*parts[:2]), ratio(*parts[2:])
     sums = np.concatenate([np.stack(parts[:2], axis=1), np.stack(parts[2:], axis=1)])
     groups = np.repeat(["female", "male"], len(means))
@@ -213,7 +213,7 @@ def _of_speakers(own: pd.DataFrame) -> dict | None:
         rates = [ratio(errors[chosen], words[chosen], axis) for chosen in (female.astype(int), male.astype(int))]
         return 100 * (np.asarray(rates[0]) - rates[1])
 
-    low, high = interval(difference, places, paired=False)
+    low, high = bootstrap_interval(difference, places, paired=False)
     female, male = (100 * ratio(errors[chosen], words[chosen]) for chosen in places)
     p = shuffle_test(np.stack([errors, words], axis=1), genders, np.zeros(len(genders)), rates_differ)
     return {"female": female, "male": male, "difference": female - male, "low": low, "high": high, "p": p}

@@ -1,18 +1,18 @@
 """Whom does a Whisper fail, and whom more once it is compressed? Chapter 3 of the report, for any models.
 
     python examples/run_bias.py --models tiny=openai/whisper-tiny large=openai/whisper-large-v2 \
-        --precisions float16 int8 nf4 --balanced fleurs:google/fleurs \
+        --precision float16 int8 nf4 --balanced fleurs:google/fleurs \
         --data common_voice:cv-corpus-13.0-2023-03-09 --languages ca gl hu uk --output_dir bias
 
 Writes which rows were taken and why, a file of transcripts for each model, precision, corpus and language, and from
 them tables, figures 2 to 12 of the report and one page with all of it. Started again, it goes on where it was. On three
 machines, each with --part 1/3 (2/3, 3/3) and a folder of its own; then, anywhere:
 
-    python examples/run_bias.py --join part1 part2 part3 --output_dir bias --precisions float16
+    python examples/run_bias.py --join part1 part2 part3 --output_dir bias --precision float16
 
 With neither --models nor --join it redraws what a folder holds, all or some of the figures:
 
-    python examples/run_bias.py --output_dir bias --precisions float16 --figures figure7 figure10
+    python examples/run_bias.py --output_dir bias --precision float16 --figures figure7 figure10
 """
 
 import sys
@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 from transformers import HfArgumentParser
 
-from ..bias.corpora import MIN_UTTERANCES, Corpus
+from ..bias.corpora import MIN_BALANCED_UTTERANCES, Corpus
 from ..bias.figures import FIGURES, draw_figures
 from ..bias.grid import join, read_rows, run_grid, share_of
 from ..bias.page import write_page, write_tables
@@ -41,7 +41,7 @@ class BiasArguments:
     models: list[str] = field(
         default_factory=list, metadata={"help": "Folders or Hub ids, each with or without name= in front."}
     )
-    precisions: list[str] = field(
+    precision: list[str] = field(
         default_factory=lambda: ["float32", "int8"],
         metadata={"help": f"The first is before compression, the others after. Of {', '.join(PRECISIONS[1:])}."},
     )
@@ -61,7 +61,7 @@ class BiasArguments:
         default="silero", metadata={"help": "Voice activity detector of --balanced: silero, none, module:function."}
     )
     min_utterances: int = field(
-        default=MIN_UTTERANCES, metadata={"help": "Utterances that a language of --balanced must have."}
+        default=MIN_BALANCED_UTTERANCES, metadata={"help": "Utterances that a language of --balanced must have."}
     )
     part: str = field(default="1/1", metadata={"help": "This machine's share of corpora and languages, such as 2/3."})
     join: list[str] = field(default_factory=list, metadata={"help": "Folders of other machines to put into this one."})
@@ -83,8 +83,8 @@ def main(argv: list[str] | None = None) -> None:
     if models:
         data = read_rows(folder, units, arguments.vad, arguments.min_utterances)
         settings = {name: getattr(arguments, name) for name in ("batch_size", "num_beams", "device")}
-        run_grid(folder, models, arguments.precisions, data, **settings)
-    found = study(folder, arguments.precisions[0], arguments.normalizer)
+        run_grid(folder, models, arguments.precision, data, **settings)
+    found = study(folder, arguments.precision[0], arguments.normalizer)
     pictures = draw_figures(found, folder, arguments.figures or list(FIGURES))
     text = write_tables(found, folder)
     page = write_page(found, pictures, folder)
@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def check(arguments: BiasArguments) -> tuple[dict[str, str], list[tuple[Corpus, str]]]:
     """Models by name, and this machine's corpora and languages; before anything takes time."""
-    for setting, values in {"precisions": PRECISIONS[1:], "figures": FIGURES, "normalizer": NORMALIZERS}.items():
+    for setting, values in {"precision": PRECISIONS[1:], "figures": FIGURES, "normalizer": NORMALIZERS}.items():
         given = getattr(arguments, setting)
         if wrong := sorted(set([given] if isinstance(given, str) else given) - set(values)):
             raise ValueError(f"--{setting} takes some of {', '.join(values)}; got {', '.join(wrong)}.")

@@ -25,7 +25,7 @@ from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from ..data import keep_usable, parse_sources
 from ..data.collate import SpeechCollator
-from ..runs.any_whisper import weights_mark
+from ..runs.any_whisper import weights_digest
 from ..runs.precision import PRECISIONS
 from ..runs.settings import parse_settings
 from ..training.teacher import load_teacher
@@ -59,11 +59,11 @@ def main(argv: list[str] | None = None) -> None:
     (args,) = parse_settings(HfArgumentParser(Arguments), sys.argv[1:] if argv is None else argv)
     processor = WhisperProcessor.from_pretrained(args.student)
     config = AutoConfig.from_pretrained(args.student)
-    teacher = load_teacher(args.teacher, args.teacher_precision, args.device).fit(config, processor, args.device)
+    teacher = load_teacher(args.teacher, args.teacher_precision, args.device).prepare(config, processor, args.device)
     precision = {"auto": str(teacher.model.dtype)}.get(args.teacher_precision, args.teacher_precision)
     about = {
         "teacher": args.teacher,
-        "teacher weights": weights_mark(args.teacher) or getattr(teacher.model.config, "_commit_hash", None),
+        "teacher weights": weights_digest(args.teacher) or getattr(teacher.model.config, "_commit_hash", None),
         "teacher precision": precision,
         "tokenizer": tokenizer_digest(processor),
         "vocabulary": config.vocab_size,

@@ -9,11 +9,11 @@ left alone, until it is deleted or moved.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from ..bias.card_rows import card_rows
 from ..reporting.model_card import card_of_run, left_alone, save_card
+from ..runs.old_names import read_json
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -32,9 +32,9 @@ def main(argv: list[str] | None = None) -> None:
 
     results = args.run / "results.json" if args.run.is_dir() else args.run
     card = card_of_run(
-        read(results),
+        read_json(results),
         name=args.name or results.parent.resolve().name,
-        evaluation=args.evaluation and read(args.evaluation),
+        evaluation=args.evaluation and read_json(args.evaluation),
         system=args.system,
         bias=args.bias and card_rows(args.bias, args.system),
         license=args.license,
@@ -44,10 +44,6 @@ def main(argv: list[str] | None = None) -> None:
     if not save_card(card, output):
         parser.error(f"{left_alone(output)} Or name another --output.")
     print(output)
-
-
-def read(path: Path):
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

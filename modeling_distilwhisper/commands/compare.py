@@ -10,7 +10,6 @@ scoring between its steps included.
 """
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -20,10 +19,12 @@ from typing import Any
 
 import yaml
 from tabulate import tabulate
+from transformers.hf_argparser import string_to_bool
 
 from ..reporting.figures import draw_wer
 from ..runs.files import file_name, write_whole
-from ..runs.settings import split_name
+from ..runs.old_names import read_json
+from ..runs.settings import read_settings, split_name
 
 LISTS = ("data", "test_data", "languages", "test_languages")  # one alone may stand without brackets
 GIVEN = ("student", "teacher", "student_precision")
@@ -36,9 +37,11 @@ def main(argv: list[str] | None = None) -> None:
     for name in ("output_dir", *GIVEN):
         parser.add_argument(f"--{name}", help="in place of the file's")
     arguments = parser.parse_args(argv)
-    comparison = read(arguments.comparison)
+    comparison = as_lists(read_settings(arguments.comparison))
     given = {name: value for name in GIVEN if (value := getattr(arguments, name))}
-    shared = without_blanks(read(Path(comparison["settings"])) | as_lists(comparison.get("shared", {})) | given)
+    shared = without_blanks(
+        as_lists(read_settings(comparison["settings"])) | as_lists(comparison.get("shared", {})) | given
+    )
     check(comparison["systems"])
     folder = Path(arguments.output_dir or comparison["output_dir"])
     folder.mkdir(parents=True, exist_ok=True)
@@ -49,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     for system, own in comparison["systems"].items():
         systems[system] = output = str(folder / file_name(system))
         run("train", Path(f"{output}.yaml"), without_blanks({**shared, **own, "output_dir": output}))
-        results = json.loads(Path(output, "results.json").read_text(encoding="utf-8"))
+        results = read_json(Path(output, "results.json"))
         minutes[system] = results["training"]["train_runtime"] / 60
     ours, normalizer = list(systems)[-1], shared.get("normalizer", "marks")
     evaluation = {
@@ -58,15 +61,15 @@ def main(argv: list[str] | None = None) -> None:
         "languages": shared["languages"] + shared.get("test_languages", []),
         "normalizer": normalizer,
         "batch_size": shared.get("per_device_eval_batch_size", 16),
-        "dtype": shared.get("student_precision", "float32"),
+        "precision": shared.get("student_precision", "float32"),
         "compare": [ours, *(system for system in systems if system != ours)],
         "output_dir": str(folder / "scores"),
     }
     evaluation |= {"max_rows": shared["max_rows"]} if "max_rows" in shared else {}
-    evaluation |= {"device": "cpu"} if yaml.safe_load(shared.get("use_cpu", "false")) else {}
+    evaluation |= {"device": "cpu"} if string_to_bool(shared.get("use_cpu", "false")) else {}
     run("evaluate", folder / "scores.yaml", evaluation)
 
-    scores = json.loads((folder / "scores/summary.json").read_text(encoding="utf-8"))["scores"]
+    scores = read_json(folder / "scores/summary.json")["scores"]
     draw_wer(side_by_side(scores), list(systems), folder / "wer.png")
     means = [
         {f"WER ({normalizer}), mean over languages": system}
@@ -89,21 +92,13 @@ def check(systems: Iterable[str]) -> None:
         )
 
 
-def read(file: Path) -> dict[str, Any]:
-    """The file's settings as they are written, since `no` is a language."""
-    text = file.read_text(encoding="utf-8")
-    typed, written = yaml.safe_load(text), yaml.load(text, Loader=yaml.BaseLoader)
-    settings = {name: typed[name] if name.endswith("_kwargs") else value for name, value in written.items()}
-    return as_lists(settings)
-
-
 def as_lists(settings: dict[str, Any]) -> dict[str, Any]:
     return settings | {name: [own] for name in LISTS if isinstance(own := settings.get(name), str)}
 
 
 def without_blanks(settings: Mapping[str, Any]) -> dict[str, Any]:
     """What is left where `teacher: ""` took the teacher of the shared settings away."""
-    return {name: value for name, value in settings.items() if value not in ("", "null", "~")}
+    return {name: value for name, value in settings.items() if value not in ("", None)}
 
 
 def run(command: str, file: Path, settings: Mapping[str, Any]) -> None:

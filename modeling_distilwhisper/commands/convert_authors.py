@@ -14,7 +14,7 @@ from pathlib import Path
 from huggingface_hub import ModelCard
 from tabulate import tabulate
 
-from ..export.authors import convert_checkpoint, fetch, load_processor
+from ..export.authors import convert_checkpoint, fetch, processor_of_checkpoint
 from ..reporting.model_card import save_card, sizes
 
 CARDS = Path(__file__).parents[2] / "model_cards"
@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
 
     folder = fetch(args.source, args.languages)
     model = convert_checkpoint(folder, args.base, args.languages)
-    processor = load_processor(folder, args.base)
+    processor = processor_of_checkpoint(folder, args.base)
     model.save_pretrained(args.output_dir)
     processor.save_pretrained(args.output_dir)
     if card := card_of(args.source, model.config.languages, args.output_dir.resolve().name):

@@ -31,13 +31,14 @@ from ..evaluation.summary import (
     score_rows,
     wer_difference,
 )
-from ..evaluation.transcription import transcribe_into
+from ..evaluation.transcription import transcribe_rows
 from ..evaluation.translation import translation_difference, translation_rates, with_english
-from ..runs.any_whisper import load_model, load_processor, name_models, weights_mark
+from ..runs.any_whisper import load_model, load_processor, name_models, weights_digest
 from ..runs.files import file_name, write_whole
+from ..runs.old_names import read_json
 from ..runs.precision import PRECISIONS
 from ..runs.records import RecordFile
-from ..runs.run_folder import RunFolder
+from ..runs.run_folder import SETTINGS, RunFolder
 from ..runs.settings import parse_settings
 
 TASKS = ("transcribe", "translate")
@@ -53,7 +54,7 @@ class EvaluationArguments:
     task: str = field(
         default="transcribe", metadata={"help": "'transcribe', or 'translate' into English (BLEU and chrF)."}
     )
-    normalizer: str = field(default="marks", metadata={"help": "Normaliser of the scores: 'marks' or 'paper'."})
+    normalizer: str = field(default="marks", metadata={"help": "Normaliser of the scores: 'marks' or 'report'."})
     compare: list[str] = field(
         default_factory=list, metadata={"help": "Names of models: is the first really better than the others?"}
     )
@@ -62,7 +63,7 @@ class EvaluationArguments:
     )
     batch_size: int = field(default=16, metadata={"help": "Utterances at a time."})
     num_beams: int = field(default=1, metadata={"help": "Width of the beam; 1 is greedy decoding."})
-    dtype: str = field(
+    precision: str = field(
         default="float32",
         metadata={"help": f"Precision of the models, one of {', '.join(PRECISIONS)}; int8: LLM.int8()."},
     )
@@ -97,7 +98,7 @@ def main(argv: list[str] | None = None) -> None:
         rows = difference_rows(systems[first], systems[other], difference)
         summary.setdefault("differences", []).extend({"of": first, "less that of": other, **row} for row in rows)
     summary["rows left out"] = corpora.left_out
-    whole = summary | {"dtype": arguments.dtype}
+    whole = summary | {"precision": arguments.precision}
     write_whole(folder / "summary.json", json.dumps(whole, indent=2, ensure_ascii=False) + "\n")
     text = "\n\n".join(
         f"## {name}\n\n{tabulate(rows, headers='keys', floatfmt='.3f', tablefmt='github')}"
@@ -115,7 +116,7 @@ def check(arguments: EvaluationArguments, models: dict[str, str]) -> None:
         chosen = getattr(arguments, setting)
         if chosen and not (2 <= len(set(chosen)) == len(chosen) <= most and set(chosen) <= set(models)):
             raise ValueError(f"--{setting} takes names of {', '.join(models)}, two or more (gap: two); got {chosen}.")
-    for setting, values in {"task": TASKS, "normalizer": NORMALIZERS, "dtype": PRECISIONS}.items():
+    for setting, values in {"task": TASKS, "normalizer": NORMALIZERS, "precision": PRECISIONS}.items():
         if getattr(arguments, setting) not in values:
             raise ValueError(f"--{setting} must be one of {', '.join(values)}, got {getattr(arguments, setting)!r}.")
 
@@ -154,15 +155,15 @@ class Corpora:
 
 def transcribe(name: str, location: str, processor: WhisperProcessor, corpora: Corpora, arguments) -> list[dict]:
     """The records of a model; those that are there already are not made again."""
-    model, records = load_model(location, arguments.dtype, arguments.device), []
-    decides = {"model": location, "weights": weights_mark(location)}
-    decides |= {setting: getattr(arguments, setting) for setting in ("task", "num_beams", "dtype")}
+    model, records = load_model(location, arguments.precision, arguments.device), []
+    decides = {"model": location, "weights": weights_digest(location)}
+    decides |= {setting: getattr(arguments, setting) for setting in ("task", "num_beams", "precision")}
     for source, split, language, rows in corpora.cells:
         own = decides | {"data": source.written}
         place = Path(arguments.output_dir, file_name(name), file_name(source.name))
         put_aside_if_trained_on(place, own)
         folder = RunFolder(place, {"run": own})
-        records += transcribe_into(
+        records += transcribe_rows(
             RecordFile(folder.folder / f"{file_name(language)}.{split}.jsonl"),
             model,
             processor,
@@ -176,8 +177,8 @@ def transcribe(name: str, location: str, processor: WhisperProcessor, corpora: C
 
 def put_aside_if_trained_on(place: Path, decides: dict) -> None:
     """Transcripts of the same model with other weights make room, and are kept."""
-    settings = place / "settings.json"
-    begun = json.loads(settings.read_text(encoding="utf-8"))["run"] if settings.is_file() else decides
+    settings = place / SETTINGS
+    begun = read_json(settings)["run"] if settings.is_file() else decides
     if begun != decides and begun | {"weights": decides["weights"]} == decides:
         old = place.with_name(f"{place.name}.{(begun['weights'] or 'hub')[:8]}")
         shutil.rmtree(old, ignore_errors=True)  # of the same weights: the model was trained back and forth

@@ -14,6 +14,7 @@ set by run_eval.py.
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 import torch
@@ -25,13 +26,14 @@ from transformers import WhisperProcessor
 from .. import DistilWhisperForConditionalGeneration
 from ..data import keep_usable, parse_sources
 from ..data.collate import SpeechCollator
-from ..evaluation.gates import measure_openness
+from ..evaluation.gates import measure_expert_usage
 from ..evaluation.metrics import count_errors
 from ..evaluation.normalization import NORMALIZERS
-from ..evaluation.transcription import transcribe_into
+from ..evaluation.transcription import transcribe_rows
 from ..export.whisper import WAYS, export_to_whisper, save_processor
-from ..runs.any_whisper import weights_mark
+from ..runs.any_whisper import weights_digest
 from ..runs.files import write_whole
+from ..runs.old_names import with_new_flags
 from ..runs.records import RecordFile
 from ..runs.run_folder import RunFolder
 
@@ -44,18 +46,18 @@ def main(argv: list[str] | None = None) -> None:
     ).to(args.device)
     processor = WhisperProcessor.from_pretrained(args.model)
     rows = read_rows(args, processor, model.config.max_target_positions)
-    openness = measure_openness(model, batches(rows, SpeechCollator(processor), args))
+    usage = measure_expert_usage(model, batches(rows, SpeechCollator(processor), args))
     exports = {
         way: export_to_whisper(
-            model, language, {(side, i): decide(openness[f"{side} {i}"]) for side, i in model.routed_layers()}
+            model, language, {(side, i): decide(usage[f"{side} {i}"]) for side, i in model.routed_layers()}
         )
         for way, decide in WAYS.items()
     }
     about = {name: getattr(args, name) for name in ("model", "language", "data", "split", "num_beams", "max_rows")}
-    folder = RunFolder(args.output_dir / "transcripts", {"run": about | {"weights": weights_mark(args.model)}})
+    folder = RunFolder(args.output_dir / "transcripts", {"run": about | {"weights": weights_digest(args.model)}})
     settings = {"batch_size": args.batch_size, "num_beams": args.num_beams}
     transcripts = {
-        name: transcribe_into(RecordFile(folder.folder / f"{name}.jsonl"), one, processor, rows, **settings)
+        name: transcribe_rows(RecordFile(folder.folder / f"{name}.jsonl"), one, processor, rows, **settings)
         for name, one in {"routed": model, **exports}.items()
     }
     found = [{"": name, **compared(own, transcripts["routed"], args)} for name, own in transcripts.items()]
@@ -63,7 +65,7 @@ def main(argv: list[str] | None = None) -> None:
 
     exports[best].save_pretrained(args.output_dir)
     save_processor(processor, args.output_dir)
-    about |= {"rows": len(rows), "normalizer": args.normalizer, "way": best, "openness": openness, "scores": found}
+    about |= {"rows": len(rows), "normalizer": args.normalizer, "way": best, "expert usage": usage, "scores": found}
     write_whole(args.output_dir / "export.json", json.dumps(about, indent=2, ensure_ascii=False) + "\n")
     print(f"\n{tabulate(found, headers='keys', floatfmt='.3f')}\n\nExported: {best}, to {args.output_dir}")
 
@@ -110,7 +112,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--num_beams", type=int, default=1, help="width of the beam; 1 is greedy decoding")
     parser.add_argument("--max_rows", type=int, help="at most so many rows, for a try")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = parser.parse_args(argv)
+    args = parser.parse_args(with_new_flags(sys.argv[1:] if argv is None else argv))
     if (args.output_dir / "config.json").exists() or (args.output_dir / "export.json").exists():
         parser.error(f"{args.output_dir} holds a model already. Name another folder.")
     return args

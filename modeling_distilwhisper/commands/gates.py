@@ -22,8 +22,8 @@ from transformers import AutoConfig, HfArgumentParser, WhisperProcessor
 from .. import DistilWhisperConfig, DistilWhisperForConditionalGeneration
 from ..data import keep_usable, parse_sources
 from ..data.collate import SpeechCollator
-from ..evaluation.gates import gates_of_utterance, measure_openness
-from ..reporting.figures import draw_gates, draw_openness
+from ..evaluation.gates import gates_of_utterance, measure_expert_usage
+from ..reporting.figures import draw_expert_usage, draw_gates
 from ..runs.any_whisper import name_models
 from ..runs.files import file_name, write_whole
 from ..runs.settings import parse_settings
@@ -70,14 +70,14 @@ def main(argv: list[str] | None = None) -> None:
                 raise ValueError(f"No usable row of {source.name} {arguments.split} {language}: {dict(left_out)}.")
             batches = DataLoader(rows, batch_size=arguments.batch_size, collate_fn=collate)
             there = (on(model, batch) for batch in tqdm(batches, desc=title))
-            lines[title] = measure_openness(model, there)
+            lines[title] = measure_expert_usage(model, there)
             about = {"model": name, "data_set": source.name, "language": language, "split": arguments.split}
             found.append({**about, "utterances": len(rows), **lines[title]})
             write_whole(folder / "gates.json", json.dumps(found, indent=2, ensure_ascii=False) + "\n")
             draw_utterance(model, collate, rows[0], folder / f"{file_name(title)}.png")
     if not lines:
         raise ValueError(f"None of {list(models)} has an expert for any of {arguments.languages}: no gates to measure.")
-    draw_openness(lines, sorted(budgets), folder / "openness.png")
+    draw_expert_usage(lines, sorted(budgets), folder / "expert_usage.png")
     print(tabulate(found, headers="keys", floatfmt=".2f"))
     print(f"\nAlso: {folder}/gates.json, and as pictures: {folder}/*.png")
 

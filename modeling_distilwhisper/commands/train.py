@@ -17,11 +17,10 @@ import sys
 from transformers import WhisperProcessor, set_seed
 
 from ..data.collate import SpeechCollator
-from ..runs.run_folder import RunFolder
 from ..training.arguments import DistilWhisperTrainingArguments
 from ..training.trainer import DistilWhisperTrainer
 from .command_line import command, parse_dataclasses
-from .training_run.arguments import DataArguments, ModelArguments, check_arguments, run_settings
+from .training_run.arguments import DataArguments, ModelArguments, check_arguments, open_run
 from .training_run.models import load_student, load_teachers, precision_of_teacher
 from .training_run.results import collect_results, finished_results, keep_rows, report, save_run
 from .training_run.scores import score_after, score_before
@@ -53,8 +52,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: D
         data_collator=SpeechCollator(processor),
         processing_class=processor,
     )
-    settings = run_settings(model_args, data_args, training_args)
-    run = RunFolder(training_args.output_dir, settings)
+    run = open_run(model_args, data_args, training_args)
     results = finished_results(run, training_args)
     if results is None:
         keep_rows(run, data)
@@ -63,7 +61,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: D
         trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint or run.last_checkpoint())
         scores |= score_after(trainer, data)
         precision = precision_of_teacher(teacher, model_args.teacher_precision)
-        results = collect_results(settings, scores, trainer, trained, data, precision)
+        results = collect_results(run, scores, trainer, trained, data, precision)
         if trainer.is_world_process_zero():
             save_run(run, trainer, model_args, data, results)
     if trainer.is_world_process_zero():

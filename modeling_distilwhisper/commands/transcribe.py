@@ -22,8 +22,9 @@ from tqdm.auto import tqdm
 from transformers import set_seed
 
 from ..data.audio import read_audio
-from ..runs.any_whisper import load_model, load_processor, weights_mark
+from ..runs.any_whisper import load_model, load_processor, weights_digest
 from ..runs.files import write_whole
+from ..runs.old_names import with_new_flags
 from ..runs.precision import PRECISIONS
 from ..runs.run_folder import RunFolder
 from ..transcription.recordings import Places, Recording, batches, find_foreign, find_recordings
@@ -43,13 +44,13 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a file's name may have bytes that are no letters
-    model = load_model(args.model, args.dtype, args.device)
+    model = load_model(args.model, args.precision, args.device)
     processor = load_processor(args.model)
     known = {name.strip("<|>") for name in getattr(model.generation_config, "lang_to_id", None) or {}}
     if not known:
         raise ValueError(f"{args.model} is not a multilingual Whisper.")
     found = find_recordings(args.recordings, args.output_dir, args.language, known)
-    decides = {"model": args.model, "weights": weights_mark(args.model)}
+    decides = {"model": args.model, "weights": weights_digest(args.model)}
     decides |= {name: getattr(args, name) for name in ("language", "task", "num_beams", "fallback")}
     RunFolder(args.output_dir, {"run": decides})
     places = Places(args.output_dir)
@@ -145,9 +146,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--fallback", action="store_true", help="try other temperatures where a text goes wrong: slower"
     )
-    parser.add_argument("--dtype", choices=PRECISIONS, default="auto", help="precision")
+    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="precision of the weights")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return parser.parse_args(argv)
+    return parser.parse_args(with_new_flags(sys.argv[1:] if argv is None else argv))
 
 
 if __name__ == "__main__":

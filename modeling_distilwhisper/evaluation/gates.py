@@ -74,7 +74,7 @@ class GateReport:
         return torch.stack([torch.stack(opened, dim=1), torch.stack(counted, dim=1)], dim=2).float()
 
 
-def open_shares(layers: Iterable[tuple[str, int]], counts: torch.Tensor) -> dict[str, float]:
+def usage_shares(layers: Iterable[tuple[str, int]], counts: torch.Tensor) -> dict[str, float]:
     """The share of open gates: of "encoder", "decoder" and "all" layers, and of each, as "encoder 0".
 
     Args:
@@ -91,10 +91,10 @@ def open_shares(layers: Iterable[tuple[str, int]], counts: torch.Tensor) -> dict
 
 
 @torch.no_grad()
-def measure_openness(
+def measure_expert_usage(
     model: DistilWhisperForConditionalGeneration, batches: Iterable[dict[str, torch.Tensor]]
 ) -> dict[str, float]:
-    """The share of real tokens that take the expert at inference, by side and layer, as `open_shares` names them.
+    """The share of real tokens that take the expert at inference, by side and layer, as `usage_shares` names them.
 
     Args:
         batches: as `SpeechCollator` makes them, on the model's device.
@@ -112,7 +112,7 @@ def measure_openness(
         report = GateReport.of(model(**batch, output_gates=True), batch.get("attention_mask"), batch["labels"])
         totals += report.counts().cpu()
     model.train(was_training)
-    return open_shares(layers, over_processes(totals.to(model.device, torch.float32)))
+    return usage_shares(layers, over_processes(totals.to(model.device, torch.float32)))
 
 
 @torch.no_grad()

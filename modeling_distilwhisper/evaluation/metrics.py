@@ -9,7 +9,7 @@ import numpy as np
 import regex
 from scipy.stats import bootstrap
 
-from .normalization import NORMALIZERS
+from .normalization import NORMALIZERS, normalizer_name
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
@@ -83,7 +83,7 @@ class ErrorCounts:
         Returns:
             Lower and upper end, or `None` for fewer than two utterances.
         """
-        return interval(ratio, (self.errors, self.words), seed)
+        return bootstrap_interval(ratio, (self.errors, self.words), seed)
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def count_errors(
     Args:
         references, hypotheses: as many texts, in the same order.
         normalizer: name of the normaliser, one of `NORMALIZERS`; it stands with every score.
-        languages: Whisper's code of all utterances, or of each: "paper" treats some languages differently.
+        languages: Whisper's code of all utterances, or of each: "report" treats some languages differently.
 
     Raises:
         ValueError: lists of different length, nothing to score, or an unknown normaliser.
@@ -128,8 +128,7 @@ def count_errors(
             f"Expected as many hypotheses as references, at least one, and a language for each; got {len(hypotheses)}, "
             f"{len(references)} and {len(languages)}."
         )
-    if normalizer not in NORMALIZERS:
-        raise ValueError(f"Unknown normalizer {normalizer!r}. Expected one of: {', '.join(NORMALIZERS)}.")
+    normalizer = normalizer_name(normalizer)
     normalize = NORMALIZERS[normalizer]
     references, hypotheses = (
         [normalize(text, language) for text, language in zip(texts, languages, strict=True)]
@@ -158,7 +157,7 @@ def error_rates(
     return count_errors(references, hypotheses, normalizer, languages).rates()
 
 
-def compare(first: ErrorCounts, second: ErrorCounts, seed: int = 0) -> Difference:
+def compare_errors(first: ErrorCounts, second: ErrorCounts, seed: int = 0) -> Difference:
     """Whether two systems differ on the same utterances, by paired bootstrap.
 
     Raises:
@@ -171,7 +170,7 @@ def compare(first: ErrorCounts, second: ErrorCounts, seed: int = 0) -> Differenc
             f"{len(first)} ({first.words.sum()} words, {first.normalizer!r}) and "
             f"{len(second)} ({second.words.sum()} words, {second.normalizer!r})."
         )
-    low, high = interval(ratio, (first.errors - second.errors, first.words), seed)
+    low, high = bootstrap_interval(ratio, (first.errors - second.errors, first.words), seed)
     return Difference(ratio(first.errors - second.errors, first.words), low, high)
 
 
@@ -186,7 +185,7 @@ def ratio(errors: np.ndarray, words: np.ndarray, axis: int = -1) -> np.ndarray |
     return float(found) if found.ndim == 0 else found
 
 
-def interval(statistic, samples, seed: int = 0, paired: bool = True) -> tuple[float, float] | None:
+def bootstrap_interval(statistic, samples, seed: int = 0, paired: bool = True) -> tuple[float, float] | None:
     """The 95 % bootstrap interval of a statistic, by percentiles.
 
     Args:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from statistics import mean
 
 from .languages import RESOURCE_CLASSES, SUB_FAMILIES, resource_class, sub_family
-from .metrics import ErrorCounts, compare, count_errors
+from .metrics import ErrorCounts, compare_errors, count_errors
 
-Records = Sequence[Mapping]  # of one system, as `transcribe_into` makes them
+Records = Sequence[Mapping]  # of one system, as `transcribe_rows` makes them
 Row = dict[str, str | float | int | bool | None]
 CELL = ("data_set", "split", "language")
 
@@ -86,7 +86,7 @@ def difference_rows(first: Records, second: Records, difference: Callable[[Recor
 def wer_difference(first: Records, second: Records, normalizer: str) -> Row:
     """The first system's WER less the second's on the same records, with its 95 % interval by paired bootstrap, and
     whether it is real, that is, whether the interval leaves 0 out."""
-    found = compare(_counts(first, normalizer), _counts(second, normalizer))
+    found = compare_errors(_counts(first, normalizer), _counts(second, normalizer))
     about = {"difference": found.wer, "low": found.low, "high": found.high, "real": found.is_real}
     return about | {"normalizer": normalizer}
 

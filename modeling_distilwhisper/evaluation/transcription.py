@@ -11,10 +11,10 @@ from transformers import WhisperProcessor
 from ..data.audio import SAMPLING_RATE, read_audio
 from ..runs.records import RecordFile
 
-ABOUT = ("id", "data_set", "split", "language", "sentence_id", "gender", "age", "accent", "speaker", "seconds")
+METADATA = ("id", "data_set", "split", "language", "sentence_id", "gender", "age", "accent", "speaker", "seconds")
 
 
-def transcribe_into(
+def transcribe_rows(
     file: RecordFile,
     model,
     processor: WhisperProcessor,
@@ -33,7 +33,7 @@ def transcribe_into(
         settings: for `generate`, as `num_beams=5`.
 
     Returns:
-        The rows' records: what the row says of itself (`ABOUT`), `reference`, `hypothesis` and
+        The rows' records: what the row says of itself (`METADATA`), `reference`, `hypothesis` and
         `compute_seconds`, its share of the time that its batch took.
     """
     seconds = rows["seconds"][:]
@@ -49,7 +49,7 @@ def transcribe_into(
         share = (time.perf_counter() - started) / len(batch)
         file.add(
             [
-                {name: row[name] for name in ABOUT}
+                {name: row[name] for name in METADATA}
                 | {"reference": row["text"], "hypothesis": hypothesis, "compute_seconds": share}
                 for row, hypothesis in zip(chosen, hypotheses, strict=True)
             ]
@@ -60,7 +60,7 @@ def transcribe_into(
 
 
 def is_transcribed(file: RecordFile, rows: Dataset) -> bool:
-    """Whether `transcribe_into` would find all rows there: nobody needs a model then."""
+    """Whether `transcribe_rows` would find all rows there: nobody needs a model then."""
     return len(_done(file, rows)[0]) == len(rows)
 
 

@@ -91,7 +91,7 @@ def convert_checkpoint(
     return model.eval()
 
 
-def load_processor(folder: str | Path, base: str) -> WhisperProcessor:
+def processor_of_checkpoint(folder: str | Path, base: str) -> WhisperProcessor:
     """The checkpoint's own processor, or its base's where it came without."""
     has = {path.name for path in Path(folder).iterdir()}
     is_whole = "tokenizer_config.json" in has and has & {"preprocessor_config.json", "processor_config.json"}
@@ -251,4 +251,4 @@ def _expert_name(key: str, code: str, name: str) -> str:
     return f"{layer}.ffn_clsr." + re.sub("^fc", f"proj.{name}.fc", part)
 
 
-__all__ = ["convert_checkpoint", "fetch", "load_processor"]
+__all__ = ["convert_checkpoint", "fetch", "processor_of_checkpoint"]

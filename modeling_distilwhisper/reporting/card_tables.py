@@ -50,7 +50,7 @@ def scores_of_evaluation(summary: Mapping, system: str) -> list[dict]:
         raise ValueError(f"The evaluation has no model {system!r}. It has: {', '.join(systems)}.")
     if any("wer" not in row for row in rows):
         raise ValueError("The evaluation is of translations. Expected one of transcripts, with error rates.")
-    rows = [{**row, "precision": summary.get("dtype", "float32")} for row in rows]
+    rows = [{**row, "precision": summary.get("precision", "float32")} for row in rows]
     own = [row | {"system": OURS} for row in rows if row["system"] == system]
     return own + [row for row in rows if row["system"] != system]
 
@@ -73,7 +73,7 @@ def eval_results(
         about = f"{score['words']} words, normaliser {score['normalizer']}"
         if score["precision"] != "float32":
             about += f", precision {score['precision']}"
-        sure = f"95 % interval {interval(score)}; " if score.get("wer_low") is not None else ""
+        sure = f"95 % interval {interval_text(score)}; " if score.get("wer_low") is not None else ""
         for metric, name in {"wer": f"WER in % ({sure}{about})", "cer": f"CER in % ({about})"}.items():
             found.append(
                 EvalResult(
@@ -118,7 +118,7 @@ def score_tables(scores: Sequence[Row], trained: Sequence[str]) -> list[dict[str
     return tables
 
 
-def difference_rows(summary: Mapping, system: str | None) -> list[Row]:
+def readable_differences(summary: Mapping, system: str | None) -> list[Row]:
     """What the model's WER is above that of the others on the same utterances, in points."""
     return [
         {
@@ -144,12 +144,12 @@ def data_rows(amounts: Mapping[str, Mapping[str, float]]) -> list[Row]:
     return list(rows.values())
 
 
-def openness_rows(openness: Mapping[str, Mapping[str, float]]) -> list[Row]:
+def usage_rows(usage: Mapping[str, Mapping[str, float]]) -> list[Row]:
     """The share of tokens that takes the expert at inference, in %, by language and side."""
     return [
         {"language": language_name(language)}
         | {side: f"{100 * shares[side]:.0f}" for side in ("encoder", "decoder", "all")}
-        for language, shares in openness.items()
+        for language, shares in usage.items()
     ]
 
 
@@ -195,7 +195,7 @@ def _cell(value) -> str | None:
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def interval(score: Row) -> str:
+def interval_text(score: Row) -> str:
     return f"{100 * score['wer_low']:.1f} to {100 * score['wer_high']:.1f}"
 
 
@@ -203,7 +203,7 @@ def percent(score: Row | None) -> str | None:
     """WER in % with its 95 % interval."""
     if score is None:
         return None
-    return f"{100 * score['wer']:.1f}" + (f" ({interval(score)})" if score.get("wer_low") is not None else "")
+    return f"{100 * score['wer']:.1f}" + (f" ({interval_text(score)})" if score.get("wer_low") is not None else "")
 
 
 def language_name(code: str) -> str:

@@ -42,18 +42,18 @@ def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) 
     save_figure(figure, path)
 
 
-def draw_openness(openness: Mapping[str, Mapping[str, float]], budgets: Collection[float], path: str | Path) -> None:
+def draw_expert_usage(usage: Mapping[str, Mapping[str, float]], budgets: Collection[float], path: str | Path) -> None:
     """The share of tokens that take the expert, a panel for each side, a line over the layers for each language.
 
     Args:
-        openness: by language (or model and language), as `measure_openness` gives it.
+        usage: by language (or model and language), as `measure_expert_usage` gives it.
         budgets: the shares that training aimed at, each drawn as a line across.
         path: of the PNG.
     """
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
     for panel, side in zip(panels, ("encoder", "decoder"), strict=True):
-        for index, (language, shares) in enumerate(openness.items()):
+        for index, (language, shares) in enumerate(usage.items()):
             layers = [share for name, share in shares.items() if name.startswith(f"{side} ")]
             style = {"marker": MARKERS[index % len(MARKERS)], "color": PALETTE[index % len(PALETTE)]}
             style["linestyle"] = DASHES[index // len(PALETTE) % len(DASHES)]

@@ -21,16 +21,16 @@ from ..runs.precision import QUANTISED
 from .card_tables import (
     Row,
     data_rows,
-    difference_rows,
     eval_results,
     language_name,
-    openness_rows,
     ranks_of,
+    readable_differences,
     score_tables,
     scores_of_evaluation,
     scores_of_run,
     size_rows,
     table_of,
+    usage_rows,
 )
 
 # With a digest of the card that it stands in: another one says that somebody has edited it.
@@ -93,13 +93,13 @@ def card_of_run(
         quantised=sorted({score["precision"] for score in scores}.intersection(QUANTISED)),
         normalizers=sorted({score["normalizer"] for score in scores}),
         fewest_words=min((score["words"] for score in scores), default=None),
-        differences=table_of(difference_rows(evaluation or {}, system)),
+        differences=table_of(readable_differences(evaluation or {}, system)),
         bias=table_of(bias or []),
         data=table_of(data_rows(amounts)),
         hours=sum(own["hours"] for title, own in amounts.items() if title.split()[-2] == "train"),
         seconds=results.get("training", {}).get("train_runtime"),
         best={language_name(code): own for code, own in results.get("best by language", {}).items()},
-        openness=table_of(openness_rows(results.get("openness at inference", {}))),
+        usage=table_of(usage_rows(results.get("expert usage at inference", {}))),
         backbone=sizes.get("backbone"),
         sizes=table_of(size_rows(sizes.get("experts", {}))),
     )

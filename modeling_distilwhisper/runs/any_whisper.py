@@ -59,7 +59,7 @@ def adapted_base(location: str) -> str | None:
     return PeftConfig.from_pretrained(location).base_model_name_or_path
 
 
-def weights_mark(location: str) -> str | None:
+def weights_digest(location: str) -> str | None:
     """A mark of the weights in a folder, another one once they are trained on; `None` for a model of the Hub."""
     mark = hashlib.sha256()
     files = sorted(path for path in Path(location).glob("*") if path.suffix in (".safetensors", ".bin"))

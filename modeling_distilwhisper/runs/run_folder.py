@@ -1,49 +1,52 @@
-"""The folder of a run: what it was started with, what it has found so far, and from where it can go on."""
+"""The folder of a run: its settings, its results so far, and the checkpoint from which it can be resumed."""
 
 import json
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging
 
 from .files import write_whole
+from .old_names import read_json
 
 logger = logging.get_logger(__name__)
 SETTINGS = "settings.json"
 
+Settings = Mapping[str, Mapping[str, Any]]  # by part ("model", "data", ...) and name
+
 
 class RunFolder:
-    """Results of one run as JSON files, none of them mixed with those of a run with other settings.
+    """Results of one run as JSON files, never mixed with those of a run with other settings.
+
+    A folder that an earlier version wrote is read under today's names; a setting that did not exist then has its
+    default.
 
     Args:
-        folder: made if it is not there.
-        settings: what makes a run another run, as JSON types; written to `settings.json`.
+        folder: made if it does not exist.
+        settings: what distinguishes this run from others, as JSON types; written to `settings.json`.
+        defaults: by name, the default of settings that an older folder may lack. Without one it is `None`.
 
     Raises:
         ValueError: the folder holds a run with other settings; the message names those that differ.
     """
 
-    def __init__(self, folder: str | Path, settings: dict[str, dict[str, Any]]):
+    def __init__(self, folder: str | Path, settings: Settings, defaults: Mapping[str, Any] | None = None):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         begun = self.read(SETTINGS)
         if begun is None:
             self.write(SETTINGS, settings)
-        elif begun != settings:
-            differ = [
-                f"{name} {begun.get(part, {}).get(name)!r}, now {settings.get(part, {}).get(name)!r}"
-                for part in {**begun, **settings}
-                for name in {**begun.get(part, {}), **settings.get(part, {})}
-                if begun.get(part, {}).get(name) != settings.get(part, {}).get(name)
-            ]
+        elif differ := differences(begun, settings, defaults or {}):
             raise ValueError(
                 f"{folder} holds a run with other settings: {'; '.join(differ)}. Use another folder or delete it."
             )
 
     def read(self, name: str) -> Any | None:
-        """The content of a JSON file, or `None` where there is none yet."""
+        """The content of a JSON file under today's names, or `None` if there is no such file yet."""
         path = self.folder / name
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return read_json(path) if path.is_file() else None
 
     def write(self, name: str, content: Any) -> Any:
         """Writes a JSON file and returns `content`."""
@@ -51,10 +54,26 @@ class RunFolder:
         return content
 
     def last_checkpoint(self) -> str | None:
-        """The newest whole checkpoint of a trainer; `trainer_state.json` is the last file that is written into one."""
-        whole = [path.parent for path in self.folder.glob("checkpoint-*/trainer_state.json")]
-        steps = {int(path.name.removeprefix("checkpoint-")): path for path in whole if path.name[11:].isdecimal()}
-        newest = steps[max(steps)] if steps else None
-        if newest is not None:
-            logger.warning(f"Going on from {newest}")
-        return str(newest) if newest else None
+        """The newest complete checkpoint of a trainer: `trainer_state.json` is the last file written into one."""
+        steps = {}
+        for state in self.folder.glob("checkpoint-*/trainer_state.json"):
+            if step := re.fullmatch(r"checkpoint-(\d+)", state.parent.name):
+                steps[int(step[1])] = str(state.parent)
+        if not steps:
+            return None
+        newest = steps[max(steps)]
+        logger.warning(f"Resuming from {newest}")
+        return newest
+
+
+def differences(before: Settings, now: Settings, defaults: Mapping[str, Any]) -> list[str]:
+    """The settings that two runs have different values of, as "learning_rate 0.1, now 0.5"."""
+    found = []
+    for part in {**before, **now}:
+        old, new = before.get(part, {}), now.get(part, {})
+        for name in {**old, **new}:
+            default = defaults.get(name)
+            values = old.get(name, default), new.get(name, default)
+            if values[0] != values[1]:
+                found.append(f"{name} {values[0]!r}, now {values[1]!r}")
+    return found

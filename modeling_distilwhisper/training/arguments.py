@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import Seq2SeqTrainingArguments
 
-from ..evaluation.normalization import NORMALIZERS
+from ..evaluation.normalization import ALIASES, NORMALIZERS
 from .kd_weight import SCHEDULES
 from .losses import DIVERGENCES
 
@@ -34,7 +34,7 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
         default=0.2,
         metadata={"help": "How fast hard gates follow their budget: the share of the way to a batch's quantile."},
     )
-    normalizer: str = field(default="marks", metadata={"help": "Normaliser of the scores: 'marks' or 'paper'."})
+    normalizer: str = field(default="marks", metadata={"help": "Normaliser of the scores: 'marks' or 'report'."})
 
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate."})
     num_train_epochs: float = field(default=10.0, metadata={"help": "Passes over the training data."})
@@ -83,5 +83,6 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
         for name in ("kd_beta", "kd_beta_end", "warmup_epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}.")
+        self.normalizer = ALIASES.get(self.normalizer, self.normalizer)
         if self.normalizer not in NORMALIZERS:
             raise ValueError(f"--normalizer must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}.")

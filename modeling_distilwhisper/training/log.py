@@ -54,7 +54,7 @@ class TrainingLog:
         self._rows.clear()
 
     def line(self, languages: Sequence[str]) -> dict[str, float]:
-        """Means since the last line; gate openness, utterances and steps of each of the model's languages."""
+        """Means since the last line; expert usage, utterances and steps of each of the model's languages."""
         if not self._sums:
             return {}
         means = torch.stack([total / self._counts[name] for name, total in self._sums.items()])
@@ -62,7 +62,7 @@ class TrainingLog:
         if isinstance(self._opened, torch.Tensor):
             counts = self._reduced(self._opened, "sum")
             shares = {code: opened / gates for code, (opened, gates) in zip(languages, counts, strict=True) if gates}
-            line |= {f"openness_{language}": share for language, share in shares.items()}
+            line |= {f"expert_usage_{language}": share for language, share in shares.items()}
         line |= {f"utterances_{language}": count for language, count in self.utterances.items()}
         line |= {f"steps_{language}": count for language, count in self.steps.items()}
         self._sums.clear()

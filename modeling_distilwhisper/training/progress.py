@@ -8,8 +8,8 @@ from transformers.trainer_utils import has_length
 SHOWN = {
     "loss": "loss {:.3g}",
     "kd_loss": "kd {:.2g}",
-    "encoder_openness": "open {:.2f}",
-    "decoder_openness": "and {:.2f}",
+    "encoder_expert_usage": "open {:.2f}",
+    "decoder_expert_usage": "and {:.2f}",
     "eval_wer": "WER {:.2f}",
 }
 

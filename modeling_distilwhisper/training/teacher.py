@@ -39,7 +39,7 @@ class Teacher:
         self.extractor = None  # where its features are others than the student's
         self.places: torch.Tensor | None = None  # where its vocabulary is another
 
-    def fit(self, ours: WhisperConfig, processor: WhisperProcessor, device: torch.device | str) -> "Teacher":
+    def prepare(self, ours: WhisperConfig, processor: WhisperProcessor, device: torch.device | str) -> "Teacher":
         """Prepares to teach a student of this configuration and processor, on `device`.
 
         Raises:

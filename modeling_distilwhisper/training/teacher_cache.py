@@ -181,7 +181,7 @@ class TeacherCache:
         # A data loader's worker maps the files itself.
         return _reopened, (self.folder, self.temperature)
 
-    def fit(
+    def prepare(
         self, rows, ours: WhisperConfig, processor: WhisperProcessor, temperature: float, device: torch.device | str
     ) -> "TeacherCache":
         """Prepares to teach at a temperature, having made sure that the cache is of these rows and this vocabulary.

@@ -15,7 +15,7 @@ from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from ..data.collate import SpeechCollator
 from ..data.labels import IGNORED
-from ..evaluation.gates import GateReport, open_shares
+from ..evaluation.gates import GateReport, usage_shares
 from ..evaluation.metrics import ErrorCounts, count_errors
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.files import write_whole
@@ -107,11 +107,11 @@ class DistilWhisperTrainer(WholeCheckpoints):
     def _fitting(self, teacher) -> Teacher | TeacherCache | None:
         if isinstance(teacher, TeacherCache):
             temperature, device = self.args.kd_temperature, self.args.device
-            return teacher.fit(self.train_dataset, self.model.config, self.processing_class, temperature, device)
+            return teacher.prepare(self.train_dataset, self.model.config, self.processing_class, temperature, device)
         if teacher is None:
             return None
         teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
-        return teacher.fit(self.model.config, self.processing_class, self.args.device)
+        return teacher.prepare(self.model.config, self.processing_class, self.args.device)
 
     def get_train_dataloader(self):
         """Transformers' own, over batches that hold what the teacher needs as well."""
@@ -184,8 +184,8 @@ class DistilWhisperTrainer(WholeCheckpoints):
         report = GateReport.of(outputs, inputs.get("attention_mask"), labels)
         if follow:
             self._quantiles.append(budget_quantiles(self.model, report))
-        shares = open_shares(report.gates, report.counts())
-        self.figures.note(encoder_openness=shares["encoder"], decoder_openness=shares["decoder"])
+        shares = usage_shares(report.gates, report.counts())
+        self.figures.note(encoder_expert_usage=shares["encoder"], decoder_expert_usage=shares["decoder"])
         if config.gate_training == "soft":
             self.figures.note(gate_noise=self.gate_noise)
         experts, tokens = config.experts_by_token, labels[:, 0].tolist()

@@ -40,7 +40,7 @@ def test_quantised_whispers_still_hear_russian_and_are_told_from_the_whole_one(s
     torch.set_num_threads(os.cpu_count())
     model = f"base={required('DISTILWHISPER_TEST_CHECKPOINT')}"
     data = ["--data", f"prompts={short_prompts}", "--languages", "ru", "--splits", "test"]
-    precisions = ["--precisions", "float32", "int8", "nf4", "torchao-int8"]
+    precisions = ["--precision", "float32", "int8", "nf4", "torchao-int8"]
     run("--models", model, *data, *precisions, "--output_dir", tmp_path, "--device", "cpu")
     wers = pd.read_csv(tmp_path / "tables/languages.csv").set_index("precision")["wer"]
     assert wers["float32"] < 60 and (wers - wers["float32"]).abs().max() < 30

@@ -84,7 +84,7 @@ def small(place):
 @pytest.fixture(scope="module")
 def done(place, small):
     study, _, _ = commands()
-    assert all(f"--{name}" in study for name in ("models", "precisions", "balanced", "data", "languages"))
+    assert all(f"--{name}" in study for name in ("models", "precision", "balanced", "data", "languages"))
     command = [*small(study), "--vad", "speech:is_loud", "--min_utterances", "4", "--device", "cpu"]
     run(*command, cache=place / "cache")
     return command, place / "bias"
@@ -158,7 +158,7 @@ def test_started_again_it_makes_only_what_is_missing(done, place):
 
 def test_parts_of_several_machines_join_to_the_whole(done, place, small):
     command, folder = done
-    fewer = ["--models", f"tiny={place}/tiny", "--precisions", "float16", "int8", "--figures", "figure3"]
+    fewer = ["--models", f"tiny={place}/tiny", "--precision", "float16", "int8", "--figures", "figure3"]
     for part in (1, 2, 3):
         own = ["--output_dir", place / f"part{part}", "--part", f"{part}/3"]
         run(*command, *fewer, *own, cache=place / "cache")
@@ -214,10 +214,10 @@ def test_machines_shares_are_all_of_it_once():
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (["--precisions", "float32", "int3"], "--precisions takes some of float32, .* got int3"),
-        (["--precisions", "auto"], "--precisions takes some of float32, .* got auto"),
+        (["--precision", "float32", "int3"], "--precision takes some of float32, .* got int3"),
+        (["--precision", "auto"], "--precision takes some of float32, .* got auto"),
         (["--figures", "figure1"], "--figures takes some of figure2, .* got figure1"),
-        (["--normalizer", "none"], "--normalizer takes some of marks, paper; got none"),
+        (["--normalizer", "none"], "--normalizer takes some of marks, report; got none"),
         (["--models", "a=x"], "--models wants speech to be judged on"),
         (["--part", "half"], "such as 2/3; got half"),
         (["--part", "3/2"], "Expected a part from 1 to 2, got 3"),

@@ -68,7 +68,7 @@ def test_what_was_taught_in_8_bits_is_scored_in_8_bits(whisper_dir, tmp_path):
     assert code == 0, errors[-3000:]
     for folder in ("student", "ours"):
         (told,) = (tmp_path / "out/scores" / folder).glob("*/settings.json")
-        assert json.loads(told.read_text())["run"]["dtype"] == "int8"
+        assert json.loads(told.read_text())["run"]["precision"] == "int8"
     (scores,) = json.loads((tmp_path / "out/ours/results.json").read_text())["scores"]["after"].values()
     found = json.loads((tmp_path / "out/scores/summary.json").read_text())["scores"]
     wers = {row["system"]: row["wer"] for row in found}

@@ -80,7 +80,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     assert results["rows left out"]["in-domain train gl"] == {"unreadable audio": 1, "missing audio file": 1}
     assert scores["after"]["in-domain"]["gl"]["normalizer"] == "marks"
     assert scores["after"]["in-domain"]["gl"]["words"] == 8
-    for shares in results["openness at inference"].values():
+    for shares in results["expert usage at inference"].values():
         assert shares.keys() == {"encoder", "decoder", "all", "encoder 0", "encoder 1", "decoder 0", "decoder 1"}
         assert all(0 <= share <= 1 for share in shares.values())
     table = [line.split() for line in printed.splitlines()]
@@ -103,7 +103,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     assert ["in-domain", "gl", "8", "marks", *wer] in table
     wer = [f"{scores[name]['in-domain']['en']['wer']:.3f}" for name in systems[:3]]
     assert ["in-domain", "en", "8", "marks", *wer, "-", "-"] in table, "without an expert there are no gates"
-    for picture in ("wer.png", "openness.png"):
+    for picture in ("wer.png", "expert_usage.png"):
         assert (output / picture).read_bytes().startswith(b"\x89PNG")
     card = ModelCard.load(output / "README.md")
     assert card.data.language == ["gl", "ca"] and 'checkpoint = "out"' in card.text
@@ -125,7 +125,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     (output / "README.md").write_text("my own card")
     code, printed, errors = run(file, "--num_train_epochs", "3")
     assert code == 0, errors[-3000:]
-    assert f"Going on from {output}/checkpoint-12" in errors
+    assert f"Resuming from {output}/checkpoint-12" in errors
     state = json.loads((output / "checkpoint-18/trainer_state.json").read_text())
     epochs = [entry["epoch"] for entry in state["log_history"] if "eval_wer" in entry]
     assert epochs == [1.0, 2.0, 3.0], "the third epoch follows the two of the first run"
@@ -136,9 +136,9 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     code, _, errors = run(file, "--gate_budget", "0.25")
     assert code != 0
     assert "holds a run with other settings: gate_budget 0.5, now 0.25" in errors
-    code, _, errors = run(file, "--learning_rate", "0.5", "--normalizer", "paper")
+    code, _, errors = run(file, "--learning_rate", "0.5", "--normalizer", "report")
     assert code != 0
-    assert "learning_rate 0.0001, now 0.5; normalizer 'marks', now 'paper'" in errors
+    assert "learning_rate 0.0001, now 0.5; normalizer 'marks', now 'report'" in errors
 
 
 def test_full_fine_tuning_is_a_flag_and_saves_a_plain_whisper(settings, tmp_path):
@@ -156,7 +156,7 @@ def test_lora_is_a_flag_and_keeps_the_best_adapter_alone(settings, whisper_dir, 
     assert code == 0, errors[-3000:]
     assert "after" in printed and "gates" not in printed
     code, _, errors = run(file, *flags, "--num_train_epochs", 3)
-    assert code == 0 and "Going on from" in errors, errors[-3000:]
+    assert code == 0 and "Resuming from" in errors, errors[-3000:]
     assert not (tmp_path / "model.safetensors").exists()
     weights = load_file(tmp_path / "adapter_model.safetensors")
     assert {name.split(".")[-3] for name in weights} == {"fc1", "fc2"}
@@ -195,7 +195,7 @@ def test_a_misspelt_setting_in_the_file_is_refused(settings, tmp_path):
     (tmp_path / "run.json").write_text(json.dumps(content))
     code, _, errors = run(tmp_path / "run.json")
     assert code != 0
-    assert "settings that there are not: gate_bugdet" in errors
+    assert "unknown settings: gate_bugdet" in errors
     (tmp_path / "empty.yaml").write_text("")
     code, _, errors = run(tmp_path / "empty.yaml")
     assert code != 0

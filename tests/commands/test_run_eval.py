@@ -69,7 +69,7 @@ def test_every_kind_of_model_is_scored_on_every_corpus(scored, place, whisper_di
     left_out = {(row["language"], row["for"]): row["left out"] for row in summary["rows left out"]}
     reasons = ("missing audio file", "unreadable audio", "empty text")
     assert left_out == {(language, reason): 1 for language in ("gl", "ca") for reason in reasons}
-    assert summary["dtype"] == "float32", "or a card cannot tell scores of a quantised model from others"
+    assert summary["precision"] == "float32", "or a card cannot tell scores of a quantised model from others"
     assert {row["group"] for row in summary["means"]} >= {"all", "high", "extremely low", "Romance"}
     assert {(row["of"], row["less that of"]) for row in summary["differences"]} == {("routed", "plain")}
     unchanged = [row for row in summary["differences"] if row["language"] == "ca"]
@@ -223,7 +223,7 @@ def test_translation_is_scored_against_the_same_sentences_in_english(place, whis
         (["--task", "sing"], "--task must be one of transcribe, translate, got 'sing'"),
         (["--models", "a=x", "a=y"], "Two models are called 'a'"),
         (["--models", "a=x", "b="], "or name=location; got 'b='"),
-        (["--normalizer", "none"], "--normalizer must be one of marks, paper"),
+        (["--normalizer", "none"], "--normalizer must be one of marks, report"),
     ],
 )
 def test_wrong_settings_are_told_before_anything_takes_time(place, whisper_dir, wrong, message):

@@ -9,7 +9,7 @@ from helpers.scripts import run_script
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.data import read_folder
 from modeling_distilwhisper.data.collate import SpeechCollator
-from modeling_distilwhisper.evaluation.gates import measure_openness
+from modeling_distilwhisper.evaluation.gates import measure_expert_usage
 
 
 def test_shares_of_each_model_corpus_and_language_as_json_and_pictures(whisper_dir, processor, model, tmp_path):
@@ -28,13 +28,13 @@ def test_shares_of_each_model_corpus_and_language_as_json_and_pictures(whisper_d
     assert len(found) == 2 * 2 * 2 and {row["utterances"] for row in found} == {4}
     loaded = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "model-b").eval()
     rows = [{**row} for row in read_folder(tmp_path / "b/ca", "test")]
-    expected = measure_openness(loaded, [SpeechCollator(processor)(rows)])
+    expected = measure_expert_usage(loaded, [SpeechCollator(processor)(rows)])
     own = found[-1]
     assert (own["model"], own["data_set"], own["language"]) == ("model-b", "b", "ca")
     for name, share in expected.items():
         assert own[name] == pytest.approx(share), name
     pictures = {path.stem for path in (tmp_path / "out").glob("*.png")}
-    assert pictures == {"openness", *(f"model-{m}-{d}-{code}" for m in "ab" for d in "ab" for code in ("gl", "ca"))}
+    assert pictures == {"expert_usage", *(f"model-{m}-{d}-{code}" for m in "ab" for d in "ab" for code in ("gl", "ca"))}
 
     code, _, errors = run_script("run_gates.py", *command, "--languages", "fr")
     assert code != 0 and "has an expert for any of ['fr']" in errors

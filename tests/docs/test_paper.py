@@ -40,7 +40,7 @@ def test_every_trained_row_has_settings_that_say_what_it_is():
         assert settings.get("method", "experts") == {"ft": "finetune", "lora32": "lora", "lora64": "lora"}.get(
             name.split("-", 1)[1], "experts"
         )
-        assert settings["normalizer"] == "paper"
+        assert settings["normalizer"] == "report"
 
 
 def test_the_reports_averages_are_those_of_its_languages():
@@ -57,7 +57,7 @@ def test_the_reports_averages_are_those_of_its_languages():
 
 
 def test_our_numbers_stand_beside_the_reports_and_a_dash_where_there_are_none(tmp_path):
-    def scores(wer, normalizer="paper"):
+    def scores(wer, normalizer="report"):
         return {name: {"gl": {"wer": wer, "normalizer": normalizer}} for name in ("cv13", "fleurs")}
 
     other = tmp_path / "cv10k-ft/gl"

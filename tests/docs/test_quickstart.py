@@ -81,7 +81,7 @@ def test_the_language_is_learned_and_nothing_else_changes(trained):
     for loaded, name in {student: "heard, languages=[]", model: f"heard, languages={[LEARNED]}"}.items():
         speech = make_pipeline(loaded, WhisperProcessor.from_pretrained(trained))
         assert speech(clip, generate_kwargs={"language": LEARNED})["text"].strip() == example[name]
-    assert {path.name for path in trained.glob("*.png")} == {"wer.png", "openness.png"}
+    assert {path.name for path in trained.glob("*.png")} == {"wer.png", "expert_usage.png"}
 
     for language in (OTHER, "hu"):
         assert transcripts(model, language) == transcripts(student, language)

@@ -6,8 +6,8 @@ import evaluate
 import numpy as np
 import pytest
 
-from modeling_distilwhisper.evaluation.metrics import compare, count_errors, error_rates
-from modeling_distilwhisper.evaluation.normalization import keep_marks, paper
+from modeling_distilwhisper.evaluation.metrics import compare_errors, count_errors, error_rates
+from modeling_distilwhisper.evaluation.normalization import keep_marks, normalize_as_report
 
 
 def test_rates_are_of_the_corpus_not_means_of_rows():
@@ -39,7 +39,7 @@ def test_words_stay_whole(text):
     assert keep_marks(text) == expected and len(keep_marks(text).split()) == words
 
 
-# language: text, as "marks" has it, as "paper" has it. The second breaks words at combining marks, as Whisper's does.
+# language: text, as "marks" has it, as "report" has it. The second breaks words at combining marks, as Whisper's does.
 GOLDEN = {
     "th": ("สวัสดี Anna อายุ 25 ปี", "สวัสดี anna อายุ 25 ปี", "ส ว ส ด anna อ า ย 25 ป"),
     "ta": ("தமிழ் மொழி!", "தமிழ் மொழி", "தம ழ ம ழ"),
@@ -55,13 +55,13 @@ GOLDEN = {
 def test_both_normalisers_do_what_a_reader_of_the_language_can_check(language):
     text, marks, reports = GOLDEN[language]
     assert keep_marks(text, language) == marks
-    assert paper(text, language) == reports
+    assert normalize_as_report(text, language) == reports
 
 
 def test_the_report_splits_thai_but_neither_latin_words_nor_numbers():
-    rates = [error_rates(["ก ข 25 anna"], ["กข 25 anna"], "paper", language)["wer"] for language in ("th", "hi", None)]
+    rates = [error_rates(["ก ข 25 anna"], ["กข 25 anna"], "report", language)["wer"] for language in ("th", "hi", None)]
     assert rates == [0, 0.5, 0.5]
-    mixed = error_rates(["กข", "ab cd"], ["ก ข", "ab cd"], "paper", ["th", "en"])
+    mixed = error_rates(["กข", "ab cd"], ["ก ข", "ab cd"], "report", ["th", "en"])
     assert mixed["wer"] == 0 and mixed["words"] == 4
 
 
@@ -72,7 +72,7 @@ def test_lists_of_different_length_are_refused(references, hypotheses):
 
 
 def test_an_unknown_normaliser_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="Expected one of: marks, paper"):
+    with pytest.raises(ValueError, match="Expected one of: marks, report"):
         error_rates(["a"], ["a"], "none")
 
 
@@ -123,7 +123,7 @@ def test_an_utterance_is_drawn_whole_with_its_words_and_its_errors():
     counts = count_errors(["a " * size for size in sizes], ["a x " * (size // 2) for size in sizes])
     assert counts.wer_interval() == pytest.approx((0.5, 0.5))
     right = count_errors(["a " * size for size in sizes], ["a " * size for size in sizes])
-    found = compare(counts, right)
+    found = compare_errors(counts, right)
     assert (found.low, found.high) == pytest.approx((0.5, 0.5))
 
 
@@ -132,12 +132,12 @@ def test_pairing_finds_a_small_difference_that_two_intervals_would_hide():
     wrong = generator.random(300) < 0.5
     first = count_errors(["a b"] * 300, ["a x" if one else "a b" for one in wrong])
     second = count_errors(["a b"] * 300, ["a x" if one or i % 20 == 0 else "a b" for i, one in enumerate(wrong)])
-    found = compare(first, second)
+    found = compare_errors(first, second)
     assert found.is_real and found.low < found.wer < found.high < 0
     assert first.wer_interval()[1] > second.wer_interval()[0], "the intervals overlap"
-    assert not compare(first, first).is_real
+    assert not compare_errors(first, first).is_real
     with pytest.raises(ValueError, match="the same two or more utterances under one normaliser"):
-        compare(first, count_errors(["a b"] * 300, ["a b"] * 300, "paper"))
+        compare_errors(first, count_errors(["a b"] * 300, ["a b"] * 300, "report"))
 
 
 def test_evaluate_loads_the_scores_from_the_folder_offline(monkeypatch, tmp_path):
@@ -147,6 +147,6 @@ def test_evaluate_loads_the_scores_from_the_folder_offline(monkeypatch, tmp_path
     assert metric.compute(**texts) == error_rates(*texts.values()) | dict(
         zip(("wer_low", "wer_high"), count_errors(*texts.values()).wer_interval(), strict=True)
     )
-    assert metric.compute(**texts, normalizer="paper", languages="th")["normalizer"] == "paper"
+    assert metric.compute(**texts, normalizer="report", languages="th")["normalizer"] == "report"
     both = evaluate.combine([metric])
     assert both.compute(**texts)["words"] == 3

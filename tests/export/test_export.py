@@ -95,8 +95,8 @@ def test_the_script_exports_what_errs_least_and_says_how_far_it_is_from_the_rout
     plain = WhisperForConditionalGeneration.from_pretrained(tmp_path / "plain").eval()
     routed = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "routed")
     decide = {"majority": lambda share: float(share > 0.5), "mean": float, "experts": lambda share: 1.0}[about["way"]]
-    shares = {(side, i): decide(about["openness"][f"{side} {i}"]) for side, i in routed.routed_layers()}
-    assert 0 < about["openness"]["all"] < 1
+    shares = {(side, i): decide(about["expert usage"][f"{side} {i}"]) for side, i in routed.routed_layers()}
+    assert 0 < about["expert usage"]["all"] < 1
     assert torch.equal(logits(plain, processor), logits(export_to_whisper(routed, "gl", shares), processor))
     assert run_script("export_whisper.py", tmp_path / "routed", *flags)[0] == 2, "what is there is not written over"
 

@@ -25,7 +25,7 @@ from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.data import read_folder
 from modeling_distilwhisper.data.audio import SAMPLING_RATE, read_audio
 from modeling_distilwhisper.data.collate import SpeechCollator
-from modeling_distilwhisper.evaluation.gates import measure_openness
+from modeling_distilwhisper.evaluation.gates import measure_expert_usage
 from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
 from modeling_distilwhisper.training.losses import js_divergence, kl_divergence
 from modeling_distilwhisper.training.teacher import load_teacher
@@ -158,8 +158,8 @@ def test_a_short_training_keeps_to_its_language_and_its_folder_is_enough(
     model.eval()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name]) != (".experts." in name), name
-    openness = measure_openness(model, [SpeechCollator(processor)(list(rows))])
-    assert openness["all"] == pytest.approx(model.config.gate_budget, abs=0.15)
+    usage = measure_expert_usage(model, [SpeechCollator(processor)(list(rows))])
+    assert usage["all"] == pytest.approx(model.config.gate_budget, abs=0.15)
 
     french = clips_of(prompts, "fr")
     settings = {"generate_kwargs": {"language": "fr"}, "batch_size": 3}
@@ -186,7 +186,7 @@ def test_the_scoring_script_finds_what_whisper_base_is_known_to_score(checkpoint
     folder = os.environ["DISTILWHISPER_TEST_PROMPTS"]
     script = Path(__file__).parents[2] / "examples/run_eval.py"
     command = ["--models", f"plain={checkpoint}", "--data", f"{folder}/{{language}}", "--languages", "ru", "fr"]
-    command += ["--normalizer", "paper", "--output_dir", str(tmp_path / "scores")]
+    command += ["--normalizer", "report", "--output_dir", str(tmp_path / "scores")]
     subprocess.run([sys.executable, script, *command], check=True)
     scores = json.loads((tmp_path / "scores/summary.json").read_text())["scores"]
     wers = {row["language"]: row["wer"] for row in scores}
@@ -204,13 +204,13 @@ def test_the_cache_says_what_the_teacher_says(checkpoint, plain, processor, prom
                 weight += 0.1 * weight.std() * torch.randn(weight.shape, generator=noise)
     config = student.config
     rows = prompts["ru"].select(range(6))
-    teacher = load_teacher(checkpoint).fit(config, processor, "cpu")
+    teacher = load_teacher(checkpoint).prepare(config, processor, "cpu")
     batch = SpeechCollator(processor, extra=WithDigests(None))(list(rows))
     prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
     about = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
     writer = CacheWriter(tmp_path, teacher, k=k, temperatures=[temperature], about=about, data=[])
     writer.write(writer.lines(list(rows), batch, prompted))
-    cache = TeacherCache(tmp_path).fit(rows, config, processor, temperature, "cpu")
+    cache = TeacherCache(tmp_path).prepare(rows, config, processor, temperature, "cpu")
     cached = cache.targets(SpeechCollator(processor, extra=cache)(list(rows)), prompted)
     with torch.no_grad():
         ours = student(batch["input_features"], decoder_input_ids=prompted).logits

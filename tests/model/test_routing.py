@@ -12,7 +12,7 @@ from modeling_distilwhisper.evaluation.gates import (
     budget_quantiles,
     forced_gates,
     gates_of_utterance,
-    measure_openness,
+    measure_expert_usage,
     move_thresholds,
 )
 from modeling_distilwhisper.routing_distilwhisper import FullLinear, LanguageExpert, Routing, multiply
@@ -325,13 +325,13 @@ def test_thresholds_follow_the_budget_over_real_tokens(fresh, processor):
     assert report.masks["decoder"].sum(dim=1).tolist() == [4, 8]
     assert torch.stack(outputs.encoder_gates).mean() == 1, "a new gate is open"
     move_thresholds(fresh, [budget_quantiles(fresh, report)], momentum=0.5)
-    openness = measure_openness(fresh, [{**batch, "labels": labels}])
+    usage = measure_expert_usage(fresh, [{**batch, "labels": labels}])
     # One threshold a layer was set from the layer's states before the layers below changed their gates.
-    assert openness["encoder"] == pytest.approx(0.3, abs=0.02) and openness["decoder"] == pytest.approx(0.3, abs=0.1)
+    assert usage["encoder"] == pytest.approx(0.3, abs=0.02) and usage["decoder"] == pytest.approx(0.3, abs=0.1)
     # Every layer of a side has as many tokens, and 100 frames stand against 12 targets.
     for side in ("encoder", "decoder"):
-        assert openness[side] == pytest.approx((openness[f"{side} 0"] + openness[f"{side} 1"]) / 2)
-    assert openness["all"] == pytest.approx((100 * openness["encoder"] + 12 * openness["decoder"]) / 112)
+        assert usage[side] == pytest.approx((usage[f"{side} 0"] + usage[f"{side} 1"]) / 2)
+    assert usage["all"] == pytest.approx((100 * usage["encoder"] + 12 * usage["decoder"]) / 112)
     gates = [layer.experts["ca"].gate.threshold for layer in fresh.routed_layers().values()]
     assert all(torch.isinf(threshold) for threshold in gates), "a language that was not there stays as it was"
 
@@ -342,9 +342,9 @@ def test_forced_gates_open_shut_and_come_back(model, whisper):
         before, plain = model(**batch, labels=labels).logits, whisper(**batch, labels=labels).logits
         with forced_gates(model, is_open=False):
             assert torch.equal(model(**batch, labels=labels).logits, plain)
-            assert measure_openness(model, [{**batch, "labels": labels}])["all"] == 0
+            assert measure_expert_usage(model, [{**batch, "labels": labels}])["all"] == 0
         with forced_gates(model, is_open=True):
-            assert measure_openness(model, [{**batch, "labels": labels}])["all"] == 1
+            assert measure_expert_usage(model, [{**batch, "labels": labels}])["all"] == 1
         assert torch.equal(model(**batch, labels=labels).logits, before)
 
 
@@ -354,10 +354,10 @@ def test_the_gates_of_one_utterance_are_its_own_without_padding(model):
     gates = gates_of_utterance(model, {**batch, "labels": labels})
     frames = int(batch["attention_mask"].sum()) // 2
     assert gates["encoder"].shape == (2, frames) and gates["decoder"].shape == (2, 8)
-    openness = measure_openness(model, [{**batch, "labels": labels}])
+    usage = measure_expert_usage(model, [{**batch, "labels": labels}])
     for side, own in gates.items():
         assert set(own.unique().tolist()) <= {0.0, 1.0}
-        assert own.mean().item() == pytest.approx(openness[side])
+        assert own.mean().item() == pytest.approx(usage[side])
     batch, labels = example(model, ["en"])
     with pytest.raises(ValueError, match="The utterance's language has no expert"):
         gates_of_utterance(model, {**batch, "labels": labels})

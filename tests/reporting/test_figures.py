@@ -57,12 +57,12 @@ def test_each_bar_stands_for_its_score(drawn, tmp_path):
 
 
 def test_each_line_is_a_language_over_its_layers(drawn, tmp_path):
-    openness = {
+    usage = {
         "gl": {"encoder": 0.5, "decoder": 0.2, "all": 0.4, "encoder 0": 0.4, "encoder 1": 0.6, "decoder 0": 0.2},
         "ca": {"encoder": 0.5, "decoder": 0.3, "all": 0.4, "encoder 0": 0.45, "encoder 1": 0.55, "decoder 0": 0.3},
     }
-    figures.draw_openness(openness, [0.5], tmp_path / "openness.png")
-    assert imread(tmp_path / "openness.png").ndim == 3
+    figures.draw_expert_usage(usage, [0.5], tmp_path / "expert_usage.png")
+    assert imread(tmp_path / "expert_usage.png").ndim == 3
     lines = [[list(line.get_ydata()) for line in panel.lines] for panel in drawn[0].axes]
     assert lines == [[[0.4, 0.6], [0.45, 0.55], [0.5, 0.5]], [[0.2], [0.3], [0.5, 0.5]]]
 

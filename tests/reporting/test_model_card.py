@@ -89,7 +89,7 @@ def test_every_measured_number_stands_in_its_table(results):
         "validation, hours": "0.01",
     }
     gates = {row["language"]: row for row in rows if "encoder" in row}
-    opened = results["openness at inference"]["hu"]
+    opened = results["expert usage at inference"]["hu"]
     assert gates["Hungarian (hu)"] == {"language": "Hungarian (hu)"} | {
         side: f"{100 * opened[side]:.0f}" for side in ("encoder", "decoder", "all")
     }
@@ -178,10 +178,10 @@ def test_an_evaluation_takes_the_place_of_the_runs_scores_where_it_has_any(resul
     card = make(results, evaluation=summary, system="ours")
     found = {(one.dataset_name, one.metric_type): one for one in card.data.eval_results}
     assert found["in-domain, Catalan (ca)", "wer"].metric_value == 20.0
-    assert "normaliser paper" in found["in-domain, Catalan (ca)", "wer"].metric_name
+    assert "normaliser report" in found["in-domain, Catalan (ca)", "wer"].metric_name
     assert ("in-domain, Hungarian (hu)", "wer") not in found, "scores of another kind do not mix in one table"
     assert found["out-of-domain, Hungarian (hu)", "wer"].metric_value == 55.46
-    assert found["a|b, Catalan (ca)", "wer"].metric_name == "WER in % (2000 words, normaliser paper)", "no interval"
+    assert found["a|b, Catalan (ca)", "wer"].metric_name == "WER in % (2000 words, normaliser report)", "no interval"
     rows = tables(card)
     assert [row for row in rows if "base" in row] == [
         {
@@ -220,7 +220,7 @@ def test_each_table_names_its_normaliser_where_there_are_several(results, summar
     titles = r"\*\*(.*?)\*\* \(.*?; normalised by `(\w+)`\)"
     assert not re.findall(titles, make(results).text), "one for all is told above the tables"
     text = make(results, evaluation=summary, system="ours").text
-    expected = {"in-domain": "paper", "a|b": "paper", "out-of-domain": "marks"}
+    expected = {"in-domain": "report", "a|b": "report", "out-of-domain": "marks"}
     assert dict(re.findall(titles, text)) == expected
 
 

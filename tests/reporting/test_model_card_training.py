@@ -22,7 +22,7 @@ def test_a_run_from_before_there_were_cards_gets_one(results):
 
 
 PARTS = {
-    "openness at inference": "Gates",
+    "expert usage at inference": "Gates",
     "scores": "Results",
     "sizes": "Size",
     "training": None,
@@ -51,7 +51,7 @@ def test_a_run_without_scores_shows_those_of_its_evaluation(results, summary):
     results["scores"] = {"before": {}, "after": {}}
     assert "## Results" not in make(results).text
     card = make(results, evaluation=summary, system="ours")
-    assert len(card.data.eval_results) == 4 and "normalised by `paper` (Whisper's" in card.text
+    assert len(card.data.eval_results) == 4 and "normalised by `report` (Whisper's" in card.text
     assert "\n\n## Results\n\n### Groups of speakers\n\n|" in make(results, bias=[{"female": 1}]).text
     del results["settings"]["training"]
     assert "Teacher: `teacher`.\n\n## Gates" in make(results).text, "how is not known"
@@ -80,14 +80,14 @@ def test_scores_on_a_quantised_backbone_are_called_so_and_those_on_a_whole_one_a
     assert all(re.search(r"normaliser marks, precision nf4\)$", one.metric_name) for one in card.data.eval_results)
     assert card.text.count("; in `nf4`)") == 2 and "Where a table says `nf4`, Whisper's own weights were" in card.text
     assert "Whisper's own weights were in `nf4` while the experts learned" in card.text
-    card = make(results, evaluation=summary | {"dtype": "float32"}, system="ours")
+    card = make(results, evaluation=summary | {"precision": "float32"}, system="ours")
     names = {one.dataset_name: one.metric_name for one in card.data.eval_results}
-    assert names["in-domain, Catalan (ca)"].endswith("normaliser paper)")
+    assert names["in-domain, Catalan (ca)"].endswith("normaliser report)")
     assert names["out-of-domain, Catalan (ca)"].endswith("normaliser marks, precision nf4)")
     assert re.findall(r"\*\*([\w-]+)\*\* \(.*; in `nf4`\)", card.text) == ["out-of-domain"]
-    card = make(results, evaluation=summary | {"dtype": "bfloat16"}, system="ours")
+    card = make(results, evaluation=summary | {"precision": "bfloat16"}, system="ours")
     names = {one.dataset_name: one.metric_name for one in card.data.eval_results}
-    assert names["in-domain, Catalan (ca)"].endswith("normaliser paper, precision bfloat16)")
+    assert names["in-domain, Catalan (ca)"].endswith("normaliser report, precision bfloat16)")
 
 
 def test_precisions_and_ranks_of_a_training_are_told(results):

@@ -43,7 +43,7 @@ def test_flags_behind_a_file_win(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("kd_btea: 1.0", "has settings that there are not: kd_btea"),
+        ("kd_btea: 1.0", "has unknown settings: kd_btea"),
         ("- a\n- b", "holds no settings"),
         ("", "holds no settings"),
         ("output_dir: out\nkd_beta: much", "invalid float value"),

@@ -100,7 +100,7 @@ def test_a_run_that_is_killed_again_and_again_ends_where_the_unbroken_one_ends(
     assert resumed[2] == unbroken[2]
     assert len(unbroken[1]) == 15 and resumed[1][-1].keys() == unbroken[1][-1].keys()
     for one, two in zip(resumed[1], unbroken[1], strict=True):
-        for name in ("ce_loss", "kd_loss", "kd_beta", "utterances_gl", "steps_ca", "openness_gl"):
+        for name in ("ce_loss", "kd_loss", "kd_beta", "utterances_gl", "steps_ca", "expert_usage_gl"):
             assert one.get(name) == two.get(name), (name, two["step"])
     assert not (tmp_path / "killed" / checkpoints.UNFINISHED).exists()
 

@@ -23,9 +23,9 @@ FIGURES = (
     "kd_loss",
     "kd_beta",
     "gate_loss",
-    "encoder_openness",
-    "decoder_openness",
-    "openness_gl",
+    "encoder_expert_usage",
+    "decoder_expert_usage",
+    "expert_usage_gl",
 )
 
 
@@ -67,7 +67,7 @@ def test_two_processes_train_as_one_with_twice_the_accumulation(whisper_dir, dat
     for one, two in zip(*logs, strict=True):
         assert one.keys() == two.keys()
         for figure in FIGURES:
-            if figure in one or figure != "openness_gl":  # where a step has no row of gl
+            if figure in one or figure != "expert_usage_gl":  # where a step has no row of gl
                 assert two[figure] == pytest.approx(one[figure], rel=1e-3, abs=1e-5), (figure, one["step"])
         counts = [name for name in one if name.startswith(("utterances_", "steps_"))]
         assert counts and all(one[name] == two[name] for name in counts)

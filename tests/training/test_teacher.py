@@ -53,8 +53,8 @@ def test_a_language_more_moves_tokens_and_not_what_the_teacher_says(whisper, pro
     other = tiny.make_processor(MORE)
     model = with_a_language_more(whisper, processor, other)
     here = torch.device("cpu")
-    moved = Teacher(model, other).fit(whisper.config, processor, here)
-    plain = Teacher(whisper, processor).fit(whisper.config, processor, here)
+    moved = Teacher(model, other).prepare(whisper.config, processor, here)
+    plain = Teacher(whisper, processor).prepare(whisper.config, processor, here)
     assert plain.places is None and (moved.places != torch.arange(len(moved.places))).any()
     found, expected = (teacher.targets(batch, prompted(batch, whisper)) for teacher in (moved, plain))
     torch.testing.assert_close(found, expected)
@@ -75,7 +75,7 @@ def test_times_that_a_tokenizer_does_not_list_are_mapped_all_the_same(processor)
 def test_a_language_that_only_the_student_knows_is_never_expected_and_not_taught(whisper, processor, batch):
     other = tiny.make_processor(MORE)
     student = with_a_language_more(whisper, processor, other)
-    teacher = Teacher(whisper, processor).fit(student.config, other, torch.device("cpu"))
+    teacher = Teacher(whisper, processor).prepare(student.config, other, torch.device("cpu"))
     start, ukrainian = student.config.decoder_start_token_id, other.tokenizer.convert_tokens_to_ids("<|uk|>")
     inputs = {"input_features": batch["input_features"][:1]}
     logits = teacher.targets(inputs, torch.tensor([[start, *label_ids(other.tokenizer, "la ri", "gl")]]))
@@ -136,7 +136,7 @@ def test_a_teacher_of_any_kind_is_loaded_from_its_folder(whisper_dir, whisper, p
     if kind != "plain":
         taught.save_pretrained(folder)
         processor.save_pretrained(folder)
-    teacher = load_teacher(str(folder)).fit(whisper.config, processor, torch.device("cpu"))
+    teacher = load_teacher(str(folder)).prepare(whisper.config, processor, torch.device("cpu"))
     with torch.no_grad():
         ids = prompted(batch, whisper)
         expected = taught(input_features=batch["input_features"], decoder_input_ids=ids).logits
@@ -149,10 +149,10 @@ def test_a_teacher_in_fewer_bits_says_nearly_the_same(processor, batch, tmp_path
     whisper = tiny.make_whisper(processor, d_model=64, encoder_ffn_dim=64, init_std=0.2)
     whisper.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
-    teacher = load_teacher(str(tmp_path), precision).fit(whisper.config, processor, torch.device("cpu"))
+    teacher = load_teacher(str(tmp_path), precision).prepare(whisper.config, processor, torch.device("cpu"))
     ids = prompted(batch, whisper)
     logits = teacher.targets(batch, ids)
-    whole = Teacher(whisper, processor).fit(whisper.config, processor, torch.device("cpu")).targets(batch, ids)
+    whole = Teacher(whisper, processor).prepare(whisper.config, processor, torch.device("cpu")).targets(batch, ids)
     assert not torch.equal(logits.float(), whole)
     assert js_divergence(logits, whole, batch["labels"]) < {"nf4": 0.15}.get(precision, 0.05)
     stored = teacher.model.model.encoder.layers[0].fc1.weight.dtype
@@ -169,7 +169,7 @@ def test_an_unknown_precision_is_refused(whisper_dir):
 def test_a_whisper_alone_must_be_the_students_like(whisper, processor):
     other = tiny.make_whisper(tiny.make_processor(MORE))
     with pytest.raises(ValueError, match="The teacher has vocab_size 1771, the student 1770"):
-        Teacher(other).fit(whisper.config, processor, torch.device("cpu"))
+        Teacher(other).prepare(whisper.config, processor, torch.device("cpu"))
 
 
 def test_training_with_a_teacher_leaves_it_as_it_was(whisper_dir, whisper, processor, recordings, tmp_path):

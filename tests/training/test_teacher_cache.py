@@ -54,7 +54,7 @@ def states(whisper_dir, processor, recordings, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("states")
     teacher = load_teacher(str(whisper_dir))
     config = teacher.model.config
-    teacher.fit(config, processor, "cpu")
+    teacher.prepare(config, processor, "cpu")
     about = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
     writer = CacheWriter(folder, teacher, k=None, temperatures=[], about=about, data=[])
     own = list(rows(recordings, data))
@@ -167,14 +167,14 @@ def test_states_of_a_teacher_with_another_vocabulary_mean_what_it_says(whisper, 
     student = tiny.make_processor((*tiny.LANGUAGES, "uk"))
     size = len(student.tokenizer)
     config = tiny.make_whisper(student).config
-    teacher = Teacher(whisper, processor).fit(config, student, "cpu")
+    teacher = Teacher(whisper, processor).prepare(config, student, "cpu")
     about = {"tokenizer": tokenizer_digest(student), "vocabulary": size}
     writer = CacheWriter(tmp_path, teacher, k=None, temperatures=[], about=about, data=[])
     own = list(rows(recordings, data, ["gl"]))[:4]
     batch = SpeechCollator(student, extra=WithDigests(None))(own)
     prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
     writer.write(writer.lines(own, batch, prompted))
-    cache = TeacherCache(tmp_path).fit(rows(recordings, data, ["gl"]).select(range(4)), config, student, 3.0, "cpu")
+    cache = TeacherCache(tmp_path).prepare(rows(recordings, data, ["gl"]).select(range(4)), config, student, 3.0, "cpu")
     found = cache.targets(SpeechCollator(student, extra=cache)(own), prompted).log_softmax(-1)
     expected = teacher.targets(batch, prompted).log_softmax(-1)
     real = batch["labels"] != -100
@@ -215,7 +215,7 @@ def test_a_cache_that_does_not_fit_is_refused(whisper_dir, processor, recordings
     ]
     for chosen, temperature, tokens, message in refused:
         with pytest.raises(ValueError, match=message):
-            TeacherCache(cache).fit(chosen, student.config, tokens, temperature, "cpu")
+            TeacherCache(cache).prepare(chosen, student.config, tokens, temperature, "cpu")
     with pytest.raises(ValueError, match="holds no manifest.json"):
         TeacherCache(tmp_path)
     old = tmp_path / "old"
@@ -226,7 +226,7 @@ def test_a_cache_that_does_not_fit_is_refused(whisper_dir, processor, recordings
 
 
 def test_rows_that_changed_since_are_refused_when_they_are_read(whisper_dir, processor, recordings, data, cache):
-    found = TeacherCache(cache).fit(rows(recordings, data), load(whisper_dir).config, processor, 1.0, "cpu")
+    found = TeacherCache(cache).prepare(rows(recordings, data), load(whisper_dir).config, processor, 1.0, "cpu")
     collator = SpeechCollator(processor, extra=found)
     one, other = list(rows(recordings, data, ["gl"]))[:2]
     assert collator([one])["teacher_ids"].shape[-1] == 1600

@@ -11,7 +11,7 @@ from transformers import EvalPrediction, WhisperForConditionalGeneration
 
 from modeling_distilwhisper.data.collate import SpeechCollator
 from modeling_distilwhisper.data.labels import label_ids
-from modeling_distilwhisper.evaluation.gates import GateReport, measure_openness
+from modeling_distilwhisper.evaluation.gates import GateReport, measure_expert_usage
 from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
 from modeling_distilwhisper.training.gate_budget import gate_budget_loss
 from modeling_distilwhisper.training.losses import cross_entropy, kl_divergence
@@ -81,11 +81,11 @@ def test_training_lowers_the_loss_and_keeps_the_gates_on_budget(whisper_dir, whi
     for entry in logs:
         parts = entry["ce_loss"] + entry["gate_loss"] + trainer.args.kd_beta * entry["kd_loss"]
         assert entry["loss"] == pytest.approx(parts, rel=1e-4)
-        assert {"encoder_openness", "decoder_openness"} <= entry.keys()
+        assert {"encoder_expert_usage", "decoder_expert_usage"} <= entry.keys()
     first, last = ([entry["ce_loss"] for entry in part] for part in (logs[:5], logs[-5:]))
     assert sum(last) < 0.8 * sum(first)
     batches = (dict(batch) for batch in trainer.get_eval_dataloader(rows_of(recordings, ["gl"], "test")))
-    assert measure_openness(model, batches)["all"] == pytest.approx(0.4, abs=0.15)
+    assert measure_expert_usage(model, batches)["all"] == pytest.approx(0.4, abs=0.15)
 
 
 def test_accumulated_steps_equal_one_large_step(whisper_dir, whisper, processor, recordings, tmp_path):
@@ -343,7 +343,7 @@ def test_a_teacher_of_another_vocabulary_is_refused(whisper_dir, processor, reco
         ({"gate_momentum": 0.0}, "--gate_momentum must be above 0"),
         ({"kd_beta": -1.0}, "--kd_beta must be 0 or more"),
         ({"warmup_epochs": -1.0}, "--warmup_epochs must be 0 or more"),
-        ({"normalizer": "none"}, "--normalizer must be one of marks, paper, got 'none'"),
+        ({"normalizer": "none"}, "--normalizer must be one of marks, report, got 'none'"),
         ({"activation_checkpointing_kwargs": {"use_reentrant": True}}, "use_reentrant must be false"),
         ({"gradient_checkpointing_kwargs": {"use_reentrant": True}}, "use_reentrant must be false"),
     ],
@@ -363,7 +363,7 @@ def test_a_teacher_in_half_precision_is_scored_in_it(whisper_dir, processor, rec
 def test_each_row_is_scored_by_the_rules_of_its_own_language(model, processor, recordings, tmp_path, monkeypatch):
     """Or the checkpoint of an unspaced language would be chosen by an error rate that means nothing."""
     monkeypatch.setattr("modeling_distilwhisper.evaluation.normalization.UNSPACED", ("gl",))
-    trainer = make_trainer(model, processor, recordings, tmp_path, normalizer="paper")
+    trainer = make_trainer(model, processor, recordings, tmp_path, normalizer="report")
     said, heard = (
         torch.tensor([label_ids(processor.tokenizer, text, language) for language in ("gl", "ca")])
         for text in ("ก ขค", "กข ค")

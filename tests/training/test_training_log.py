@@ -15,8 +15,16 @@ def test_tensorboard_shows_loss_parts_noise_gates_and_scores_by_language(
     trainer = make_trainer(model, processor, recordings, tmp_path, ("gl", "ca"), **settings)
     trainer.train()
     events = EventAccumulator(str(next(tmp_path.rglob("events.out.tfevents*")).parent)).Reload()
-    training = {"ce_loss", "kd_loss", "gate_loss", "kd_beta", "gate_noise", "encoder_openness", "decoder_openness"}
-    training |= {f"{name}_{language}" for name in ("openness", "utterances", "steps") for language in ("gl", "ca")}
+    training = {
+        "ce_loss",
+        "kd_loss",
+        "gate_loss",
+        "kd_beta",
+        "gate_noise",
+        "encoder_expert_usage",
+        "decoder_expert_usage",
+    }
+    training |= {f"{name}_{language}" for name in ("expert_usage", "utterances", "steps") for language in ("gl", "ca")}
     wanted = {f"train/{name}" for name in training} | {f"eval/wer_{language}" for language in ("gl", "ca")}
     assert wanted <= set(events.Tags()["scalars"])
     beta = [entry.value for entry in events.Scalars("train/kd_beta")]
@@ -35,8 +43,8 @@ def test_the_log_counts_each_languages_utterances_and_steps_and_its_gates(whispe
     last = [entry for entry in trainer.state.log_history if "loss" in entry][-1]
     assert last["utterances_gl"] == last["utterances_ca"] == 15 * 12
     assert 0 < last["steps_gl"] <= 90 and 0 < last["steps_ca"] <= 90
-    assert last["openness_gl"] == pytest.approx(0.8, abs=0.2)
-    assert last["openness_ca"] == pytest.approx(0.2, abs=0.2)
+    assert last["expert_usage_gl"] == pytest.approx(0.8, abs=0.2)
+    assert last["expert_usage_ca"] == pytest.approx(0.2, abs=0.2)
 
 
 def test_the_bars_tell_loss_gates_error_rate_and_time_left(

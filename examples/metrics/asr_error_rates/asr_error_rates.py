@@ -1,6 +1,6 @@
 """The scores of this package for those who work with `evaluate`:
 
-evaluate.load("examples/metrics/asr_error_rates").compute(references=..., predictions=..., normalizer="paper")
+evaluate.load("examples/metrics/asr_error_rates").compute(references=..., predictions=..., normalizer="report")
 """
 
 import datasets
@@ -13,7 +13,7 @@ CITATION = ""
 INPUTS = """
 Args:
     references, predictions: as many texts, in the same order.
-    normalizer: "marks" or "paper".
+    normalizer: "marks" or "report".
     languages: Whisper's code of all texts, or a list of them.
 Returns:
     wer, cer, wer_low and wer_high (95 %), words, hits, substitutions, deletions, insertions, loop_rate, empty_rate,

@@ -2,9 +2,10 @@
 
 import re
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from ...runs.precision import PRECISIONS, QUANTISED
+from ...runs.run_folder import RunFolder
+from ...runs.settings import defaults_of
 from ...training.arguments import DistilWhisperTrainingArguments
 from ..command_line import require
 
@@ -126,9 +127,15 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         require("tensorboard")
 
 
-def run_settings(
+def open_run(
     model_args: ModelArguments, data_args: DataArguments, training_args: DistilWhisperTrainingArguments
-) -> dict[str, dict[str, Any]]:
-    """The settings that make another run: a folder (`RunFolder`) holds a run with these and no other ones."""
+) -> RunFolder:
+    """The folder of the run, `--output_dir`.
+
+    Raises:
+        ValueError: it holds a run with other settings; the message names them.
+    """
     training = {name: getattr(training_args, name) for name in DEFINING}
-    return {"model": asdict(model_args), "data": asdict(data_args), "training": training}
+    settings = {"model": asdict(model_args), "data": asdict(data_args), "training": training}
+    defaults = defaults_of(ModelArguments, DataArguments, DistilWhisperTrainingArguments)
+    return RunFolder(training_args.output_dir, settings, defaults)

@@ -10,7 +10,7 @@ from transformers.trainer_utils import TrainOutput
 from ...data.audio import read_audio
 from ...reporting.model_card import card_of_run, left_alone, save_card, sizes
 from ...runs.precision import QUANTISED, precision_settings
-from ...runs.run_folder import RunFolder
+from ...runs.run_folder import SETTINGS, RunFolder
 from ...training.arguments import DistilWhisperTrainingArguments
 from ...training.scoring import Scores, wer_rows
 from ...training.trainer import DistilWhisperTrainer
@@ -19,7 +19,7 @@ from .arguments import ModelArguments
 from .scores import expert_usage
 from .speech import SpeechData
 
-EXPERT_USAGE = "openness at inference"  # its name in results.json
+EXPERT_USAGE = "expert usage at inference"  # its name in results.json
 
 
 def finished_results(run: RunFolder, training_args: DistilWhisperTrainingArguments) -> dict[str, Any] | None:
@@ -44,7 +44,7 @@ def keep_rows(run: RunFolder, data: SpeechData) -> None:
 
 
 def collect_results(
-    settings: dict[str, dict[str, Any]],
+    run: RunFolder,
     scores: dict[str, Scores],
     trainer: DistilWhisperTrainer,
     trained: TrainOutput,
@@ -54,7 +54,6 @@ def collect_results(
     """The content of `results.json`, but for what `save_run` adds: sizes of the files, and the example.
 
     Args:
-        settings: of the run, as `run_settings` gives them; all training arguments are added.
         trained: what `trainer.train()` returned.
     """
     results: dict[str, Any] = {"scores": scores}
@@ -64,7 +63,7 @@ def collect_results(
     results["data"], results["rows left out"] = data.amounts, data.left_out
     results["training"] = trained.metrics | {"steps by language": trainer.figures.steps}
     results["best by language"] = trainer.best_experts.scores()
-    results["settings"] = settings | {"training": trainer.args.to_dict()}
+    results["settings"] = run.read(SETTINGS) | {"training": trainer.args.to_dict()}
     return results
 
 
@@ -119,7 +118,7 @@ def report(results: dict[str, Any], folder: Path) -> None:
     rows, usage = wer_rows(results["scores"]), results.get(EXPERT_USAGE)
     print(f"\nWER\n{tabulate(rows, headers='keys', floatfmt='.3f', missingval='-')}")
     if usage:
-        shares = [{"gates open": language, **layers} for language, layers in usage.items()]
+        shares = [{"expert usage": language, **layers} for language, layers in usage.items()]
         print(f"\n{tabulate(shares, headers='keys', floatfmt='.2f')}")
     print(f"\n{tabulate(results['example'].items(), tablefmt='plain')}")
     pictures = draw(results, rows, folder)
@@ -137,5 +136,5 @@ def draw(results: dict[str, Any], rows: list[dict], folder: Path) -> str:
     if usage := results.get(EXPERT_USAGE):
         model_args = ModelArguments(**results["settings"]["model"])
         budgets = sorted({model_args.gate_budget, *model_args.budgets.values()})
-        figures.draw_openness(usage, budgets, folder / "openness.png")
+        figures.draw_expert_usage(usage, budgets, folder / "expert_usage.png")
     return f", and as pictures: {folder}/*.png"
