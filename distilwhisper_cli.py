@@ -88,7 +88,7 @@ def version() -> str:
     try:
         return metadata.version("modeling_distilwhisper")
     except metadata.PackageNotFoundError:
-        return "(from source, not installed)"
+        return "0+unknown"  # a checkout on the path that is not installed
 
 
 if __name__ == "__main__":

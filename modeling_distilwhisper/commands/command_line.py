@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
 from transformers import HfArgumentParser
 
 from ..runs.settings import parse_settings
@@ -25,6 +26,8 @@ SPEAK_TO_USERS = (
     *(__name__.partition(".")[0], "huggingface_hub"),
     *("transformers.hf_argparser", "transformers.training_args", "transformers.training_args_seq2seq"),
 )
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # where models run unless a flag says otherwise
 
 Main = Callable[[list[str], str], int | None]
 

@@ -1,14 +1,14 @@
-"""Turns a checkpoint of the method's authors into a model of this package, number for number.
+"""Convert a checkpoint of the method's authors into a model of this package, number for number.
 
-    python examples/convert_authors_checkpoint.py naver/multilingual-distilwhisper-28k --output_dir distilwhisper-28k
+    distilwhisper convert-authors naver/multilingual-distilwhisper-28k --output_dir distilwhisper-28k
 
-Their experts are pickles, of which only tensors are read, never code. What is not exactly such a checkpoint is refused,
-and then nothing is written. For one of the three that they published, with all of its languages, the folder gets its
-card from model_cards/.
+Their experts are pickles; only tensors are read from them, never code. Anything else than such a checkpoint is refused,
+and then nothing is written. The three checkpoints that they published, with all their languages, get a model card.
 """
 
 import argparse
 import re
+import sys
 from pathlib import Path
 
 from huggingface_hub import ModelCard
@@ -16,25 +16,15 @@ from tabulate import tabulate
 
 from ..export.authors import convert_checkpoint, fetch, processor_of_checkpoint
 from ..reporting.model_card import save_card, sizes
+from .command_line import command, make_parser
 
-CARDS = Path(__file__).parents[2] / "model_cards"
+CARDS = Path(__file__).with_name("authors_cards")
 PUBLISHED = tuple(f"naver/multilingual-distilwhisper-{size}" for size in ("3k", "10k", "28k"))
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="folder or Hub id of a checkpoint of theirs")
-    parser.add_argument("--output_dir", required=True, type=Path)
-    parser.add_argument("--languages", nargs="+", help="codes, such as ca gl; by default all that it has")
-    parser.add_argument(
-        "--base",
-        default="openai/whisper-small",
-        help="the Whisper that they froze: gives the generation settings and the processor where the source lacks them",
-    )
-    args = parser.parse_args(argv)
-    if args.output_dir.exists():
-        parser.error(f"{args.output_dir} is there already. Name a new folder.")
-
+@command
+def main(argv: list[str], prog: str) -> None:
+    args = parse(argv, prog)
     folder = fetch(args.source, args.languages)
     model = convert_checkpoint(folder, args.base, args.languages)
     processor = processor_of_checkpoint(folder, args.base)
@@ -43,26 +33,42 @@ def main(argv: list[str] | None = None) -> None:
     if card := card_of(args.source, model.config.languages, args.output_dir.resolve().name):
         save_card(card, args.output_dir / "README.md")
     else:
-        print(f"No model card: there are some of {', '.join(PUBLISHED)} alone, each with all of its languages.")
-    found = sizes(model, args.output_dir)["experts"]
+        print(f"No model card: only {', '.join(PUBLISHED)} have one, each with all of its languages.")
     rows = [
-        {"language": code, "weights, M": own["parameters"] / 1e6, "file, MB": own["bytes"] / 1e6}
-        for code, own in found.items()
+        {"language": language, "weights, M": experts["parameters"] / 1e6, "file, MB": experts["bytes"] / 1e6}
+        for language, experts in sizes(model, args.output_dir)["experts"].items()
     ]
     print(tabulate(rows, headers="keys", floatfmt=".1f"))
 
 
 def card_of(source: str, languages: list[str], name: str) -> ModelCard | None:
-    """The card of a published checkpoint, its code loading the folder `name`; of a part of it it would be false."""
+    """The card of a published checkpoint whose code loads the folder `name`; `None` for any other checkpoint, and for
+    some of its languages, since the card's numbers would not be theirs."""
     if source not in PUBLISHED or Path(source).is_dir():
         return None
     card = ModelCard.load(CARDS / f"{source.removeprefix('naver/')}.md")
     if set(card.data.language) != set(languages):
         return None
-    written = source.removeprefix("naver/multilingual-")
-    card.text = re.sub(rf"(?<![\w-]){written}(?![\w-])", lambda _: name, card.text)
+    name_in_card = source.removeprefix("naver/multilingual-")
+    card.text = re.sub(rf"(?<![\w-]){name_in_card}(?![\w-])", lambda _: name, card.text)
     return card
 
 
+def parse(argv: list[str], prog: str) -> argparse.Namespace:
+    parser = make_parser(__doc__, prog)
+    parser.add_argument("source", help="folder or Hub id of one of their checkpoints")
+    parser.add_argument("--output_dir", required=True, type=Path, help="a new folder")
+    parser.add_argument("--languages", nargs="+", help="codes, such as ca gl; by default all that it has")
+    parser.add_argument(
+        "--base",
+        default="openai/whisper-small",
+        help="the Whisper that they froze: gives the generation settings and the processor where the source lacks them",
+    )
+    args = parser.parse_args(argv)
+    if args.output_dir.exists():
+        parser.error(f"{args.output_dir} exists already. Name a new folder.")
+    return args
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,10 +1,8 @@
 """The bias study's script: the commands that its first lines show, on miniatures of both corpora and two models."""
 
 import re
-import runpy
 import shlex
 import shutil
-import sys
 from itertools import product
 
 import datasets
@@ -17,6 +15,7 @@ from transformers import WhisperForConditionalGeneration
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.bias.grid import join, share_of
+from modeling_distilwhisper.commands import bias
 from modeling_distilwhisper.data.rows import one_line
 from modeling_distilwhisper.runs.records import RecordFile
 
@@ -25,13 +24,13 @@ PRECISIONS = ("float16", "int8", "nf4")
 
 
 def run(*arguments, cache=None) -> None:
-    """The script as `python examples/run_bias.py ...` runs it, in this process: it starts ten times as fast."""
-    before = sys.argv, datasets.config.HF_DATASETS_CACHE
-    sys.argv, datasets.config.HF_DATASETS_CACHE = [str(SCRIPT), *map(str, arguments)], cache or before[1]
+    """The command in this process, where it starts ten times as fast, without what makes its errors one line."""
+    before = datasets.config.HF_DATASETS_CACHE
+    datasets.config.HF_DATASETS_CACHE = cache or before
     try:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
+        bias.main.__wrapped__([*map(str, arguments)], SCRIPT.name)
     finally:
-        sys.argv, datasets.config.HF_DATASETS_CACHE = before
+        datasets.config.HF_DATASETS_CACHE = before
 
 
 def commands() -> list[list[str]]:

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -13,12 +12,14 @@ import sys
 import pytest
 import torch
 from helpers import authors, tiny
+from helpers.cards import AUTHORS_CARDS
 from helpers.scripts import EXAMPLES, run_script
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.commands import convert_authors
 from modeling_distilwhisper.export.authors import convert_checkpoint
 from modeling_distilwhisper.reporting.model_card import is_own
 
@@ -173,11 +174,11 @@ def test_a_whole_published_checkpoint_gets_its_card_with_the_name_of_its_folder(
 
 
 def test_a_card_is_of_a_whole_checkpoint_of_the_authors_and_of_nothing_else(tmp_path, monkeypatch):
-    card_of = runpy.run_path(str(EXAMPLES / SCRIPT))["card_of"]
+    card_of = convert_authors.card_of
     name, whole = "naver/multilingual-distilwhisper-28k", ["th", "ta", "ca"]
     readme = (EXAMPLES / "README.md").read_text()
     folder = re.search(rf"{name} --output_dir (\S+)", readme)[1]
-    written = (EXAMPLES.parent / "model_cards/multilingual-distilwhisper-28k.md").read_text()
+    written = (AUTHORS_CARDS / "multilingual-distilwhisper-28k.md").read_text()
     assert f'checkpoint = "{folder}"' in written and str(card_of(name, whole, folder)) == written
     assert card_of(name, ["ca", "ta"], "x") is None and card_of(name, [*whole, "gl"], "x") is None
     for other in ("quickstart", "README", "me/multilingual-distilwhisper-28k", name.split("/")[1]):

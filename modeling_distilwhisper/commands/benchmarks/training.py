@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from peft import LoraConfig, get_peft_model
 from tabulate import tabulate
 from transformers import WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
@@ -26,16 +25,18 @@ from ...training.arguments import DistilWhisperTrainingArguments
 from ...training.teacher import Teacher
 from ...training.teacher_cache import CacheWriter, TeacherCache, WithDigests, tokenizer_digest
 from ...training.trainer import DistilWhisperTrainer
+from ..command_line import require
+from ..training_run.models import with_lora
 from .turns import take_turns
 from .whispers import LANGUAGES, make_processor, make_whisper
 
 LANGUAGE = LANGUAGES[0]
-BASELINE, CLSR = "fc1 and fc2 only", "CLSR, full experts"
+BASELINE, CLSR, LORA = "fc1 and fc2 only", "CLSR, full experts", "LoRA, r = 32"
 # Settings of the experts, or what else is trained; and the teacher.
 SYSTEMS = {
     "full fine-tuning": ("all", None),
     BASELINE: ("fc1 and fc2", None),
-    "LoRA, r = 32": ("LoRA", None),
+    LORA: ("LoRA", None),
     CLSR: ({}, None),
     "CLSR, r = 64": ({"expert_rank": 64}, None),
     "CLSR, r = 128": ({"expert_rank": 128}, None),
@@ -62,6 +63,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
+    if LORA in args.beside:
+        require("peft")
     systems = [name for name in SYSTEMS if name in (BASELINE, CLSR, *args.beside)]
     with tempfile.TemporaryDirectory() as folder:
         args.folder = Path(folder)
@@ -126,7 +129,7 @@ def make_trainer(name: str, args: argparse.Namespace) -> DistilWhisperTrainer:
     else:
         model = WhisperForConditionalGeneration.from_pretrained(student)
     if trained == "LoRA":
-        model = get_peft_model(model, LoraConfig(r=32, lora_alpha=64, target_modules=["fc1", "fc2"]))
+        model = with_lora(model, rank=32)
     elif trained == "fc1 and fc2":
         for parameter_name, parameter in model.named_parameters():
             parameter.requires_grad_(".fc1." in parameter_name or ".fc2." in parameter_name)
