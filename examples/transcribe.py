@@ -1,7 +1,7 @@
 """Transcribe recordings of any length, with timestamps, by any Whisper: plain, LoRA, or with language experts.
 
     python examples/transcribe.py recordings --model distilwhisper-small --output_dir transcripts
-    python examples/transcribe.py talk.mp3 --model openai/whisper-base --language gl --formats srt --output_dir subtitles
+    python examples/transcribe.py talk.mp3 --model openai/whisper-base --language gl --formats srt --output_dir srt
 
 Takes files and folders, which are searched with their subfolders. The language of each recording is detected, or given
 by `--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Recordings of

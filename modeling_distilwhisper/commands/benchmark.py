@@ -8,6 +8,7 @@ Each system is a process, and the processes take turns, so that whatever else th
 
 import sys
 
+from ..runs.old_names import with_new_flags
 from .benchmarks import inference, training
 from .benchmarks.whispers import SIZES
 from .command_line import DEVICE, command, make_parser
@@ -18,15 +19,15 @@ MODES = {"train": training, "infer": inference}
 @command
 def main(argv: list[str], prog: str) -> None:
     parser = make_parser(__doc__, prog)
-    modes = parser.add_subparsers(dest="mode", required=True)
+    modes = parser.add_subparsers(dest="mode", required=True, help="what to measure")
     for name, module in MODES.items():
         mode = modes.add_parser(name, description=module.__doc__, formatter_class=parser.formatter_class)
         mode.add_argument("--size", choices=SIZES, default="base", help="size of the Whisper, as published")
         mode.add_argument("--rounds", type=int, default=9, help="measurements of each system")
-        mode.add_argument("--device", choices=["cpu", "cuda"], default=DEVICE)
+        mode.add_argument("--device", choices=["cpu", "cuda"], default=DEVICE, help="where the models run")
         module.add_arguments(mode)
         mode.set_defaults(run=module.run)
-    args = parser.parse_args(argv)
+    args = parser.parse_args(with_new_flags(argv))
     args.run(args)
 
 

@@ -115,6 +115,8 @@ def parse_dataclasses(description: str | None, argv: list[str], prog: str, *clas
     """Settings from flags, or from a YAML or JSON file with flags behind it, as an instance of each dataclass."""
     parser = HfArgumentParser(classes, prog=prog, description=description, formatter_class=_Help)
     hide_inherited(parser, classes)
+    required = " ".join(f"--{action.dest} ..." for action in parser._actions if action.required)
+    parser.usage = f"%(prog)s [settings.yaml] {required} [--setting value ...]"
     return parse_settings(parser, argv)
 
 

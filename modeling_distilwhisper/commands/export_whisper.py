@@ -133,7 +133,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument("model", help="folder or Hub id of a model with language experts")
     parser.add_argument("--language", required=True, help="code of the language to export")
     parser.add_argument("--data", required=True, help="[folder:|common_voice:|fleurs:|hub:]location[?setting=value]")
-    parser.add_argument("--split", default="validation", choices=["train", "validation", "test"])
+    parser.add_argument("--split", default="validation", choices=["train", "validation", "test"], help="of --data")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the exported model")
     parser.add_argument("--normalizer", default="marks", choices=list(NORMALIZERS), help="of the scores")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances at a time")

@@ -165,7 +165,12 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the transcripts")
     parser.add_argument("--language", default="detect", help="a code, 'folder', or 'detect' (the default)")
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="by default all")
-    parser.add_argument("--task", choices=["transcribe", "translate"], default="transcribe")
+    parser.add_argument(
+        "--task",
+        choices=["transcribe", "translate"],
+        default="transcribe",
+        help="transcribe, or translate into English",
+    )
     parser.add_argument("--batch_size", type=int, default=8, help="at most so many recordings at a time")
     parser.add_argument("--num_beams", type=int, default=1, help="width of the beam; 1 is greedy decoding")
     parser.add_argument(

@@ -13,6 +13,7 @@ logger = logging.get_logger(__name__)
 NAMES = {
     "dtype": "precision",
     "precisions": "precision",
+    "dtypes": "precision",
     "openness": "expert usage",
     "openness at inference": "expert usage at inference",
     "encoder_openness": "encoder_expert_usage",

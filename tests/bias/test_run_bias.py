@@ -217,7 +217,7 @@ def test_machines_shares_are_all_of_it_once():
         (["--precision", "auto"], "--precision takes some of float32, .* got auto"),
         (["--figures", "figure1"], "--figures takes some of figure2, .* got figure1"),
         (["--normalizer", "none"], "--normalizer takes some of marks, report; got none"),
-        (["--models", "a=x"], "--models wants speech to be judged on"),
+        (["--models", "a=x"], "--models needs speech to transcribe"),
         (["--part", "half"], "such as 2/3; got half"),
         (["--part", "3/2"], "Expected a part from 1 to 2, got 3"),
         ([], "holds no finished transcripts"),

@@ -196,7 +196,7 @@ def test_the_script_writes_a_folder_that_loads_by_languages(theirs, converted, w
     assert {"expert.ca.safetensors", "expert.gl.safetensors", "model.safetensors", "tokenizer.json"} <= names
     assert not [name for name in names if name.endswith(".bin")]
     said, *table = printed.splitlines()
-    assert said.startswith("No model card: there are some of naver/") and "README.md" not in names
+    assert said.startswith("No model card: only naver/") and "README.md" not in names
     assert [line.split()[0] for line in table[2:]] == ["ca", "gl"]
     batch = batch_of(processor, *ROWS)
     loaded = AutoModelForSpeechSeq2Seq.from_pretrained(output)
@@ -400,5 +400,5 @@ def test_nothing_is_written_where_something_is_refused_or_there(theirs, whisper_
     assert not (tmp_path / "ours").exists()
     before = {path.name for path in folder.iterdir()}
     code, _, errors = run_script(SCRIPT, *flags, folder)
-    assert code != 0 and "is there already. Name a new folder" in errors
+    assert code != 0 and "exists already. Name a new folder" in errors
     assert {path.name for path in folder.iterdir()} == before

@@ -1,7 +1,10 @@
 """What clients of the Hub do in a process of their own, which takes the stand-in for the Hub: see `client`."""
 
+import contextlib
+import io
 import os
 
+import distilwhisper_cli
 import torch
 from helpers import tiny
 from transformers import AutoModelForSpeechSeq2Seq, pipeline
@@ -64,3 +67,11 @@ def hear_by_pipeline(repo_id, cache, language) -> str:
 def say_noise(pipe, language) -> str:
     samples = torch.randn(16_000, generator=torch.Generator().manual_seed(4)).numpy()
     return pipe(samples, generate_kwargs={"language": language, "max_new_tokens": 12})["text"]
+
+
+def run_command(*argv, token=ME) -> tuple[int, str]:
+    """Exit status and output of `distilwhisper` with these arguments; the user is logged in as the token says."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        code = with_environment("HF_TOKEN", token, distilwhisper_cli.main, [*map(str, argv)])
+    return code, printed.getvalue()

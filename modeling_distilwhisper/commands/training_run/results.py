@@ -95,7 +95,7 @@ def save_run(
 def try_out(folder: Path, clip: dict, model_args: ModelArguments) -> dict[str, str]:
     """Transcripts of a clip by the saved folder, loaded as users load it: without and with the language's experts."""
     processor = WhisperProcessor.from_pretrained(folder)
-    example = {"clip": clip["audio"]["path"] or clip["id"], "said": clip["text"]}
+    example = {"clip": clip["audio"]["path"] or clip["id"], "reference": clip["text"]}
     choices = [{"languages": []}, {"languages": [clip["language"]]}] if model_args.method == "experts" else [{}]
     for choice in choices:
         model = AutoModelForSpeechSeq2Seq.from_pretrained(
@@ -108,7 +108,7 @@ def try_out(folder: Path, clip: dict, model_args: ModelArguments) -> dict[str, s
             feature_extractor=processor.feature_extractor,
         )
         settings = {"language": clip["language"], "task": "transcribe"}
-        name = "heard" + "".join(f", {setting}={value}" for setting, value in choice.items())
+        name = "transcript" + "".join(f", {setting}={value}" for setting, value in choice.items())
         example[name] = transcribe(read_audio(clip["audio"]), generate_kwargs=settings)["text"].strip()
     return example
 
