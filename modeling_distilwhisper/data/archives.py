@@ -1,4 +1,4 @@
-"""Files out of a tar archive, once, into the data sets' cache: a listing first, then only the clips that are wanted."""
+"""Extracts files from a tar archive into the cache of `datasets`: the listing first, then only the wanted clips."""
 
 import gzip
 import hashlib
@@ -9,6 +9,7 @@ import tarfile
 import zlib
 from collections.abc import Collection
 from pathlib import Path
+from typing import IO
 
 import datasets
 from tqdm.auto import tqdm
@@ -18,25 +19,26 @@ from .rows import inside
 
 
 def unpack(archive: Path, wanted: Collection[str]) -> Path:
-    """Takes members out of a .tar or .tar.gz; those that an earlier call took out are not looked for again.
+    """Extracts members of a .tar or .tar.gz. Members that an earlier call extracted are not read again.
 
     Args:
-        wanted: the last parts of their names, as "gl/test.tsv": archives differ in the folders in front.
+        archive: the file.
+        wanted: the last parts of the members' names, as "gl/test.tsv", because archives differ in the folders in front.
 
     Returns:
-        The folder that holds them under these names. A member that the archive lacks is not there.
+        The folder that holds the members under these names. It lacks the members that the archive lacks.
 
     Raises:
-        ValueError: the file is no tar archive, or ends too early.
+        ValueError: the file is not a tar archive, or it is cut off.
     """
-    # Another file of the same name, or a newer one, gets a folder of its own.
-    known = archive.stat()
-    mark = hashlib.sha256(f"{archive.resolve()} {known.st_size} {known.st_mtime_ns}".encode()).hexdigest()[:16]
-    folder = Path(datasets.config.HF_DATASETS_CACHE, "unpacked", f"{archive.name.split('.tar')[0]}-{mark}")
+    # The digest gives another file of the same name, or a newer one, another folder.
+    status = archive.stat()
+    digest = hashlib.sha256(f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
+    folder = Path(datasets.config.HF_DATASETS_CACHE, "unpacked", f"{archive.name.split('.tar')[0]}-{digest}")
     folder.mkdir(parents=True, exist_ok=True)
-    absent = folder / ".absent.json"  # what it was once looked through for in vain
-    known_absent = set(json.loads(absent.read_text())) if absent.is_file() else set()
-    missing = {name for name in wanted if (path := inside(folder, name)) and not os.path.isfile(path)} - known_absent
+    absent_file = folder / ".absent.json"  # names that the archive lacks, from earlier calls
+    absent = set(json.loads(absent_file.read_text())) if absent_file.is_file() else set()
+    missing = {name for name in wanted if (path := inside(folder, name)) and not os.path.isfile(path)} - absent
     if not missing:
         return folder
     depths = {name.count("/") + 1 for name in missing}
@@ -47,19 +49,21 @@ def unpack(archive: Path, wanted: Collection[str]) -> Path:
                 parts = member.name.split("/")
                 name = next((end for depth in depths if (end := "/".join(parts[-depth:])) in missing), None)
                 if name is not None and member.isfile():
-                    _write(members.extractfile(member), Path(inside(folder, name)))
+                    content = members.extractfile(member)
+                    assert content is not None  # it is None for members that are not files
+                    _write(content, Path(inside(folder, name)))
                     missing.remove(name)
                     bar.update()
                 if not missing:
-                    break  # the rest of a corpus of 100 GB is not read
+                    break  # do not read the rest of a corpus of 100 GB
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{archive} cannot be read as a tar archive ({error}). Fetch it again.") from None
     if missing:
-        write_whole(absent, json.dumps(sorted(known_absent | missing)))
+        write_whole(absent_file, json.dumps(sorted(absent | missing)))
     return folder
 
 
-def _write(content, path: Path) -> None:
+def _write(content: IO[bytes], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with written_whole(path) as temporary, open(temporary, "wb") as file:
         shutil.copyfileobj(content, file)

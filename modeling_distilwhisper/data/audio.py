@@ -1,4 +1,4 @@
-"""Reading audio files: any format of libsndfile, as mono float32 at 16 kHz."""
+"""Reads audio of any format of libsndfile as mono float32 at 16 kHz."""
 
 import io
 import os
@@ -13,14 +13,23 @@ SAMPLING_RATE = 16_000  # Hz, Whisper's
 
 
 def read_audio(source: str | Path | bytes | Mapping) -> np.ndarray:
-    """Decodes wav, flac, mp3, ogg or opus from a path, from bytes, or from the `audio` of a row: a mapping with `bytes`
-    or, where they are None, `path`.
+    """Decodes wav, flac, mp3, ogg or opus.
+
+    Args:
+        source: a path, the bytes of a file, or the `audio` of a row: a mapping with `bytes` or, where these are `None`,
+            `path`.
 
     Returns:
-        Samples `(samples,)`, float32, mean over channels, resampled to 16 kHz.
+        Samples `(samples,)` at 16 kHz: float32, the mean of the channels.
 
     Raises:
-        ValueError: the source cannot be decoded or holds NaN; the message names it and the reason.
+        ValueError: the source cannot be decoded, or a sample is NaN or infinite. The message names source and reason.
+
+    Example:
+        >>> from modeling_distilwhisper import read_audio
+        >>> samples = read_audio("examples/quickstart/in_domain/ca/test/000.ogg")
+        >>> samples.dtype, samples.ndim, len(samples) / 16_000  # seconds
+        (dtype('float32'), 1, 1.204)
     """
     if isinstance(source, Mapping):
         source = source["path"] if source["bytes"] is None else source["bytes"]
@@ -29,9 +38,9 @@ def read_audio(source: str | Path | bytes | Mapping) -> np.ndarray:
     try:
         samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
-        why = getattr(error, "error_string", error)
-        raise ValueError(f"{name} is not readable audio ({why}). Expected wav, flac, mp3, ogg or opus.") from None
+        reason = getattr(error, "error_string", error)
+        raise ValueError(f"{name} is not readable audio ({reason}). Expected wav, flac, mp3, ogg or opus.") from None
     if not np.isfinite(samples).all():
-        raise ValueError(f"{name} has samples that are no numbers. Expected finite ones.")
+        raise ValueError(f"{name} has samples that are NaN or infinite. Expected finite samples.")
     mono = samples.mean(axis=1)
     return mono if rate == SAMPLING_RATE else soxr.resample(mono, rate, SAMPLING_RATE)

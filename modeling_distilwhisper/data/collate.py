@@ -1,4 +1,4 @@
-"""Rows to a batch: log-mel features and labels with the prompt that names each row's language."""
+"""Rows to a training batch: log-mel features, and labels whose prompt names the language of each row."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,20 @@ from .labels import IGNORED, label_ids
 
 @dataclass
 class SpeechCollator:
-    """Makes a training batch. Features are computed here, in the data loader's workers, and never stored.
+    """Makes a training batch of rows. It computes the features, so that workers of a data loader can do it.
 
     Args:
-        processor: the model's.
+        processor: the model's processor.
         task: "transcribe" or "translate", the task token of every row.
-        extra: given the rows, their samples and the padded labels, adds what else the batch is to hold.
+        extra: gets the rows, their samples and the padded labels; returns further tensors of the batch by name.
+
+    Example:
+        >>> from modeling_distilwhisper import SpeechCollator, load_processor, read_folder
+        >>> rows = read_folder("examples/quickstart/in_domain/ca", "test", "ca")
+        >>> collate = SpeechCollator(load_processor("examples/quickstart/student"))
+        >>> batch = collate([rows[0], rows[1]])
+        >>> {name: tuple(tensor.shape) for name, tensor in batch.items()}
+        {'input_features': (2, 80, 300), 'attention_mask': (2, 300), 'labels': (2, 16)}
     """
 
     processor: WhisperProcessor
@@ -26,14 +34,17 @@ class SpeechCollator:
     extra: Callable[[list[dict], list[np.ndarray], torch.Tensor], dict[str, torch.Tensor]] | None = None
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
-        """Rows with `audio` (a path, or as a reader makes it), `text` and `language` to a batch.
+        """Makes the batch.
+
+        Args:
+            rows: with `audio` (as `read_audio` takes it), `text` and `language`.
 
         Returns:
-            `input_features` `(batch, mel bins, frames)`, `attention_mask` `(batch, frames)`, 1 where there is audio,
+            `input_features` `(batch, mel bins, frames)`, `attention_mask` `(batch, frames)`, 1 in frames with audio, and
             `labels` `(batch, tokens)`: language, task, `<|notimestamps|>`, text, end token, padded with -100.
 
         Raises:
-            ValueError: a language or task that the vocabulary has no token for.
+            ValueError: the vocabulary has no token for a row's language or for the task; or audio cannot be read.
         """
         samples = [read_audio(row["audio"]) for row in rows]
         features = self.processor.feature_extractor(

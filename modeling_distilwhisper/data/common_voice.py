@@ -1,4 +1,4 @@
-"""Common Voice, as Mozilla releases it: a folder or a tar.gz with TSV files and MP3 clips."""
+"""Common Voice as Mozilla releases it: a folder or a tar.gz, with TSV files and MP3 clips."""
 
 import csv
 from pathlib import Path
@@ -9,42 +9,54 @@ from .archives import unpack
 from .rows import check_split, inside, make_rows, one_line
 
 FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
-# Where Common Voice's code is not Whisper's.
+# Codes of Common Voice, by Whisper's code, where they differ.
 CODES = {"hy": "hy-AM", "jw": "jv", "ne": "ne-NP", "nn": "nn-NO", "pa": "pa-IN", "sv": "sv-SE", "zh": "zh-CN"}
-# From release 17 on genders have longer names; ages were misspelt from the start.
+# Genders have longer names from release 17 on. "fourties" is spelt so in all releases.
 GENDERS = {"male_masculine": "male", "female_feminine": "female", "do_not_wish_to_say": ""}
 AGES = {"fourties": "forties"}
 
 
 def read_common_voice(release: str | Path, split: str, language: str, count: int | None = None) -> Dataset:
-    """Reads a split of a release (the report used 13).
+    r"""Reads a split of a release. The report used release 13.0.
 
     Args:
-        release: the release's folder, a language's folder in it, or a tar.gz of either; of an archive, only the
-            listing and the chosen clips are unpacked.
+        release: the folder of the release, the folder of a language in it, or a tar.gz of either. Of an archive, only
+            the listings and the chosen clips are extracted.
         split: "train", "validation" (the file dev.tsv) or "test".
         language: Whisper's code.
-        count: keep so many rows, as the report chose its samples (section 5.1.1): most up-votes first, then fewest
-            down-votes, equal ones in the file's order. All where there are fewer.
+        count: number of rows to keep, chosen as in the report (section 5.1.1): most up-votes first, then fewest
+            down-votes, then the order of the file. `None` keeps all.
 
     Returns:
-        Rows (`FEATURES`); `id` is the clip's file name.
+        Rows (`FEATURES`). The `id` is the file name of the clip. Audio is not opened.
 
     Raises:
         FileNotFoundError: the release has no such language or split.
-        ValueError: the listing lacks a column, or the folder holds several releases.
+        ValueError: the listing lacks a column, or several releases in the folder have the language.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from modeling_distilwhisper import read_common_voice
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     listing = pathlib.Path(folder, "cv-corpus-13.0-2023-03-09/gl/test.tsv")
+        ...     listing.parent.mkdir(parents=True)
+        ...     lines = ["path\tsentence\tup_votes", "a.mp3\tOla.\t2", "b.mp3\tBoas noites.\t5"]
+        ...     _ = listing.write_text("\n".join(lines))
+        ...     rows = read_common_voice(folder, "test", "gl", count=1)
+        >>> rows["id"][:], rows["text"][:], rows["language"][:]
+        (['b.mp3'], ['Boas noites.'], ['gl'])
     """
     check_split(split)
     release = Path(release)
     code = CODES.get(language, language)
     name = FILES[split]
     if release.is_file():
-        folder = unpack(release, [f"{code}/{file}" for file in FILES.values()]) / code  # all in one pass
+        folder = unpack(release, [f"{code}/{file}" for file in FILES.values()]) / code  # one pass for all splits
     else:
-        places = [place for place in (release / code, *sorted(release.glob(f"*/{code}"))) if (place / name).is_file()]
-        if len(places) > 1:
-            raise ValueError(f"Several releases have {code}/{name}: {', '.join(map(str, places))}. Name one of them.")
-        folder = places[0] if places else release
+        folders = [path for path in (release / code, *sorted(release.glob(f"*/{code}"))) if (path / name).is_file()]
+        if len(folders) > 1:
+            raise ValueError(f"Several releases have {code}/{name}: {', '.join(map(str, folders))}. Name one of them.")
+        folder = folders[0] if folders else release
     listing = folder / name
     if not listing.is_file() or (folder == release and release.resolve().name != code):
         raise FileNotFoundError(
@@ -52,7 +64,7 @@ def read_common_voice(release: str | Path, split: str, language: str, count: int
             "cv-corpus-13.0-2023-03-09 or its tar.gz) with that language in it."
         )
     with open(listing, newline="", encoding="utf-8") as file:
-        # No quoting: a sentence that begins with a quotation mark would swallow the rows behind it.
+        # Without QUOTE_NONE, a sentence that begins with a quotation mark would swallow the next rows.
         reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         lines, columns = list(reader), reader.fieldnames or []
     if missing := {"path", "sentence"} - set(columns):
@@ -73,7 +85,7 @@ def read_common_voice(release: str | Path, split: str, language: str, count: int
             "sentence_id": line.get("sentence_id") or "",
             "gender": GENDERS.get(line.get("gender") or "", line.get("gender") or ""),
             "age": AGES.get(line.get("age") or "", line.get("age") or ""),
-            "accent": one_line(line.get("accents") or line.get("accent")),  # so called before release 8
+            "accent": one_line(line.get("accents") or line.get("accent")),  # "accent" before release 8
             "speaker": line.get("client_id") or "",
         }
         for line in lines
@@ -81,9 +93,9 @@ def read_common_voice(release: str | Path, split: str, language: str, count: int
 
 
 def by_votes(lines: list[dict]) -> list[dict]:
-    """The rows by up-votes falling, then down-votes rising; a vote that is no number counts as none."""
+    """Sorts rows by up-votes (most first), then down-votes (fewest first). A vote that is not a number counts as 0."""
     return sorted(lines, key=lambda line: (-_votes(line.get("up_votes")), _votes(line.get("down_votes"))))
 
 
-def _votes(written: str | None) -> int:
-    return int(written) if (written or "").isdecimal() else 0
+def _votes(cell: str | None) -> int:
+    return int(cell) if cell and cell.isdecimal() else 0

@@ -1,4 +1,4 @@
-"""FLEURS (Conneau et al., 2022), from its raw files or from the Hub's parquet revision."""
+"""FLEURS (Conneau et al., 2022), from its raw files or from the parquet revision on the Hub."""
 
 import csv
 from pathlib import Path
@@ -14,7 +14,7 @@ FILES = {"train": "train", "validation": "dev", "test": "test"}
 COLUMNS = ("id", "file_name", "raw_transcription", "transcription", "characters", "samples", "gender")
 TEXTS = ("transcription", "raw_transcription")
 RENAMED = {"cmn": "zh", "fil": "tl", "jv": "jw", "nb": "no"}
-# The corpus's own codes, of the languages that Whisper knows.
+# FLEURS' codes of the languages that Whisper knows.
 _CODES = """
 af_za am_et ar_eg as_in az_az be_by bg_bg bn_in bs_ba ca_es cmn_hans_cn cs_cz cy_gb da_dk de_de el_gr en_us es_419 et_ee
 fa_ir fi_fi fil_ph fr_fr gl_es gu_in ha_ng he_il hi_in hr_hr hu_hu hy_am id_id is_is it_it ja_jp jv_id ka_ge kk_kz km_kh
@@ -26,21 +26,32 @@ CODES = {RENAMED.get(code.split("_")[0], code.split("_")[0]): code for code in _
 
 
 def read_fleurs(location: str | Path, split: str, language: str, text: str = "transcription") -> Dataset:
-    """Reads a split.
+    r"""Reads a split of one language.
 
     Args:
-        location: a folder with `data/<code>/test.tsv` and `data/<code>/audio/test.tar.gz` (or audio/test/), the raw
-            files of the Hub; or the Hub's id, "google/fleurs", whose parquet revision is then fetched.
-        split: "train", "validation" (its "dev") or "test".
+        location: a folder with the raw files of the Hub, `data/<code>/test.tsv` and `data/<code>/audio/test.tar.gz` (or
+            audio/test/); or the Hub id "google/fleurs", whose parquet revision is then downloaded.
+        split: "train", "validation" ("dev" in FLEURS) or "test".
         language: Whisper's code.
         text: "transcription" (lower case, no punctuation) or "raw_transcription" (as it was read out).
 
     Returns:
-        Rows (`FEATURES`); `sentence_id` joins the speakers and the languages of a sentence.
+        Rows (`FEATURES`). Recordings of one sentence share a `sentence_id`, in all languages. Audio is not opened.
 
     Raises:
-        ValueError: FLEURS does not have the language, or there is no such text.
-        FileNotFoundError: the folder has no such files.
+        ValueError: FLEURS lacks the language, or `text` is neither of the two.
+        FileNotFoundError: the folder lacks the listing.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> from modeling_distilwhisper import read_fleurs
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     listing = pathlib.Path(folder, "data/gl_es/test.tsv")
+        ...     listing.parent.mkdir(parents=True)
+        ...     _ = listing.write_text("7\ta.wav\tBoas noites!\tboas noites\tb o a s\t32000\tFEMALE\n")
+        ...     rows = read_fleurs(folder, "test", "gl")
+        >>> rows["text"][:], rows["sentence_id"][:], rows["gender"][:]
+        (['boas noites'], ['7'], ['female'])
     """
     check_split(split)
     if language not in CODES:
@@ -48,10 +59,11 @@ def read_fleurs(location: str | Path, split: str, language: str, text: str = "tr
     if text not in TEXTS:
         raise ValueError(f"FLEURS has no text {text!r}. Expected one of {', '.join(TEXTS)}.")
     code = CODES[language]
-    always = {"language": language, "data_set": "fleurs", "split": split}
+    constants = {"language": language, "data_set": "fleurs", "split": split}
     if str(location) == HUB_ID and not Path(location).exists():
-        columns = {"text": text, "id": "path", "sentence_id": "id"}
-        return read_hub(HUB_ID, split, language, data_dir=code, revision=REVISION, **columns)
+        return read_hub(
+            HUB_ID, split, language, data_dir=code, revision=REVISION, text=text, id="path", sentence_id="id"
+        )
     folder = next(filter(Path.is_dir, (Path(location, "data", code), Path(location, code))), Path(location, code))
     name = FILES[split]
     listing, audio = folder / f"{name}.tsv", folder / "audio" / name
@@ -69,7 +81,7 @@ def read_fleurs(location: str | Path, split: str, language: str, text: str = "tr
             "id": line["file_name"] or "",
             "sentence_id": line["id"],
             "gender": (line["gender"] or "").lower(),
-            **always,
+            **constants,
         }
         for line in lines
     )

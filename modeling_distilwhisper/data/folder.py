@@ -1,4 +1,4 @@
-"""A folder of recordings with metadata.csv or metadata.jsonl, the layout of Transformers' `audiofolder`."""
+"""A folder of recordings with metadata.csv or metadata.jsonl: the layout that `datasets` calls `audiofolder`."""
 
 import csv
 import json
@@ -13,33 +13,40 @@ from .rows import SPLITS, TEXT_COLUMNS, inside, make_rows, one_line
 logger = logging.get_logger(__name__)
 
 LISTINGS = ("metadata.csv", "metadata.jsonl")
-ABOUT = ("sentence_id", "gender", "age", "accent", "speaker")
+METADATA = ("sentence_id", "gender", "age", "accent", "speaker")
 
 
 def read_folder(data_dir: str | Path, split: str, language: str | None = None) -> Dataset:
-    """Reads `data_dir/<split>/metadata.csv` (or .jsonl) and the audio files beside it.
+    """Reads `data_dir/<split>/metadata.csv` (or .jsonl), which lists the audio files beside it.
 
-    A row has `file_name`, one of `transcription`, `sentence` or `text`, and, if `language` is not given, `language`.
-    `id` and the columns of `ABOUT` are kept where there are any.
+    The listing has the columns `file_name`, one of `transcription`, `sentence` and `text`, and, if `language` is not
+    given, `language`. The columns `id`, `sentence_id`, `gender`, `age`, `accent` and `speaker` are optional.
 
     Args:
+        data_dir: the folder that holds one folder for each split.
         split: "train", "validation" or "test".
-        language: code of the language of every row; rows of another are left out if they name it.
+        language: Whisper's code. Rows that name another language are left out, with a warning.
 
     Returns:
-        Rows (`FEATURES`). Audio is not opened yet; its path is empty where the name leads out of the folder.
+        Rows (`FEATURES`). Audio is not opened; its path is empty if the file name leads out of the folder.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a column is missing, or the file is no CSV or JSON lines in UTF-8.
+        FileNotFoundError: the split has no listing.
+        ValueError: a column is missing, or the listing is not CSV or JSON lines in UTF-8.
+
+    Example:
+        >>> from modeling_distilwhisper import read_folder
+        >>> rows = read_folder("examples/quickstart/in_domain/ca", "test", "ca")
+        >>> len(rows), rows[0]["id"], rows[0]["text"]
+        (40, '000.ogg', 'disset quilograms')
     """
     folder = Path(data_dir, split)
     listing = next((folder / name for name in LISTINGS if (folder / name).is_file()), None)
     if listing is None:
-        there = sorted({path.parent.name for name in LISTINGS for path in Path(data_dir).glob(f"*/{name}")})
+        splits = sorted({path.parent.name for name in LISTINGS for path in Path(data_dir).glob(f"*/{name}")})
         raise FileNotFoundError(
             f"There is no {folder}/metadata.csv or .jsonl. Expected a folder with one of them and audio in each of "
-            f"{', '.join(SPLITS)}; {data_dir} has {', '.join(there) or 'none of them'}."
+            f"{', '.join(SPLITS)}; {data_dir} has {', '.join(splits) or 'none of them'}."
         )
     columns, lines = _read_csv(listing) if listing.suffix == ".csv" else _read_jsonl(listing)
     text_column = next((name for name in TEXT_COLUMNS if name in columns), None)
@@ -48,13 +55,14 @@ def read_folder(data_dir: str | Path, split: str, language: str | None = None) -
             f"{listing} has columns {columns}. Expected file_name, one of {', '.join(TEXT_COLUMNS)}, and language "
             "unless the language is given."
         )
-    rows, others = [], Counter()
+    rows: list[dict] = []
+    others: Counter[str] = Counter()
     for line in lines:
-        own = str(line.get("language") or language or "").strip().lower()
-        if language not in (None, own):
-            others[own] += 1
+        row_language = str(line.get("language") or language or "").strip().lower()
+        if language not in (None, row_language):
+            others[row_language] += 1
             continue
-        row = {column: str(line.get(column) or "") for column in ABOUT}
+        row = {column: str(line.get(column) or "") for column in METADATA}
         row |= {
             "id": str(line.get("id") or line.get("file_name") or ""),
             "data_set": Path(data_dir).name,
@@ -63,12 +71,12 @@ def read_folder(data_dir: str | Path, split: str, language: str | None = None) -
         row |= {
             "audio": inside(folder, line.get("file_name")),
             "text": one_line(line.get(text_column)),
-            "language": own,
+            "language": row_language,
         }
         rows.append(row)
     if others:
-        told = ", ".join(f"{count} of {name!r}" for name, count in others.most_common())
-        logger.warning(f"{listing}: left out rows of other languages than {language!r}: {told}")
+        counts = ", ".join(f"{count} of {name!r}" for name, count in others.most_common())
+        logger.warning(f"{listing}: left out rows of other languages than {language!r}: {counts}")
     return make_rows(rows)
 
 
@@ -78,7 +86,7 @@ def _read_csv(listing: Path) -> tuple[list[str], list[dict]]:
             reader = csv.DictReader(file, strict=True)
             return list(reader.fieldnames or []), list(reader)
     except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{listing} is no CSV in UTF-8 ({error}, after line {reader.line_num}).") from None
+        raise ValueError(f"{listing} is not CSV in UTF-8 ({error}, after line {reader.line_num}).") from None
 
 
 def _read_jsonl(listing: Path) -> tuple[list[str], list[dict]]:
@@ -89,5 +97,7 @@ def _read_jsonl(listing: Path) -> tuple[list[str], list[dict]]:
                 if line.strip():
                     lines.append(dict(json.loads(line)))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{listing} has no JSON object in UTF-8 ({error}) after row {len(lines)}.") from None
+        raise ValueError(
+            f"{listing} is not JSON lines in UTF-8 ({error}, after row {len(lines)}). Expected one object in each line."
+        ) from None
     return list(dict.fromkeys(name for line in lines for name in line)), lines

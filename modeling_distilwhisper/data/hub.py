@@ -1,4 +1,4 @@
-"""Any data set of the Hub that has audio and text."""
+"""Any data set of the Hub that has audio and text in parquet files."""
 
 import pyarrow as pa
 from datasets import Audio, ClassLabel, Dataset, DatasetInfo, load_dataset
@@ -25,18 +25,33 @@ def read_hub(
     """Reads a split without decoding its audio.
 
     Args:
-        data_set: id on the Hub, or a folder, of parquet files. All its splits are fetched.
-        split: "train", "validation" or "test"; "validation" may be called "dev" there.
-        language: Whisper's code of the language of every row.
-        config, revision, data_dir: as `load_dataset` takes them.
-        audio, text: names of its columns, where they are not the only one with audio and one of `TEXT_COLUMNS`.
-        attributes: names of its columns for `ATTRIBUTES`, where they are not called so.
+        data_set: Hub id, or a folder of parquet files. All splits are downloaded.
+        split: "train", "validation" or "test"; the data set may call "validation" "dev" or "valid".
+        language: Whisper's code, of every row.
+        config: name of the configuration, as `load_dataset` takes it; so are `revision` and `data_dir`.
+        revision: branch, tag or commit.
+        data_dir: folder in the repository.
+        audio: name of the audio column; by default the first column of audio.
+        text: name of the text column; by default `transcription`, `sentence` or `text`.
+        attributes: column names of `id`, `sentence_id`, `gender`, `age`, `accent` and `speaker`, where they differ.
 
     Returns:
         Rows (`FEATURES`).
 
     Raises:
-        ValueError: there is no such split or column, or it is not stored as parquet.
+        ValueError: the split or a column is missing, or the data set is not stored as parquet.
+
+    Example:
+        >>> import os, tempfile
+        >>> import pyarrow, pyarrow.parquet
+        >>> from modeling_distilwhisper import read_hub
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sound = {"bytes": b"content of a file", "path": "a.wav"}
+        ...     table = pyarrow.table({"audio": [sound], "sentence": ["boas noites"], "sex": ["female"]})
+        ...     pyarrow.parquet.write_table(table, os.path.join(folder, "test.parquet"))
+        ...     rows = read_hub(folder, "test", "gl", gender="sex")
+        >>> rows["text"][:], rows["gender"][:], rows["language"][:]
+        (['boas noites'], ['female'], ['gl'])
     """
     if unknown := attributes.keys() - set(ATTRIBUTES):
         raise ValueError(
@@ -54,30 +69,30 @@ def read_hub(
     if not (name := next((name for name in names if name in corpora), None)):
         raise ValueError(f"{data_set} has no split {split}. It has {', '.join(corpora)}.")
     corpus = corpora[name]
-    heard = audio or next((name for name, kind in corpus.features.items() if isinstance(kind, Audio)), "audio")
-    written = text or next((name for name in TEXT_COLUMNS if name in corpus.column_names), TEXT_COLUMNS[0])
-    for name in (heard, written, *attributes.values()):
+    audio = audio or next((name for name, kind in corpus.features.items() if isinstance(kind, Audio)), "audio")
+    text = text or next((name for name in TEXT_COLUMNS if name in corpus.column_names), TEXT_COLUMNS[0])
+    for name in (audio, text, *attributes.values()):
         if name not in corpus.column_names:
             raise ValueError(f"{data_set} has no column {name!r}. It has {', '.join(corpus.column_names)}.")
-    columns = {"text": [one_line(line) for line in corpus[written]]}
+    columns = {"text": [one_line(line) for line in corpus[text]]}
     for name in ATTRIBUTES:
         source = attributes.get(name, name)
         if source in corpus.column_names:
-            columns[name] = [_said(value, corpus.features[source]) for value in corpus[source]]
-    always = {"language": language, "data_set": data_set, "split": split}
-    # The other columns stand beside the audio as it lies on disk, undecoded and not copied.
-    sound = corpus.cast_column(heard, Audio(decode=False)).data.table.column(heard)
+            columns[name] = [_text_of(value, corpus.features[source]) for value in corpus[source]]
+    constants = {"language": language, "data_set": data_set, "split": split}
+    # The audio column is used as it is on disk: not decoded, not copied.
+    sound = corpus.cast_column(audio, Audio(decode=False)).data.table.column(audio)
     arrays = [sound.cast(FEATURES.arrow_schema.field("audio").type)]
     for name in list(FEATURES)[1:]:
-        arrays.append(pa.array(columns.get(name, [always.get(name, "")] * len(corpus)), pa.string()))
-    # Without a fingerprint of ours, datasets would make one of all the audio.
-    fingerprint = Hasher.hash([corpus._fingerprint, heard, columns, always])
+        arrays.append(pa.array(columns.get(name, [constants.get(name, "")] * len(corpus)), pa.string()))
+    # Without this, `datasets` would hash all the audio for a fingerprint.
+    fingerprint = Hasher.hash([corpus._fingerprint, audio, columns, constants])
     table = pa.table(arrays, names=list(FEATURES))
     return Dataset(table, info=DatasetInfo(features=FEATURES), fingerprint=fingerprint)
 
 
-def _said(value, kind) -> str:
-    """A cell as text; a class label is a number for a name, and one below 0 for none."""
+def _text_of(value, kind) -> str:
+    """A cell as text. A class label is the number of a name; a negative number stands for no label."""
     if isinstance(kind, ClassLabel) and isinstance(value, int):
         return kind.int2str(value) if value >= 0 else ""
     return "" if value is None else str(value)

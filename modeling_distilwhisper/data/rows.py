@@ -1,4 +1,4 @@
-"""The one kind of row that every reader makes."""
+"""The form of the rows that every reader returns."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -10,8 +10,8 @@ SPLITS = ("train", "validation", "test")
 TEXT_COLUMNS = ("transcription", "sentence", "text")
 
 _string = Value("string")
-# `audio` is stored as datasets stores undecoded audio: the content of a file, or else where it lies. It is no `Audio`
-# feature, which could not even be written without torchcodec.
+# `audio` holds the bytes of a file or else its path, as `datasets` stores audio that is not decoded. An `Audio` feature
+# would need torchcodec.
 FEATURES = Features(
     {
         "audio": {"bytes": Value("binary"), "path": _string},
@@ -19,18 +19,18 @@ FEATURES = Features(
         "language": _string,  # Whisper's code
         "data_set": _string,
         "split": _string,
-        "id": _string,  # of the utterance, within its data set and split
-        "sentence_id": _string,  # the same for all who read the sentence; empty where unknown, as are those below
-        "gender": _string,  # "male", "female", or what else the corpus says
-        "age": _string,  # as the corpus says: "twenties", "34"
-        "accent": _string,  # as the corpus says
-        "speaker": _string,  # the same for all that one person said
+        "id": _string,  # of the utterance, unique in its data set and split
+        "sentence_id": _string,  # the same for all recordings of a sentence; "" if unknown, as in the columns below
+        "gender": _string,  # "male", "female", or another word of the corpus
+        "age": _string,  # in the words of the corpus: "twenties", "34"
+        "accent": _string,  # in the words of the corpus
+        "speaker": _string,  # the same for all recordings of one person
     }
 )
 
 
 def make_rows(rows: Iterable[Mapping]) -> Dataset:
-    """A data set of rows given as mappings of `FEATURES`; what is not given is empty. `audio` may be a path."""
+    """Makes a data set of mappings with the names of `FEATURES`. Missing columns are "". `audio` may be a path."""
     columns: dict[str, list] = {name: [] for name in FEATURES}
     for row in rows:
         for name, column in columns.items():
@@ -42,24 +42,25 @@ def make_rows(rows: Iterable[Mapping]) -> Dataset:
 
 
 def check_split(split: str) -> None:
-    """
+    """Refuses unknown splits.
+
     Raises:
-        ValueError: it is none of `SPLITS`.
+        ValueError: the split is not one of `SPLITS`.
     """
     if split not in SPLITS:
         raise ValueError(f"Unknown split {split!r}. Expected one of {', '.join(SPLITS)}.")
 
 
 def inside(folder: Path, name: str) -> str:
-    """The path of a file that a listing names, or nothing where the name leads out of the listing's folder."""
+    """The path of a file that a listing names, or "" if the name leads out of the folder of the listing."""
     if not isinstance(name, str) or not name or "\0" in name:
         return ""
-    plain = os.path.normpath(name)
-    if os.path.isabs(plain) or plain.split(os.sep)[0] == os.pardir:
+    relative = os.path.normpath(name)
+    if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir:
         return ""
-    return str(folder / plain)
+    return str(folder / relative)
 
 
 def one_line(text) -> str:
-    """The text with single spaces, without line breaks; nothing where it is no text."""
+    """The text on one line, with single spaces; "" if it is not a string."""
     return " ".join(text.split()) if isinstance(text, str) else ""

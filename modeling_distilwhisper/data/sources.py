@@ -1,4 +1,4 @@
-"""Where rows come from, as one word of a command line or a settings file."""
+"""Corpora named in one word, as command lines and settings files name them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -23,16 +23,17 @@ READERS = {"folder": read_folder, "common_voice": read_common_voice, "fleurs": r
 
 @dataclass(frozen=True)
 class Source:
-    """A corpus and how much of it.
+    """A corpus, and how many of its rows to use.
 
     Attributes:
-        written: as it was given to `parse`.
-        name: what its rows say as `data_set`.
+        written: the word that `parse` was given.
+        name: `data_set` of the corpus's rows.
         reader: one of `READERS`.
-        location: folder, archive or Hub id; `{language}` in it stands for each language's code.
-        counts: rows to keep, by split. Common Voice's by votes, as in the report; of other corpora, chosen at random.
-        seed: of that choice.
-        settings: what else the reader takes.
+        location: folder, archive or Hub id. `{language}` in it stands for the code of each language.
+        counts: number of rows to keep, by split. Common Voice's are chosen by votes, as in the report; those of other
+            corpora at random.
+        seed: of the random choice.
+        settings: further arguments of the reader.
     """
 
     written: str
@@ -45,19 +46,19 @@ class Source:
 
     @classmethod
     def parse(cls, written: str) -> "Source":
-        """Reads `[name=][reader:]location[?setting=value&...]`; a plain location is a folder.
+        """Parses `[name=][reader:]location[?setting=value&...]`. A location without a reader is a folder.
 
-        `recordings/{language}`, `common_voice:cv-corpus-13.0.tar.gz?train=10000&validation=1000`,
+        For example `recordings/{language}`, `common_voice:cv-corpus-13.0.tar.gz?train=10000&validation=1000`,
         `fleurs:google/fleurs?text=raw_transcription`, `out-of-domain=hub:org/corpus?config=gl&text=sentence`.
 
         Raises:
-            ValueError: nothing is named, or a number is none.
+            ValueError: the location is missing, or a number of rows or a seed is not a number from 0.
         """
-        place, _, query = written.partition("?")
-        name, place = split_name(place)
-        reader, colon, location = place.partition(":")
+        target, _, query = written.partition("?")
+        name, target = split_name(target)
+        reader, colon, location = target.partition(":")
         if not colon or reader not in READERS:
-            reader, location = "folder", place
+            reader, location = "folder", target
         try:
             options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True)) if query else {}
             numbers = {name: int(options.pop(name)) for name in (*SPLITS, "seed") if name in options}
@@ -69,25 +70,26 @@ class Source:
                 f"the reader one of {', '.join(READERS)}."
             )
         seed = numbers.pop("seed", 0)
-        place = Path(location.replace("{language}", "")).name
-        name = name or (place if reader in ("folder", "hub") else reader)
+        last_part = Path(location.replace("{language}", "")).name
+        name = name or (last_part if reader in ("folder", "hub") else reader)
         return cls(written, name, reader, location, counts=numbers, seed=seed, settings=options)
 
     @property
     def english(self) -> "Source":
-        """The same corpus for its English sentences: all of them, and written as Whisper writes."""
-        as_written = {"text": "raw_transcription"} if self.reader == "fleurs" else {}
-        return replace(self, counts={}, settings=as_written | self.settings)
+        """The same corpus, to read its English sentences: all of them, with case and punctuation as Whisper writes."""
+        raw = {"text": "raw_transcription"} if self.reader == "fleurs" else {}
+        return replace(self, counts={}, settings=raw | self.settings)
 
     def _filled(self, language: str) -> tuple[str, dict[str, str]]:
         settings = {name: value.replace("{language}", language) for name, value in self.settings.items()}
         return self.location.replace("{language}", language), settings
 
     def read(self, split: str, language: str) -> Dataset:
-        """The rows of a split in a language (`FEATURES`).
+        """Reads the rows of a split in a language (`FEATURES`).
 
         Raises:
-            ValueError: an unknown split, a setting that the reader does not have, or what the reader raises.
+            ValueError: the split is unknown, the reader lacks a setting, or what the reader raises.
+            FileNotFoundError: the corpus has no such split or language.
         """
         check_split(split)
         read, count = READERS[self.reader], self.counts.get(split)
@@ -99,39 +101,66 @@ class Source:
             raise ValueError(f"The reader {self.reader} cannot take {self.settings}: {error}.") from None
         rows = read(location, split, language, **by_votes, **settings)
         ids = rows["id"][:]
-        if len(set(ids) - {""}) < len(ids):  # each row must be known by its own
+        if len(set(ids) - {""}) < len(ids):  # each row needs an id that no other row has
             ids = [f"{number} {name}".strip() for number, name in enumerate(ids)]
         rows = rows.remove_columns(["id", "data_set"])
         for column, values in {"id": ids, "data_set": [self.name] * len(ids)}.items():
             rows = rows.add_column(column, values, feature=FEATURES[column])
         rows = rows.select_columns(list(FEATURES))
         if count is not None and count > len(rows):
-            logger.warning(f"{self.written}: {count} rows of {split} {language} were asked for, there are {len(rows)}.")
+            logger.warning(
+                f"{self.written}: expected {count} rows of {split} {language}, got {len(rows)}; all are used."
+            )
         if count is None or count >= len(rows):
             return rows
         return rows.shuffle(seed=self.seed).select(range(count))
 
 
 def parse_sources(written: Sequence[str], languages: Sequence[str]) -> list[Source]:
-    """The corpora that are named, for these languages.
+    """Parses the words that name corpora.
+
+    Args:
+        written: words such as `recordings/{language}` (see `Source.parse`).
+        languages: codes of the languages that are to be read.
 
     Raises:
-        ValueError: what `Source.parse` raises, two of one name, or a Hub data set without `{language}` for several
-            languages, which would be read as each of them.
+        ValueError: a word cannot be parsed; two corpora have one name; or a Hub data set without `{language}` is to be
+            read as several languages.
+
+    Example:
+        >>> from modeling_distilwhisper import parse_sources
+        >>> words = ["recordings/{language}", "common_voice:cv-corpus-13.0-2023-03-09?train=10000"]
+        >>> [(source.name, source.reader, source.counts) for source in parse_sources(words, ["gl", "ca"])]
+        [('recordings', 'folder', {}), ('common_voice', 'common_voice', {'train': 10000})]
     """
-    sources = [Source.parse(one) for one in written]
+    sources = [Source.parse(word) for word in written]
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
-        raise ValueError(f"Two corpora are called alike ({', '.join(names)}). Name them: name=location.")
+        raise ValueError(f"Two corpora have the same name ({', '.join(names)}). Name them: name=location.")
     for source in sources:
         if source.reader == "hub" and len(set(languages)) > 1 and "{language}" not in source.written:
             raise ValueError(
-                f"{source.written} would be read as each of {', '.join(languages)}. Say where a language is, as in "
+                f"{source.written} would be read as each of {', '.join(languages)}. Put {{language}} into it, as in "
                 "hub:org/corpus?config={language}."
             )
     return sources
 
 
 def read_sources(sources: Sequence[Source], split: str, languages: Sequence[str]) -> Dataset:
-    """The rows of several corpora and languages, one after the other."""
+    """Reads several corpora and languages, one after the other.
+
+    Returns:
+        Rows (`FEATURES`).
+
+    Raises:
+        ValueError: what `Source.read` raises.
+        FileNotFoundError: a corpus has no such split or language.
+
+    Example:
+        >>> from modeling_distilwhisper import parse_sources, read_sources
+        >>> sources = parse_sources(["examples/quickstart/in_domain/{language}"], ["ca", "hu"])
+        >>> rows = read_sources(sources, "test", ["ca", "hu"])
+        >>> rows["data_set"][0], sorted(set(rows["language"]))
+        ('in_domain', ['ca', 'hu'])
+    """
     return concatenate_datasets([source.read(split, language) for source in sources for language in languages])

@@ -1,4 +1,4 @@
-"""Which rows can be trained on or scored, and why the others cannot. No row is ever fatal."""
+"""Which rows can be trained on or scored, and why the others cannot. No row stops a run."""
 
 import os
 import re
@@ -17,23 +17,40 @@ MAX_TOKENS = 448  # of a target: the decoder positions of every Whisper that Ope
 
 
 def keep_scorable(rows: Dataset) -> tuple[Dataset, Counter]:
-    """Leaves out rows without text or without audio that can be read, and counts them by reason.
+    """Leaves out rows without text or without readable audio.
 
     Returns:
-        The other rows, with a column `seconds`, and a count a reason.
+        The other rows, with a column `seconds` (duration of the audio), and the number of rows left out by reason.
+
+    Example:
+        >>> from modeling_distilwhisper import keep_scorable, read_folder
+        >>> rows = read_folder("examples/quickstart/in_domain/ca", "test", "ca").select(range(3))
+        >>> kept, left_out = keep_scorable(rows)
+        >>> len(kept), dict(left_out), kept["seconds"][:]
+        (3, {}, [1.204, 2.304375, 1.854875])
     """
     return _keep(rows, check_scorable)
 
 
 def keep_usable(rows: Dataset, processor: WhisperProcessor, max_tokens: int = MAX_TOKENS) -> tuple[Dataset, Counter]:
-    """Leaves out rows that cannot be trained on: what `keep_scorable` leaves out, and what does not fit the model.
+    """Leaves out rows that cannot be trained on: those that `keep_scorable` leaves out, and those that do not fit.
+
+    Audio must fit the processor's window (30 s), and the text must fit the decoder and hold no control token.
 
     Args:
-        processor: the model's: its window (30 s) bounds the audio, its tokenizer counts the text.
-        max_tokens: the model's longest target, prompt and end token included.
+        rows: as a reader returns them.
+        processor: the model's processor.
+        max_tokens: the model's longest target, with prompt and end token (`config.max_target_positions`).
 
     Returns:
         As `keep_scorable`.
+
+    Example:
+        >>> from modeling_distilwhisper import keep_usable, load_processor, read_folder
+        >>> rows = read_folder("examples/quickstart/in_domain/ca", "test", "ca").select(range(3))
+        >>> kept, left_out = keep_usable(rows, load_processor("examples/quickstart/student"), max_tokens=12)
+        >>> kept["text"][:], dict(left_out)
+        (['disset quilograms', 'cinquanta nou dissabte'], {'text over 12 tokens': 1})
     """
     window = processor.feature_extractor.chunk_length
 
@@ -56,7 +73,8 @@ def keep_usable(rows: Dataset, processor: WhisperProcessor, max_tokens: int = MA
 
 def _keep(rows: Dataset, check: Callable[[dict], tuple[str | None, float]]) -> tuple[Dataset, Counter]:
     left_out: Counter[str] = Counter()
-    kept, durations = [], []  # indices; seconds of every row
+    kept: list[int] = []  # indices
+    durations: list[float] = []  # seconds of every row
     for index, row in enumerate(tqdm(rows, desc="Checking rows", unit="row", disable=len(rows) < 1000)):
         reason, seconds = check(row)
         durations.append(seconds)
@@ -68,13 +86,13 @@ def _keep(rows: Dataset, check: Callable[[dict], tuple[str | None, float]]) -> t
 
 
 def check_scorable(row: dict) -> tuple[str | None, float]:
-    """Why the row can be neither scored nor trained on, or `None`, and the seconds of its audio."""
+    """The reason why a row cannot be scored (`None` if it can), and the duration of its audio in seconds."""
     if not row["text"].strip():
         return "empty text", 0.0
     if row["audio"]["bytes"] is None and not os.path.isfile(row["audio"]["path"] or ""):
         return "missing audio file", 0.0
     try:
-        seconds = len(read_audio(row["audio"])) / SAMPLING_RATE  # by the samples: headers of cut mp3 files lie
+        seconds = len(read_audio(row["audio"])) / SAMPLING_RATE  # by samples: the header of a cut mp3 file is wrong
     except ValueError:
         return "unreadable audio", 0.0
     return (None, seconds) if seconds else ("empty audio", 0.0)

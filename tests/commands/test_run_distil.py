@@ -180,7 +180,7 @@ def test_lora_is_a_flag_and_keeps_the_best_adapter_alone(settings, whisper_dir, 
         (["--data", "nowhere"], "There is no nowhere/train/metadata.csv or .jsonl. Expected a folder"),
         (["--method", "magic"], "--method must be one of experts, lora, finetune, got 'magic'"),
         (["--test_data", "fleurs:"], "'fleurs:' names no data. Expected [name=][reader:]location"),
-        (["--test_data", "in-domain=x"], "Two corpora are called alike (in-domain, in-domain)"),
+        (["--test_data", "in-domain=x"], "Two corpora have the same name (in-domain, in-domain)"),
         (["--gate_budget", "7"], "`gate_budget` must be from 0 to 1, got 7"),
     ],
 )

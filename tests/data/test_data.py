@@ -101,7 +101,7 @@ def test_links_are_followed_and_codes_are_read_generously(folder, tmp_path):
 def test_a_listing_that_would_be_misread_is_refused(folder, content):
     """An unclosed quote would swallow every row behind it."""
     (folder / "train/metadata.csv").write_bytes(content)
-    with pytest.raises(ValueError, match=r"metadata.csv is no CSV in UTF-8 \(.*after line \d+\)"):
+    with pytest.raises(ValueError, match=r"metadata.csv is not CSV in UTF-8 \(.*after line \d+\)"):
         read_folder(folder, "train")
 
 

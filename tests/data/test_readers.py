@@ -208,7 +208,7 @@ def test_a_hub_data_set_is_not_read_as_each_of_several_languages(parquet):
         parse_sources([f"hub:{parquet}"], ["gl", "en"])
     (source,) = parse_sources(["hub:org/corpus?config={language}"], ["gl", "en"])
     assert source._filled("gl") == ("org/corpus", {"config": "gl"})
-    with pytest.raises(ValueError, match="Two corpora are called alike"):
+    with pytest.raises(ValueError, match="Two corpora have the same name"):
         parse_sources(["a/data", "b/data"], ["gl"])
 
 
@@ -239,7 +239,7 @@ def test_a_folder_lists_its_clips_as_csv_or_json_lines(tmp_path):
     assert list(read_folder(folder, "test")["text"]) == expected
     assert set(read_folder(folder, "test")["age"]) == {"34"}
     listing.with_suffix(".jsonl").write_text('{"file_name": "a", "text": "b"}\n[1, 2]\n')
-    with pytest.raises(ValueError, match="no JSON object in UTF-8 .* after row 1"):
+    with pytest.raises(ValueError, match="not JSON lines in UTF-8 .* after row 1"):
         read_folder(folder, "test")
 
 
