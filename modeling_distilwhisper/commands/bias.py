@@ -77,7 +77,7 @@ class BiasArguments:
 @command
 def main(argv: list[str], prog: str) -> None:
     (arguments,) = parse_dataclasses(__doc__, argv, prog, BiasArguments)
-    require("matplotlib", "pandas")
+    require("matplotlib", "pandas", extra="bias")
     models, units = check(arguments)
     folder = Path(arguments.output_dir)
     if arguments.join:

@@ -60,7 +60,7 @@ def message_to_user(error: Exception) -> str | None:
     if isinstance(error, ImportError):
         library = (error.name or "").partition(".")[0]
         if library in EXTRAS:
-            return f"this needs {library}, which is not installed. {install(library)}"
+            return missing(library)
     if isinstance(error, OSError):
         return str(error)
     if isinstance(error, (ImportError, RuntimeError, ValueError)):
@@ -71,23 +71,34 @@ def message_to_user(error: Exception) -> str | None:
     return None
 
 
-def install(library: str) -> str:
-    """The command that brings an optional library."""
-    return f'Install it: pip install "modeling_distilwhisper[{EXTRAS[library]}]"'
+def missing(library: str, extra: str | None = None) -> str:
+    """What to tell who lacks an optional library."""
+    command = f'pip install "modeling_distilwhisper[{extra or EXTRAS[library]}]"'
+    return f"this needs {library}, which is not installed. Install it: {command}"
 
 
-def require(*libraries: str) -> None:
-    """Raises `ImportError` if an optional library is missing, before a command does work that it needs."""
+def require(*libraries: str, extra: str | None = None) -> None:
+    """Refuses to go on without optional libraries, before a command does work that needs them.
+
+    Args:
+        extra: the extra that brings all of them; by default, that of the one that is missing (`EXTRAS`).
+
+    Raises:
+        ImportError: one is not installed; the message says how to install it.
+    """
     for library in libraries:
-        importlib.import_module(library)
+        try:
+            importlib.import_module(library)
+        except ImportError:
+            raise ImportError(missing(library, extra)) from None
 
 
 def import_figures():
     """The module `reporting.figures`; `None`, and one line for the user, where matplotlib is missing."""
     try:
         require("matplotlib")
-    except ImportError:
-        say(f"No pictures: they need matplotlib, which is not installed. {install('matplotlib')}")
+    except ImportError as error:
+        say(f"No pictures: {error}")
         return None
     from ..reporting import figures
 

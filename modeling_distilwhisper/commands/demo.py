@@ -18,7 +18,7 @@ from .command_line import DEVICE, command, make_parser, require
 @command
 def main(argv: list[str], prog: str) -> None:
     args = parse(argv, prog)
-    require("matplotlib")
+    require("gradio", "matplotlib", extra="demo")
     from .demo_page import CSS, THEME, make_page  # Gradio is an extra
 
     model, processor = load_model(args.model, "auto", args.device), load_processor(args.model)

@@ -44,7 +44,7 @@ CSS = """
 def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
     """The page, for a model with experts and recordings that visitors can choose."""
 
-    def transcribe(path: str | None, language: str, times: bool) -> tuple:
+    def transcribe(path: str | None, language: str, timestamps: bool) -> tuple:
         if path is None:
             raise gr.Error("Upload or record something first.", print_exception=False)
         try:
@@ -54,7 +54,7 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
         if not len(samples):
             raise gr.Error("The recording is empty.", print_exception=False)
         begun = time.perf_counter()
-        result = transcribe_side_by_side(model, processor, samples, language or None, times=times)
+        result = transcribe_side_by_side(model, processor, samples, language or None, return_timestamps=timestamps)
         took = time.perf_counter() - begun
         plot = None
         # Only Gradio's copies remain, until `delete_cache`.
@@ -105,7 +105,7 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
                 known = {name.strip("<|>") for name in model.generation_config.lang_to_id}
                 choices += sorted((language_name(code), code) for code in known - set(trained))
                 language = gr.Dropdown(choices, value="", label="Language", elem_id="language")
-                times = gr.Checkbox(
+                timestamps = gr.Checkbox(
                     label="Timestamps within the recording",
                     info="Experts are trained without them: for a short recording they may make the text worse.",
                     elem_id="times",
@@ -143,7 +143,7 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
         # One at a time: while plain Whisper transcribes, the gates of the model are shut.
         button.click(
             transcribe,
-            [audio, language, times],
+            [audio, language, timestamps],
             [results, summary_text, plain, experts, usage, picture, words, segments, download],
             concurrency_limit=1,
         )
@@ -179,7 +179,7 @@ def marked(words: list[tuple[str, bool]]) -> str:
 def over_words(gates: Gates) -> str:
     """Each word over a column of its layers."""
     parts = []
-    for word, layers in zip(gates.words, gates.words_open.T.tolist(), strict=True):
+    for word, layers in zip(gates.words, gates.word_usage.T.tolist(), strict=True):
         cells = "".join(f'<i style="--open: {share:.2f}"></i>' for share in layers)
         share = f"{sum(layers) / len(layers):.0%} of this word took the expert"
         parts.append(f'<span title="{share}">{escape(word)}{cells}</span>')

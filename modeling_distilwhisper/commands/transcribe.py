@@ -26,7 +26,7 @@ from ..runs.files import write_whole
 from ..runs.old_names import with_new_flags
 from ..runs.precision import PRECISIONS
 from ..runs.run_folder import RunFolder
-from ..transcription.recordings import Places, Recording, batches, find_foreign, find_recordings
+from ..transcription.recordings import OutputClaims, Recording, batches, find_recordings, find_unsupported
 from ..transcription.segments import Transcript, transcribe_clips
 from ..transcription.subtitles import FORMATS
 from .command_line import DEVICE, command, make_parser
@@ -51,14 +51,14 @@ def main(argv: list[str], prog: str) -> int:
     settings = {"model": args.model, "weights": weights_digest(args.model)}
     settings |= {name: getattr(args, name) for name in ("language", "task", "num_beams", "fallback")}
     RunFolder(args.output_dir, {"run": settings})
-    places = Places(args.output_dir)
-    failures = find_foreign(args.recordings, recordings)
-    missing, complete = select_missing(recordings, args.formats, places, failures)
+    claims = OutputClaims(args.output_dir)
+    failures = find_unsupported(args.recordings, recordings)
+    missing, complete = select_missing(recordings, args.formats, claims, failures)
     generation = {"task": args.task, "num_beams": args.num_beams} | (FALLBACK if args.fallback else {})
     rows = []
     with tqdm(total=round(sum(recording.seconds for recording in missing)), unit="s", desc="Transcribed") as bar:
         for batch in batches(missing, args.batch_size):
-            rows += transcribe_batch(batch, model, processor, generation, places, failures)
+            rows += transcribe_batch(batch, model, processor, generation, claims, failures)
             bar.update(round(sum(recording.seconds for recording in batch)))
     print(tabulate(rows, headers="keys", floatfmt=".1f") if rows else "Nothing was transcribed.")
     print(f"{complete} of {len(recordings)} recordings had their transcripts already and were left alone.")
@@ -80,14 +80,14 @@ def known_languages(location: str, model) -> set[str]:
 
 
 def select_missing(
-    recordings: list[Recording], formats: list[str], places: Places, failures: dict[Path, str]
+    recordings: list[Recording], formats: list[str], claims: OutputClaims, failures: dict[Path, str]
 ) -> tuple[list[Recording], int]:
     """The recordings that lack a transcript in one of the formats, and how many lack none. Others go to `failures`."""
     selected, complete = [], 0
     for recording in recordings:
         try:
             recording.missing = [name for name in formats if not Path(f"{recording.target}.{name}").is_file()]
-            places.check(recording)
+            claims.check(recording)
             if not recording.missing:
                 complete += 1
                 continue
@@ -99,7 +99,7 @@ def select_missing(
 
 
 def transcribe_batch(
-    batch: list[Recording], model, processor, generation: dict, places: Places, failures: dict[Path, str]
+    batch: list[Recording], model, processor, generation: dict, claims: OutputClaims, failures: dict[Path, str]
 ) -> list[dict]:
     """Writes the missing transcripts of a batch; returns a row of the table for each recording."""
     clips = {}
@@ -123,7 +123,7 @@ def transcribe_batch(
         try:
             if isinstance(transcript, Exception):
                 raise transcript
-            places.take(recording)
+            claims.claim(recording)
             recording.target.parent.mkdir(parents=True, exist_ok=True)
             for suffix in recording.missing:
                 write_whole(f"{recording.target}.{suffix}", FORMATS[suffix](transcript))

@@ -32,7 +32,7 @@ def read_audio(source: str | Path | bytes | Mapping) -> np.ndarray:
         (dtype('float32'), 1, 1.204)
     """
     if isinstance(source, Mapping):
-        source = source["path"] if source["bytes"] is None else source["bytes"]
+        return read_audio(source["path"] if source["bytes"] is None else source["bytes"])
     name = f"{len(source)} bytes" if isinstance(source, bytes) else source
     file = io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source)
     try:

@@ -40,8 +40,8 @@ class SpeechCollator:
             rows: with `audio` (as `read_audio` takes it), `text` and `language`.
 
         Returns:
-            `input_features` `(batch, mel bins, frames)`, `attention_mask` `(batch, frames)`, 1 in frames with audio, and
-            `labels` `(batch, tokens)`: language, task, `<|notimestamps|>`, text, end token, padded with -100.
+            `input_features` `(batch, mel bins, frames)`, `attention_mask` `(batch, frames)`, 1 in frames with audio,
+            and `labels` `(batch, tokens)`: language, task, `<|notimestamps|>`, text, end token, padded with -100.
 
         Raises:
             ValueError: the vocabulary has no token for a row's language or for the task; or audio cannot be read.

@@ -18,6 +18,6 @@ def label_ids(tokenizer: WhisperTokenizer, text: str, language: str, task: str =
 
 def _control_token(tokenizer: WhisperTokenizer, token: str) -> int:
     index = tokenizer.convert_tokens_to_ids(token)
-    if index is None or index == tokenizer.unk_token_id:
+    if not isinstance(index, int) or index == tokenizer.unk_token_id:
         raise ValueError(f"The vocabulary has no {token}. Expected a language and task that this Whisper knows.")
     return index

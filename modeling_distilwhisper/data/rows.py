@@ -51,7 +51,7 @@ def check_split(split: str) -> None:
         raise ValueError(f"Unknown split {split!r}. Expected one of {', '.join(SPLITS)}.")
 
 
-def inside(folder: Path, name: str) -> str:
+def inside(folder: Path, name: str | None) -> str:
     """The path of a file that a listing names, or "" if the name leads out of the folder of the listing."""
     if not isinstance(name, str) or not name or "\0" in name:
         return ""

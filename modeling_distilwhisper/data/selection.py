@@ -97,7 +97,8 @@ def read_rows(
     """
     if max_rows is not None and max_rows < 1:
         raise ValueError(f"max_rows must be 1 or more, got {max_rows}. Leave it out to use all rows.")
-    rows, left_out = source.read(split, language), Counter()
+    rows = source.read(split, language)
+    left_out: Counter[str] = Counter()
     if narrow is not None:
         rows, dropped = narrow(rows)
         left_out.update(dropped)

@@ -1,6 +1,6 @@
 """Corpora named in one word, as command lines and settings files name them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
@@ -18,7 +18,12 @@ from .rows import FEATURES, SPLITS, check_split
 
 logger = logging.get_logger(__name__)
 
-READERS = {"folder": read_folder, "common_voice": read_common_voice, "fleurs": read_fleurs, "hub": read_hub}
+READERS: dict[str, Callable[..., Dataset]] = {
+    "folder": read_folder,
+    "common_voice": read_common_voice,
+    "fleurs": read_fleurs,
+    "hub": read_hub,
+}
 
 
 @dataclass(frozen=True)
@@ -108,9 +113,7 @@ class Source:
             rows = rows.add_column(column, values, feature=FEATURES[column])
         rows = rows.select_columns(list(FEATURES))
         if count is not None and count > len(rows):
-            logger.warning(
-                f"{self.written}: expected {count} rows of {split} {language}, got {len(rows)}; all are used."
-            )
+            logger.warning(f"{self.written}: expected {count} rows of {split} {language}, got {len(rows)}.")
         if count is None or count >= len(rows):
             return rows
         return rows.shuffle(seed=self.seed).select(range(count))

@@ -1,4 +1,4 @@
-"""Which recordings there are in files and folders, and where their transcripts go."""
+"""Finds recordings in files and folders, and decides where their transcripts go."""
 
 import os
 import shlex
@@ -12,22 +12,24 @@ import soundfile
 from ..runs.records import RecordFile
 from ..runs.run_folder import SETTINGS
 
-# Raw samples do not say what they are.
-ENDINGS = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".oga", ".opus", ".aif"}
-# Of recordings that libsndfile does not read.
-FOREIGN = {".m4a", ".mp4", ".aac", ".wma", ".webm", ".mov", ".mkv"}
-PADDED = 1800.0  # seconds of a batch, padding and all: a gigabyte while features are made; what an interruption loses
+# Without .raw: a file of raw samples does not say its rate.
+SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".oga", ".opus", ".aif"}
+# Suffixes of recordings that libsndfile cannot read.
+UNSUPPORTED = {".m4a", ".mp4", ".aac", ".wma", ".webm", ".mov", ".mkv"}
+# Seconds of audio in a batch, with padding: a gigabyte while features are made, and what an interruption loses.
+MAX_BATCH_SECONDS = 1800.0
 
 
 @dataclass
 class Recording:
-    """
+    """A recording to transcribe.
+
     Attributes:
-        path: of the recording.
-        target: of its transcripts, but for the ending.
+        path: file of the recording.
+        target: path of its transcripts without the suffix.
         language: a code, or `None` to detect it.
-        seconds: its length.
-        missing: endings of the transcripts that are to be written; those that are there may have been corrected.
+        seconds: duration.
+        missing: suffixes of the transcripts to write. Those that exist may have been corrected by hand.
     """
 
     path: Path
@@ -38,61 +40,71 @@ class Recording:
 
 
 def find_recordings(given: list[Path], output_dir: Path, language: str, known: set[str]) -> list[Recording]:
-    """Every recording once, with its transcripts' place: under the output folder as it lies under its own.
+    """Finds every recording once, and the place of its transcripts.
 
-    The folder's name stands in front where several folders are given, and where two files have one name.
+    Transcripts lie under `output_dir` as recordings lie under the given folder. The name of the folder stands in front
+    if several folders are given, or if two files have one name.
 
     Args:
-        given: files, and folders, which are searched to their depth.
-        output_dir: of the transcripts.
-        language: a code, 'folder' (each recording's is the name of the folder that it is in), or 'detect'.
+        given: files, and folders, which are searched with all folders in them.
+        output_dir: folder of the transcripts.
+        language: a code, "folder" (the name of the folder that a recording is in), or "detect".
         known: codes that the model knows.
 
     Raises:
-        ValueError: a path that is not there, a language that is not known, or two recordings for one place.
+        ValueError: a path does not exist, the model does not know a language, or two recordings have one place.
     """
-    several = sum(one.is_dir() for one in given) > 1
-    found: dict[Path, Path] = {}
-    for one in given:
-        if one.is_dir():
-            above = one.resolve().name if several else ""
-            inside = sorted(path for path in one.rglob("*") if path.suffix.lower() in ENDINGS and path.is_file())
-            found |= {path: Path(above, path.relative_to(one)) for path in inside}
-        elif one.is_file():
-            found |= {one: Path(one.name)} if one.suffix.lower() not in FOREIGN else {}
-        else:
-            raise ValueError(f"{one} is not there.")
-    times = Counter(found.values())
-    found = {
-        path: place if times[place] == 1 else Path(path.resolve().parent.name, place) for path, place in found.items()
-    }
-    stems = Counter(place.with_suffix("") for place in found.values())
-    stems[Path(SETTINGS).with_suffix("")] += 1  # in the output folder there is a file of that name already
+    relative = _relative_paths(given)
+    stems = Counter(path.with_suffix("") for path in relative.values())
+    stems[Path(SETTINGS).with_suffix("")] += 1  # the output folder has a file of this name
     recordings = []
-    for path, place in found.items():
-        # talk.srt, or where there is a talk.wav and a talk.mp3, talk.wav.srt and talk.mp3.srt
+    for path, place in relative.items():
+        # talk.srt; or, if there are a talk.wav and a talk.mp3, talk.wav.srt and talk.mp3.srt.
         stem = place.with_suffix("")
         target = output_dir / (stem if stems[stem] == 1 else place)
-        spoken = {"detect": None, "folder": path.absolute().parent.name}.get(language, language)
-        if spoken is not None and spoken not in known:
+        code = {"detect": None, "folder": path.absolute().parent.name}.get(language, language)
+        if code is not None and code not in known:
             raise ValueError(
-                f"{path}: {spoken!r} is no language of this Whisper. Expected one of: {', '.join(sorted(known))}."
+                f"{path}: {code!r} is no language of this Whisper. Expected one of: {', '.join(sorted(known))}."
             )
-        recordings.append(Recording(path, target, spoken))
+        recordings.append(Recording(path, target, code))
     by_target: dict[Path, Path] = {}
     for recording in recordings:
         other = by_target.setdefault(recording.target, recording.path)
         if other != recording.path:
             raise ValueError(
                 f"{other} and {recording.path} would both have their transcripts at {recording.target}. Give the "
-                "folder above both, or one at a time with an --output_dir of its own."
+                "folder above both, or transcribe them separately, each with another --output_dir."
             )
     return recordings
 
 
-class Places:
-    """Whose transcripts stand where in an output folder, from run to run: two/a/talk.wav and two/b/talk.wav, given one
-    after the other, would have theirs in one place, and the second would be taken for done."""
+def _relative_paths(given: list[Path]) -> dict[Path, Path]:
+    """The relative path of each recording in the output folder, with the recording's suffix."""
+    several = sum(path.is_dir() for path in given) > 1
+    relative: dict[Path, Path] = {}
+    for path in given:
+        if path.is_dir():
+            front = path.resolve().name if several else ""
+            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            relative |= {file: Path(front, file.relative_to(path)) for file in files}
+        elif not path.is_file():
+            raise ValueError(f"{path} does not exist. Expected a recording, or a folder of recordings.")
+        elif path.suffix.lower() not in UNSUPPORTED:
+            relative[path] = Path(path.name)
+    counts = Counter(relative.values())
+    return {
+        path: place if counts[place] == 1 else Path(path.resolve().parent.name, place)
+        for path, place in relative.items()
+    }
+
+
+class OutputClaims:
+    """Which recording each transcript in an output folder belongs to, over all runs.
+
+    Two runs may get two/a/talk.wav and two/b/talk.wav, whose transcripts have the same place. Without claims the second
+    run would take the first recording's transcripts for those of the second.
+    """
 
     def __init__(self, output_dir: Path):
         self.output_dir = output_dir
@@ -100,45 +112,55 @@ class Places:
         self.owners = {record["transcripts"]: record["recording"] for record in self.file.read()}
 
     def check(self, recording: Recording) -> None:
-        """Raises ValueError where transcripts of another recording stand in this one's place."""
-        place, name = self._written(recording)
+        """Refuses a recording whose place another recording has claimed.
+
+        Raises:
+            ValueError: the transcripts at this place belong to another recording.
+        """
+        place, name = self._names(recording)
         owner = self.owners.get(place, name)
         if owner != name:
             raise ValueError(
                 f"{recording.target} are the transcripts of {owner}. Use another --output_dir, or give the folder "
-                f"above both; if the recording has only been moved, delete {self.file.path}."
+                f"above both; if the recording was only moved, delete {self.file.path}."
             )
 
-    def take(self, recording: Recording) -> None:
-        """Notes that the place is this recording's: before its transcripts are written."""
-        place, name = self._written(recording)
+    def claim(self, recording: Recording) -> None:
+        """Writes down that the place belongs to this recording. Call it before the transcripts are written."""
+        place, name = self._names(recording)
         if self.owners.get(place) != name:
             self.owners[place] = name
             self.file.add([{"transcripts": place, "recording": name}])
 
-    def _written(self, recording: Recording) -> tuple[str, str]:
-        both = recording.target.relative_to(self.output_dir), recording.path.resolve()
-        return tuple(os.fsencode(path).decode("utf-8", "backslashreplace") for path in both)
+    def _names(self, recording: Recording) -> tuple[str, str]:
+        place, path = (
+            os.fsencode(path).decode("utf-8", "backslashreplace")
+            for path in (recording.target.relative_to(self.output_dir), recording.path.resolve())
+        )
+        return place, path
 
 
-def find_foreign(given: list[Path], recordings: list[Recording]) -> dict[Path, str]:
-    """Recordings that cannot be read, and what to do; not those beside which a converted one lies."""
+def find_unsupported(given: list[Path], recordings: list[Recording]) -> dict[Path, str]:
+    """Recordings that cannot be read, and what to do. A file is left out if a converted one lies beside it."""
     converted = {recording.path.with_suffix("") for recording in recordings}
-    inside = (path for one in given for path in (sorted(one.rglob("*")) if one.is_dir() else [one]))
+    files = (file for path in given for file in (sorted(path.rglob("*")) if path.is_dir() else [path]))
     return {
         path: f"{path.suffix} cannot be read here. Convert it: ffmpeg -i {shlex.quote(path.name)} "
         f"{shlex.quote(path.stem + '.flac')}"
-        for path in inside
-        if path.suffix.lower() in FOREIGN and path.with_suffix("") not in converted and path.is_file()
+        for path in files
+        if path.suffix.lower() in UNSUPPORTED and path.with_suffix("") not in converted and path.is_file()
     }
 
 
 def batches(recordings: list[Recording], size: int) -> Iterator[list[Recording]]:
-    """The longest first: `size` at a time, or as many as come to half an hour when all are as long as the longest."""
+    """Divides recordings into batches, the longest first.
+
+    A batch has `size` recordings, or fewer, so that padded to its longest it holds at most `MAX_BATCH_SECONDS`.
+    """
     order = sorted(recordings, key=lambda recording: -recording.seconds)
     start = 0
     while start < len(order):
-        fitting = int(PADDED // max(order[start].seconds, 1.0))
+        fitting = int(MAX_BATCH_SECONDS // max(order[start].seconds, 1.0))
         batch = order[start : start + max(1, min(size, fitting))]
         yield batch
         start += len(batch)

@@ -1,5 +1,6 @@
-"""What is said in recordings of any length, and when: segments with times, of batches that may mix languages."""
+"""Timed transcripts of recordings of any length. A batch may mix languages."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,16 +8,28 @@ import torch
 from transformers import WhisperProcessor
 
 from ..data.audio import SAMPLING_RATE
+from ..data.features import speech_features
 
-# Of full scale, -80 dB: above what rounding and dither make of silence in 16 bits (2 steps, -84 dB), and far below
-# speech, whose peaks are above -60 dB even where it is hard to hear.
+# Of full scale: -80 dB. Rounding and dither make noise of -84 dB (2 steps of 16 bits) out of silence, and the peaks of
+# speech are above -60 dB even if it is hard to hear.
 QUIET = 1e-4
 UNDETERMINED = "und"  # ISO 639's code
 
 
 @dataclass
 class Segment:
-    """Some words, from `start` to `end` in seconds."""
+    """A part of a transcript.
+
+    Attributes:
+        start: in seconds from the start of the recording.
+        end: likewise.
+        text: the words.
+
+    Example:
+        >>> from modeling_distilwhisper import Segment
+        >>> Segment(0.0, 1.5, "Boas noites.")
+        Segment(start=0.0, end=1.5, text='Boas noites.')
+    """
 
     start: float
     end: float
@@ -25,10 +38,18 @@ class Segment:
 
 @dataclass
 class Transcript:
-    """Attributes:
-    language: code of the language that it is in, given or detected; "und" where there is nothing to detect it by.
-    seconds: length of the recording.
-    segments: in the order of time.
+    """The transcript of one recording.
+
+    Attributes:
+        language: code of the language, given or detected; "und" for a silent recording whose language is not given.
+        seconds: duration of the recording.
+        segments: in the order of time.
+
+    Example:
+        >>> from modeling_distilwhisper import Segment, Transcript
+        >>> transcript = Transcript("gl", 3.0, [Segment(0.0, 1.5, "Boas noites."), Segment(1.5, 3.0, "Adeus.")])
+        >>> transcript.text
+        'Boas noites. Adeus.'
     """
 
     language: str
@@ -37,6 +58,7 @@ class Transcript:
 
     @property
     def text(self) -> str:
+        """The text of all segments."""
         return " ".join(segment.text for segment in self.segments)
 
 
@@ -44,30 +66,47 @@ class Transcript:
 def transcribe_clips(
     model,
     processor: WhisperProcessor,
-    clips: list[np.ndarray],
-    languages: list[str | None],
+    clips: Sequence[np.ndarray],
+    languages: Sequence[str | None],
     *,
-    times: bool = True,
+    return_timestamps: bool = True,
     **settings,
 ) -> list[Transcript]:
-    """Transcribes a batch. Of a recording without any sound Whisper would invent a text: its transcript is empty.
+    """Transcribes a batch of recordings.
+
+    A silent recording gets an empty transcript: Whisper would invent a text for it.
 
     Args:
         model: a multilingual Whisper of any kind, in evaluation mode.
-        clips: samples `(samples,)` at 16 kHz, each of any length. Alike lengths are fastest.
-        languages: a code for each, or `None` to detect it in the first 30 s.
-        times: whether segments are what Whisper's time tokens say. Without, recordings that fit Whisper's window are a
-            segment each: experts learn and are scored so. Longer ones always have times.
+        processor: the model's processor.
+        clips: samples `(samples,)` at 16 kHz, each of any length. Batches of similar lengths are fastest.
+        languages: a code for each clip, or `None` to detect the language in its first 30 s.
+        return_timestamps: whether Whisper's timestamps divide a clip into segments. If not, a batch of clips that fit
+            Whisper's window gives one segment for each clip: experts are trained and scored so. A batch with a longer
+            clip always has timestamps.
         settings: for `generate`, as `num_beams=5` or `task="translate"`.
+
+    Returns:
+        A transcript for each clip.
+
+    Example:
+        >>> from modeling_distilwhisper import load_model, load_processor, read_audio, transcribe_clips
+        >>> folder = "examples/quickstart/teacher"
+        >>> model, processor = load_model(folder, "float32", "cpu"), load_processor(folder)
+        >>> clip = read_audio("examples/quickstart/in_domain/ca/test/000.ogg")
+        >>> (transcript,) = transcribe_clips(model, processor, [clip], ["ca"], return_timestamps=False)
+        >>> transcript.language, transcript.text, len(transcript.segments)
+        ('ca', 'disset quilograms', 1)
     """
     transcripts = [
         Transcript(language or UNDETERMINED, len(clip) / SAMPLING_RATE, [])
         for clip, language in zip(clips, languages, strict=True)
     ]
-    heard = [index for index, clip in enumerate(clips) if not is_silent(clip)]
-    if heard:
-        chosen = [clips[index] for index in heard], [languages[index] for index in heard]
-        for index, transcript in zip(heard, _hear(model, processor, *chosen, times, settings), strict=True):
+    audible = [index for index, clip in enumerate(clips) if not is_silent(clip)]
+    if audible:
+        audible_clips, audible_languages = [clips[index] for index in audible], [languages[index] for index in audible]
+        results = _transcribe(model, processor, audible_clips, audible_languages, return_timestamps, settings)
+        for index, transcript in zip(audible, results, strict=True):
             transcripts[index] = transcript
     return transcripts
 
@@ -77,48 +116,46 @@ def is_silent(clip: np.ndarray) -> bool:
     return not len(clip) or bool(np.ptp(clip) < 2 * QUIET)
 
 
-def _hear(model, processor: WhisperProcessor, clips: list, languages: list, times: bool, settings: dict) -> list:
-    window = processor.feature_extractor.n_samples
-    is_long = max(map(len, clips)) > window
-    whole = {"truncation": False, "padding": "longest"} if is_long else {}
-    features = processor.feature_extractor(
-        clips, sampling_rate=SAMPLING_RATE, return_attention_mask=True, return_tensors="pt", **whole
-    )
+def _transcribe(
+    model, processor: WhisperProcessor, clips: list, languages: list, return_timestamps: bool, settings: dict
+) -> list[Transcript]:
+    features = speech_features(processor, clips)
     inputs = features.input_features.to(model.device, model.dtype)
     languages = _with_detected(model, processor, inputs, languages)
-    found = model.generate(
+    is_long = max(map(len, clips)) > processor.feature_extractor.n_samples
+    generated = model.generate(
         input_features=inputs,
         attention_mask=features.attention_mask.to(model.device),
         language=languages,
-        return_timestamps=times or is_long,
+        return_timestamps=return_timestamps or is_long,
         return_segments=True,
         **settings,
     )
     return [
-        Transcript(language, len(clip) / SAMPLING_RATE, _segments(own, processor, len(clip) / SAMPLING_RATE))
-        for language, clip, own in zip(languages, clips, found["segments"], strict=True)
+        Transcript(language, len(clip) / SAMPLING_RATE, _segments(segments, processor, len(clip) / SAMPLING_RATE))
+        for language, clip, segments in zip(languages, clips, generated["segments"], strict=True)
     ]
 
 
 def _with_detected(model, processor: WhisperProcessor, inputs: torch.Tensor, languages: list[str | None]) -> list[str]:
     unknown = [index for index, language in enumerate(languages) if language is None]
-    if not unknown:
-        return languages
-    tokens = model.detect_language(inputs[unknown, :, : processor.feature_extractor.nb_max_frames])
-    names = {token: name.strip("<|>") for name, token in model.generation_config.lang_to_id.items()}
-    detected = dict(zip(unknown, (names[token] for token in tokens.tolist()), strict=True))
-    return [detected.get(index, language) for index, language in enumerate(languages)]
+    detected: dict[int, str] = {}
+    if unknown:
+        tokens = model.detect_language(inputs[unknown, :, : processor.feature_extractor.nb_max_frames]).tolist()
+        codes = {token: name.strip("<|>") for name, token in model.generation_config.lang_to_id.items()}
+        detected = dict(zip(unknown, (codes[token] for token in tokens), strict=True))
+    return [detected[index] if language is None else language for index, language in enumerate(languages)]
 
 
-def _segments(found: list[dict], processor: WhisperProcessor, seconds: float) -> list[Segment]:
+def _segments(generated: list[dict], processor: WhisperProcessor, seconds: float) -> list[Segment]:
     segments = []
-    for one in found:
-        # Control tokens and times have the numbers from the end token on; not every tokenizer lists the times.
-        words = one["tokens"][one["tokens"] < processor.tokenizer.eos_token_id]
-        text = processor.tokenizer.decode(words).strip()
-        # The last window is padded to 30 s. Words that end in the padding end with the recording; words that begin in
-        # it were never said.
-        start, end = (round(min(float(one[name]), seconds), 2) for name in ("start", "end"))
+    for part in generated:
+        # Ids of control tokens and timestamps begin at the end token's. Not every tokenizer lists the timestamps.
+        tokens = part["tokens"][part["tokens"] < processor.tokenizer.eos_token_id]
+        text = processor.tokenizer.decode(tokens).strip()
+        # The last window is padded to 30 s. A segment that ends in the padding ends with the recording. A segment that
+        # begins in the padding is invented.
+        start, end = (round(min(float(part[name]), seconds), 2) for name in ("start", "end"))
         if text and start < end:
             segments.append(Segment(start, end, text))
     return segments

@@ -7,6 +7,15 @@ from .segments import Transcript
 
 
 def to_srt(transcript: Transcript) -> str:
+    """The content of a SubRip file: one numbered cue for each segment.
+
+    Example:
+        >>> from modeling_distilwhisper import Segment, Transcript, to_srt
+        >>> print(to_srt(Transcript("gl", 1.5, [Segment(0.0, 1.5, "Boas noites.")])), end="")
+        1
+        00:00:00,000 --> 00:00:01,500
+        Boas noites.
+    """
     cues = (
         f"{number}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{_without_arrows(segment.text)}\n"
         for number, segment in enumerate(transcript.segments, start=1)
@@ -15,6 +24,13 @@ def to_srt(transcript: Transcript) -> str:
 
 
 def to_vtt(transcript: Transcript) -> str:
+    """The content of a WebVTT file: one cue for each segment.
+
+    Example:
+        >>> from modeling_distilwhisper import Segment, Transcript, to_vtt
+        >>> to_vtt(Transcript("gl", 1.5, [Segment(0.0, 1.5, "Boas noites.")])).splitlines()
+        ['WEBVTT', '', '00:00:00.000 --> 00:00:01.500', 'Boas noites.']
+    """
     cues = (
         f"{_clock(segment.start, '.')} --> {_clock(segment.end, '.')}\n{_escaped(segment.text)}\n"
         for segment in transcript.segments
@@ -23,10 +39,12 @@ def to_vtt(transcript: Transcript) -> str:
 
 
 def to_json(transcript: Transcript) -> str:
+    """The content of a JSON file: `text` and the attributes of the transcript."""
     return json.dumps({"text": transcript.text, **asdict(transcript)}, indent=2, ensure_ascii=False) + "\n"
 
 
 def to_text(transcript: Transcript) -> str:
+    """The content of a text file: one line for each segment."""
     return "".join(f"{_line(segment.text)}\n" for segment in transcript.segments)
 
 
@@ -41,7 +59,7 @@ def _clock(seconds: float, point: str) -> str:
 
 
 def _line(text: str) -> str:
-    """In SubRip and WebVTT a blank line ends a cue, and a line with `-->` begins one."""
+    """The text on one line: in SubRip and WebVTT an empty line ends a cue, and a line with `-->` begins one."""
     return " ".join(text.split())
 
 

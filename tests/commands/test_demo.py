@@ -157,7 +157,9 @@ def page(browser, url):
 def expected(folder, clip: str, language: str | None = None):
     model = DistilWhisperForConditionalGeneration.from_pretrained(folder / "model").eval()
     processor = tiny.WhisperProcessor.from_pretrained(folder / "model")
-    return transcribe_side_by_side(model, processor, read_audio(folder / f"{clip}.wav"), language, times=False)
+    return transcribe_side_by_side(
+        model, processor, read_audio(folder / f"{clip}.wav"), language, return_timestamps=False
+    )
 
 
 def squeezed(text: str) -> str:
@@ -182,7 +184,7 @@ def test_a_clip_is_uploaded_and_both_transcripts_are_read(page, folder, url):
     layers = page.browser.find_elements(By.CSS_SELECTOR, "#words i")
     colours = [one.value_of_css_property("background-color") for one in layers]
     blue = [float(re.findall(r"[\d.]+", colour)[-1]) for colour in colours]
-    assert np.allclose(blue, found.gates.words_open.T.flatten(), atol=0.006), (
+    assert np.allclose(blue, found.gates.word_usage.T.flatten(), atol=0.006), (
         "as blue as the share that took the expert"
     )
     assert squeezed(page.text("words")) == squeezed("".join(found.gates.words))

@@ -31,9 +31,9 @@ def said(text: str, language: str = "gl") -> Transcript:
     return Transcript(language, 1.0, [Segment(0.0, 1.0, text)])
 
 
-@pytest.mark.parametrize(("seconds", "times"), [(1.0, False), (1.0, True), (5.0, False)])
-def test_the_transcripts_are_those_of_whisper_and_of_the_model(model, whisper, processor, seconds, times):
-    samples, settings = noise(seconds), {"times": times, "max_new_tokens": 20}
+@pytest.mark.parametrize(("seconds", "timestamps"), [(1.0, False), (1.0, True), (5.0, False)])
+def test_the_transcripts_are_those_of_whisper_and_of_the_model(model, whisper, processor, seconds, timestamps):
+    samples, settings = noise(seconds), {"return_timestamps": timestamps, "max_new_tokens": 20}
     thresholds = [layer.experts["gl"].gate.threshold.clone() for layer in model.routed_layers().values()]
     found = transcribe_side_by_side(model, processor, samples, "gl", **settings)
     assert [found.plain] == transcribe_clips(whisper, processor, [samples], ["gl"], **settings)
@@ -41,7 +41,7 @@ def test_the_transcripts_are_those_of_whisper_and_of_the_model(model, whisper, p
     assert found.plain.text != found.experts.text
     after = [layer.experts["gl"].gate.threshold for layer in model.routed_layers().values()]
     assert all(map(torch.equal, thresholds, after)), "the gates are as they were"
-    if seconds == 1.0 and not times:
+    if seconds == 1.0 and not timestamps:
         assert [(segment.start, segment.end) for segment in found.experts.segments] == [(0.0, 1.0)]
 
 
@@ -62,7 +62,7 @@ def test_the_gates_span_the_recording_and_its_words_layer_by_layer(model, proces
     found = transcribe_side_by_side(model, processor, noise(seconds), "gl", max_new_tokens=20)
     gates = found.gates
     assert np.array_equal(gates.frames, np.repeat([[1], [0]], FRAMES * seconds, axis=1))
-    assert np.array_equal(gates.words_open, np.repeat([[0], [1]], len(gates.words), axis=1))
+    assert np.array_equal(gates.word_usage, np.repeat([[0], [1]], len(gates.words), axis=1))
     assert "".join("".join(gates.words).split()) == "".join(found.experts.text.split()), "no word is missing or twice"
 
 
@@ -79,7 +79,7 @@ def test_a_words_share_is_that_of_its_own_tokens(model, processor):
         shares.append(every[:, begin:end].mean(axis=1))
         begin = end
     assert begin == every.shape[1] and 0 < every.mean() < 1
-    assert np.allclose(found.gates.words_open, np.stack(shares, axis=1))
+    assert np.allclose(found.gates.word_usage, np.stack(shares, axis=1))
 
 
 def test_a_recording_in_which_nothing_is_heard_has_gates_but_no_words(model, processor, monkeypatch):
@@ -88,7 +88,7 @@ def test_a_recording_in_which_nothing_is_heard_has_gates_but_no_words(model, pro
         "modeling_distilwhisper.transcription.side_by_side.transcribe_clips", lambda *args, **settings: [silent]
     )
     found = transcribe_side_by_side(model, processor, noise(1.0), "gl")
-    assert found.gates.words == [] and found.gates.words_open.shape == (2, 0)
+    assert found.gates.words == [] and found.gates.word_usage.shape == (2, 0)
     assert found.gates.frames.shape == (2, FRAMES)
     assert changed_words(found.plain, found.experts) == ([], [])
 

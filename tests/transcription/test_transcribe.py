@@ -313,4 +313,4 @@ def test_an_unknown_language_or_a_missing_file_is_told_before_anything_is_heard(
     assert status == 1 and "'gal' is no language of this Whisper" in errors and "gl" in errors
     assert not (folder / "out").exists()
     status, _, errors = run_script("transcribe.py", folder / "nothing.wav", *start)
-    assert status == 1 and "is not there" in errors
+    assert status == 1 and "does not exist" in errors
