@@ -29,8 +29,9 @@ from ..data.collate import SpeechCollator
 from ..data.selection import read_rows
 from ..runs.any_whisper import weights_digest
 from ..runs.precision import PRECISIONS
+from ..training.cache_files import KEY, tokenizer_digest
+from ..training.cache_writer import CacheWriter, WithDigests
 from ..training.teacher import Teacher, load_teacher
-from ..training.teacher_cache import KEY, CacheWriter, WithDigests, tokenizer_digest
 from .command_line import DEVICE, command, parse_dataclasses
 from .training_run.models import precision_of_teacher
 
@@ -70,7 +71,7 @@ def main(argv: list[str], prog: str) -> None:
     config = AutoConfig.from_pretrained(args.student)
     teacher = load_teacher(args.teacher, args.teacher_precision, args.device).prepare(config, processor, args.device)
     writer = open_cache(args, teacher, processor, config)
-    collator = SpeechCollator(processor, extra=WithDigests(teacher.in_batches))
+    collator = SpeechCollator(processor, extra=WithDigests(teacher.batch_extra))
     table = []
     for source in parse_sources(args.data, args.languages):
         for language in args.languages:
@@ -104,7 +105,7 @@ def open_cache(
         "vocabulary": config.vocab_size,
     }
     return CacheWriter(
-        args.output_dir, teacher, k=args.k or None, temperatures=args.temperatures, about=metadata, data=args.data
+        args.output_dir, teacher, k=args.k or None, temperatures=args.temperatures, metadata=metadata, data=args.data
     )
 
 

@@ -1,1 +1,1 @@
-"""Transcripts, error rates and expert usage."""
+"""Transcripts of data sets, error rates, and expert usage."""

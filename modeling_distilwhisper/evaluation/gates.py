@@ -1,4 +1,4 @@
-"""What the gates of a batch did: which tokens count, how open they are, and keeping them on their budget."""
+"""The gates of a batch: which tokens count, and the share of them that takes the expert."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -10,15 +10,17 @@ from ..data.labels import IGNORED
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperOutput
 from ..routing_distilwhisper import LanguageGate
 
+SIDES = ("encoder", "decoder")
+
 
 @dataclass
 class GateReport:
-    """The gates of one forward pass with the tokens that count: frames that hold audio and targets that are no padding.
+    """The gates of one forward pass, and its real tokens: frames with audio, and target tokens without padding.
 
     Attributes:
         gates: by side and layer, `(batch, tokens)`.
-        logits: likewise, `G(z)` of eq. 4.3.
-        masks: by side, `(batch, tokens)`: real tokens of rows that have an expert.
+        logits: by side and layer, `(batch, tokens)`: `G(z)` of eq. 4.3.
+        masks: by side, `(batch, tokens)`: the real tokens of rows that have an expert.
         language_ids: by side, `(batch,)`.
     """
 
@@ -29,45 +31,48 @@ class GateReport:
 
     @classmethod
     def of(cls, outputs: DistilWhisperOutput, attention_mask: torch.Tensor | None, labels: torch.Tensor):
-        """
+        """The report of a forward pass.
+
         Args:
             outputs: of a forward pass with `output_gates=True`.
             attention_mask: `(batch, mel frames)`, 1 where there is audio; `None`: everywhere.
-            labels: `(batch, tokens)`, -100 where padded.
+            labels: `(batch, tokens)`, padded with -100.
         """
         report = cls({}, {}, {}, {"encoder": outputs.language_ids, "decoder": outputs.decoder_language_ids})
-        for side in ("encoder", "decoder"):
+        for side in SIDES:
             for index, gates in enumerate(getattr(outputs, f"{side}_gates")):
                 report.gates[side, index] = gates
                 report.logits[side, index] = getattr(outputs, f"{side}_gate_logits")[index].detach()
         frames = outputs.encoder_last_hidden_state.shape[1]
         if attention_mask is None:
-            heard = torch.ones(len(labels), frames, dtype=torch.bool, device=labels.device)
+            has_audio = torch.ones(len(labels), frames, dtype=torch.bool, device=labels.device)
         else:
-            heard = attention_mask[:, :: attention_mask.shape[1] // frames].bool()
-        real = {"encoder": heard, "decoder": labels != IGNORED}
+            has_audio = attention_mask[:, :: attention_mask.shape[1] // frames].bool()
+        real = {"encoder": has_audio, "decoder": labels != IGNORED}
         for side, ids in report.language_ids.items():
             report.masks[side] = real[side] & (ids >= 0).unsqueeze(1)
         return report
 
     def layers(self) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Gates of all layers of both sides, and a mask for each."""
+        """The gates of all layers of encoder and decoder, and a mask for each."""
         return list(self.gates.values()), [self.masks[side] for side, _ in self.gates]
 
     def counts(self) -> torch.Tensor:
-        """Open gates, and gates in all, over real tokens: `(layers, 2)`, layers in the order of `gates`."""
+        """Open gates, and all gates, over real tokens: `(layers, 2)`, layers in the order of `gates`."""
         return self._counts_by_row().sum(dim=0)
 
     def counts_by_language(self, tokens: Iterable[int]) -> torch.Tensor:
-        """Open gates, and gates in all, over real tokens and all layers, of the rows of each of these languages'
-        tokens: `(languages, 2)`.
+        """Open gates, and all gates, over real tokens and all layers, by language: `(languages, 2)`.
+
+        Args:
+            tokens: the languages' tokens.
         """
         by_row = self._counts_by_row().sum(dim=1)
         ids = self.language_ids["encoder"]
         return torch.stack([by_row[ids == token].sum(dim=0) for token in tokens])
 
     def _counts_by_row(self) -> torch.Tensor:
-        """Open gates, and gates in all, over real tokens: `(batch, layers, 2)`."""
+        """Open gates, and all gates, over real tokens: `(batch, layers, 2)`."""
         masks = [self.masks[side] for side, _ in self.gates]
         opened = [(gate.detach() * mask).sum(dim=1) for gate, mask in zip(self.gates.values(), masks, strict=True)]
         counted = [mask.sum(dim=1) for mask in masks]
@@ -75,13 +80,20 @@ class GateReport:
 
 
 def usage_shares(layers: Iterable[tuple[str, int]], counts: torch.Tensor) -> dict[str, float]:
-    """The share of open gates: of "encoder", "decoder" and "all" layers, and of each, as "encoder 0".
+    """The expert usage (share of open gates) of all layers, of each side and of each layer.
 
     Args:
-        layers: sides and numbers of the layers.
+        layers: side and number of each layer.
         counts: `(layers, 2)`, as `GateReport.counts` gives them, or sums of such.
+
+    Returns:
+        Shares from 0 to 1 by name: "encoder", "decoder", "all", "encoder 0" and so on.
+
+    Example:
+        >>> usage_shares([("encoder", 0), ("decoder", 0)], torch.tensor([[30.0, 100.0], [9.0, 10.0]]))["encoder"]
+        0.3
     """
-    groups: dict[str, list[tuple[float, float]]] = {"encoder": [], "decoder": [], "all": []}
+    groups: dict[str, list[list[float]]] = {"encoder": [], "decoder": [], "all": []}
     for (side, index), count in zip(layers, counts.tolist(), strict=True):
         groups[f"{side} {index}"] = [count]
         groups[side].append(count)
@@ -94,13 +106,29 @@ def usage_shares(layers: Iterable[tuple[str, int]], counts: torch.Tensor) -> dic
 def measure_expert_usage(
     model: DistilWhisperForConditionalGeneration, batches: Iterable[dict[str, torch.Tensor]]
 ) -> dict[str, float]:
-    """The share of real tokens that take the expert at inference, by side and layer, as `usage_shares` names them.
+    """The expert usage at inference: the share of real tokens that takes the expert (section 5.5).
 
     Args:
+        model: a model with experts of the batches' languages. Rows of other languages do not count.
         batches: as `SpeechCollator` makes them, on the model's device.
+
+    Returns:
+        Shares from 0 to 1 by name: "encoder", "decoder", "all", "encoder 0" and so on.
 
     Raises:
         ValueError: the model has no experts.
+
+    Example:
+        >>> from transformers import WhisperProcessor
+        >>> from modeling_distilwhisper import (
+        ...     DistilWhisperForConditionalGeneration, SpeechCollator, measure_expert_usage, read_folder,
+        ... )
+        >>> student = "examples/quickstart/student"
+        >>> model = DistilWhisperForConditionalGeneration.from_whisper(student, languages=["ca"])
+        >>> rows = read_folder("examples/quickstart/in_domain/ca", "test").select(range(2))
+        >>> batch = SpeechCollator(WhisperProcessor.from_pretrained(student))(list(rows))
+        >>> measure_expert_usage(model, [batch])["all"]  # the gates of new experts are open
+        1.0
     """
     if not model.config.languages:
         raise ValueError("The model has no experts, so no gates to measure. Load some with `load_experts`.")
@@ -112,20 +140,24 @@ def measure_expert_usage(
         report = GateReport.of(model(**batch, output_gates=True), batch.get("attention_mask"), batch["labels"])
         totals += report.counts().cpu()
     model.train(was_training)
-    return usage_shares(layers, over_processes(totals.to(model.device, torch.float32)))
+    return usage_shares(layers, sum_over_processes(totals.to(model.device, torch.float32)))
 
 
 @torch.no_grad()
 def gates_of_utterance(
     model: DistilWhisperForConditionalGeneration, batch: dict[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """The gates of a batch of one at inference.
+    """The gates of a batch of one utterance at inference.
+
+    Args:
+        model: the model.
+        batch: as `SpeechCollator` makes it, on the model's device.
 
     Returns:
         "encoder" `(layers, frames)` and "decoder" `(layers, tokens)`, over real tokens only.
 
     Raises:
-        ValueError: the batch has more rows than one, or the row's language has no expert.
+        ValueError: the batch has more than one row, or the row's language has no expert.
     """
     if len(batch["labels"]) != 1:
         raise ValueError(f"Expected a batch of one utterance, got {len(batch['labels'])}.")
@@ -136,19 +168,35 @@ def gates_of_utterance(
         raise ValueError(f"The utterance's language has no expert. The model has {model.config.languages}.")
     sides = {}
     for side, mask in report.masks.items():
-        sides[side] = torch.stack([gates[mask] for (own, _), gates in report.gates.items() if own == side])
+        sides[side] = torch.stack([gates[mask] for (of_side, _), gates in report.gates.items() if of_side == side])
     return sides
 
 
-def over_processes(sums: torch.Tensor) -> torch.Tensor:
+def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over all processes, in place; the tensor itself if there is one process."""
     if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.all_reduce(sums)
-    return sums
+        torch.distributed.all_reduce(values)
+    return values
 
 
 @contextmanager
 def forced_gates(model: DistilWhisperForConditionalGeneration, *, is_open: bool) -> Iterator[None]:
-    """Within it, every gate is open (all tokens take the expert), or every gate is shut (plain Whisper)."""
+    """Within it, every gate is open (all tokens take the expert), or every gate is shut (plain Whisper).
+
+    Args:
+        model: the model. Its thresholds are restored at the end.
+        is_open: whether gates are open.
+
+    Example:
+        >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration, forced_gates
+        >>> model = DistilWhisperForConditionalGeneration.from_whisper("examples/quickstart/student", languages=["ca"])
+        >>> gate = model.model.encoder.layers[0].experts["ca"].gate
+        >>> with forced_gates(model, is_open=False):
+        ...     gate.threshold.item()
+        inf
+        >>> gate.threshold.item()
+        -inf
+    """
     gates = [module for module in model.modules() if isinstance(module, LanguageGate)]
     before = [gate.threshold.clone() for gate in gates]
     try:

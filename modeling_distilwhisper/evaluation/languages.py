@@ -1,10 +1,10 @@
-"""Groups of languages: by what Whisper heard of them (the report's Table 3), and by family (its Table 5)."""
+"""Groups of languages: by hours in Whisper's training data (the report's Table 3), and by family (its Table 5)."""
 
 import csv
 from functools import cache
 from pathlib import Path
 
-# Lower ends in hours of transcribed speech in Whisper's training data.
+# The fewest hours of transcribed speech in Whisper's training data.
 RESOURCE_CLASSES = {
     "super high": 5000,
     "high": 1000,
@@ -27,19 +27,29 @@ SUB_FAMILIES = {
 
 @cache
 def transcription_hours() -> dict[str, float]:
-    """Hours of transcribed speech a language in Whisper's training data (Radford et al., 2023, appendix E, rounded)."""
+    """Hours of transcribed speech in Whisper's training data, by language (Radford et al., 2023, appendix E)."""
     with open(Path(__file__).with_name("whisper_hours.csv"), newline="", encoding="utf-8") as file:
         return {row["language"]: float(row["transcription_hours"]) for row in csv.DictReader(file)}
 
 
 def resource_class(language: str) -> str:
-    """One of `RESOURCE_CLASSES`, or "unknown" for a language that Whisper heard nothing of."""
+    """One of `RESOURCE_CLASSES`, or "unknown" for a language that is not in Whisper's training data.
+
+    Example:
+        >>> resource_class("gl"), resource_class("eo")
+        ('extremely low', 'unknown')
+    """
     hours = transcription_hours().get(language)
     if hours is None:
         return "unknown"
-    return next(name for name, least in RESOURCE_CLASSES.items() if hours >= least)
+    return next(name for name, fewest in RESOURCE_CLASSES.items() if hours >= fewest)
 
 
 def sub_family(language: str) -> str:
-    """One of `SUB_FAMILIES`, or "other"."""
+    """One of `SUB_FAMILIES`, or "other".
+
+    Example:
+        >>> sub_family("gl"), sub_family("eu")
+        ('Romance', 'other')
+    """
     return next((name for name, members in SUB_FAMILIES.items() if language in members), "other")

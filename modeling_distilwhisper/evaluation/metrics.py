@@ -1,4 +1,4 @@
-"""Word and character error rates at corpus level, by jiwer, and how sure they are."""
+"""Word and character error rates of a corpus, by jiwer, with bootstrap intervals."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -13,20 +13,27 @@ from .normalization import NORMALIZERS, normalizer_name
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-# The same two to hundred characters, a letter among them, five times in a row: what a decoder caught in a loop writes.
+# The same 2 to 100 characters, a letter among them, five times in a row: the text of a decoder caught in a loop.
 LOOP = regex.compile(r"(.{2,100}?)\1{4,}")
 
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """What was counted in each utterance, as arrays `(utterances,)`.
+    """What was counted in each utterance, as arrays `(utterances,)`. Indexing gives the counts of some utterances.
 
     Attributes:
         hits, substitutions, deletions, insertions: words.
-        character_errors, characters: edits, and characters of the reference.
+        character_errors: wrong, missing and extra characters.
+        characters: characters of the reference.
         loops: whether the transcript repeats itself five times in a row where the reference does not.
-        empty: whether there is no transcript where there is a reference.
+        empty: whether the transcript is empty and the reference is not.
         normalizer: the name of the normaliser of both texts.
+
+    Example:
+        >>> from modeling_distilwhisper import count_errors
+        >>> counts = count_errors(["one two three", "four"], ["one too three", "four"])
+        >>> counts.errors.tolist(), counts[:1].rates()["wer"] == 1 / 3
+        ([1, 0], True)
     """
 
     hits: np.ndarray
@@ -46,14 +53,14 @@ class ErrorCounts:
 
     @cached_property
     def errors(self) -> np.ndarray:
-        """Words that are wrong, missing or too many."""
+        """Wrong, missing and extra words."""
         return self.substitutions + self.deletions + self.insertions
 
     def __len__(self) -> int:
         return len(self.hits)
 
     def __getitem__(self, chosen) -> "ErrorCounts":
-        """The same of some utterances."""
+        """The counts of some utterances; `chosen` as NumPy takes it: a slice, numbers or a mask."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "normalizer"}
         return ErrorCounts(**{name: array[chosen] for name, array in arrays.items()}, normalizer=self.normalizer)
 
@@ -61,7 +68,7 @@ class ErrorCounts:
         """Rates of the corpus: sums of errors over sums of words.
 
         Returns:
-            `wer` and `cer` (0.1 is 10 %; where no reference has a word, the number of errors), `words`, `hits`,
+            `wer` and `cer` (0.1 is 10 %; if no reference has a word, the number of errors), `words`, `hits`,
             `substitutions`, `deletions`, `insertions`, `loop_rate` and `empty_rate` (shares of utterances),
             `utterances` and `normalizer`.
         """
@@ -80,6 +87,9 @@ class ErrorCounts:
     def wer_interval(self, seed: int = 0) -> tuple[float, float] | None:
         """The 95 % bootstrap interval of the WER over utterances (Bisani and Ney, ICASSP 2004), by percentiles.
 
+        Args:
+            seed: of the draws.
+
         Returns:
             Lower and upper end, or `None` for fewer than two utterances.
         """
@@ -88,10 +98,10 @@ class ErrorCounts:
 
 @dataclass(frozen=True)
 class Difference:
-    """The WER of a system less another's, on the same utterances.
+    """The WER of one system minus that of another, on the same utterances.
 
     Attributes:
-        wer: the difference; below 0, the first makes fewer errors.
+        wer: the difference; below 0, the first system makes fewer errors.
         low, high: its 95 % paired bootstrap interval.
     """
 
@@ -101,7 +111,7 @@ class Difference:
 
     @property
     def is_real(self) -> bool:
-        """Whether the interval leaves 0 out."""
+        """Whether 0 is outside the interval."""
         return self.low > 0 or self.high < 0
 
 
@@ -114,12 +124,21 @@ def count_errors(
     """Compares transcripts with references, utterance by utterance.
 
     Args:
-        references, hypotheses: as many texts, in the same order.
-        normalizer: name of the normaliser, one of `NORMALIZERS`; it stands with every score.
-        languages: Whisper's code of all utterances, or of each: "report" treats some languages differently.
+        references: what was said.
+        hypotheses: the transcripts, in the same order.
+        normalizer: "marks" keeps combining marks with their letters; "report" is the report's (section 5.1.4).
+        languages: Whisper's code, of all utterances or of each: "report" treats some languages differently.
+
+    Returns:
+        The counts of each utterance.
 
     Raises:
         ValueError: lists of different length, nothing to score, or an unknown normaliser.
+
+    Example:
+        >>> from modeling_distilwhisper import count_errors
+        >>> count_errors(["one two three", "four"], ["one too three", "four five"]).errors.tolist()
+        [1, 1]
     """
     if isinstance(languages, str) or languages is None:
         languages = [languages] * len(references)
@@ -141,8 +160,8 @@ def count_errors(
         **words,
         character_errors=characters["substitutions"] + characters["deletions"] + characters["insertions"],
         characters=characters["hits"] + characters["substitutions"] + characters["deletions"],
-        loops=np.array([_loops(heard) and not _loops(said) for said, heard in pairs]),
-        empty=np.array([bool(said and not heard) for said, heard in pairs]),
+        loops=np.array([_has_loop(hypothesis) and not _has_loop(reference) for reference, hypothesis in pairs]),
+        empty=np.array([bool(reference and not hypothesis) for reference, hypothesis in pairs]),
         normalizer=normalizer,
     )
 
@@ -153,15 +172,50 @@ def error_rates(
     normalizer: str = "marks",
     languages: str | Sequence[str] | None = None,
 ) -> dict[str, float | int | str]:
-    """The corpus's `ErrorCounts.rates`; arguments and errors as in `count_errors`."""
+    """Error rates of a corpus: `ErrorCounts.rates` of `count_errors`.
+
+    Args:
+        references: what was said.
+        hypotheses: the transcripts, in the same order.
+        normalizer: as for `count_errors`.
+        languages: as for `count_errors`.
+
+    Returns:
+        `wer`, `cer` and more, as `ErrorCounts.rates` lists them.
+
+    Raises:
+        ValueError: as for `count_errors`.
+
+    Example:
+        >>> from modeling_distilwhisper import error_rates
+        >>> rates = error_rates(["one two three four"], ["one two three for"])
+        >>> rates["wer"], rates["words"], rates["normalizer"]
+        (0.25, 4, 'marks')
+    """
     return count_errors(references, hypotheses, normalizer, languages).rates()
 
 
 def compare_errors(first: ErrorCounts, second: ErrorCounts, seed: int = 0) -> Difference:
-    """Whether two systems differ on the same utterances, by paired bootstrap.
+    """The difference in WER of two systems on the same utterances, by paired bootstrap.
+
+    Args:
+        first: of the one system.
+        second: of the other, on the same references in the same order.
+        seed: of the draws.
+
+    Returns:
+        The first system's WER minus the second's, with its 95 % interval.
 
     Raises:
-        ValueError: the counts are not of the same references under the same normaliser, or of fewer than two.
+        ValueError: the references or the normalisers differ, or there are fewer than two utterances.
+
+    Example:
+        >>> from modeling_distilwhisper import compare_errors, count_errors
+        >>> references = ["one two", "three four"] * 20
+        >>> first, second = count_errors(references, references), count_errors(references, ["one"] * 40)
+        >>> difference = compare_errors(first, second)
+        >>> difference.wer, difference.is_real
+        (-0.75, True)
     """
     same = first.normalizer == second.normalizer and np.array_equal(first.words, second.words)
     if not same or len(first) < 2:
@@ -174,31 +228,32 @@ def compare_errors(first: ErrorCounts, second: ErrorCounts, seed: int = 0) -> Di
     return Difference(ratio(first.errors - second.errors, first.words), low, high)
 
 
-def _loops(text: str) -> bool:
-    found = LOOP.finditer(f"{text} ")  # the space, so that the last word is like those before it
-    return any(regex.search(r"\p{L}", match[1]) for match in found)
+def _has_loop(text: str) -> bool:
+    matches = LOOP.finditer(f"{text} ")  # with a space, so that the last word is like those before it
+    return any(regex.search(r"\p{L}", match[1]) for match in matches)
 
 
 def ratio(errors: np.ndarray, words: np.ndarray, axis: int = -1) -> np.ndarray | float:
-    """Sum over sum, along an axis; the sum of errors where there are no words."""
-    found = errors.sum(axis=axis) / np.maximum(words.sum(axis=axis), 1)
-    return float(found) if found.ndim == 0 else found
+    """Sum of errors divided by sum of words, along an axis; the sum of errors if there are no words."""
+    value = errors.sum(axis=axis) / np.maximum(words.sum(axis=axis), 1)
+    return float(value) if value.ndim == 0 else value
 
 
 def bootstrap_interval(statistic, samples, seed: int = 0, paired: bool = True) -> tuple[float, float] | None:
     """The 95 % bootstrap interval of a statistic, by percentiles.
 
     Args:
-        statistic: of the samples and an `axis`, as `scipy.stats.bootstrap` takes it.
-        samples: arrays, an element for each unit that is drawn: an utterance, or the sums of a speaker.
-        paired: whether the arrays say things of the same units.
+        statistic: a function of the samples and an `axis`, as `scipy.stats.bootstrap` takes it.
+        samples: arrays with an element for each unit that is drawn: an utterance, or the sums of a speaker.
+        seed: of the draws.
+        paired: whether elements at the same place belong to the same unit.
 
     Returns:
         Lower and upper end, or `None` where a sample has fewer than two units.
     """
     if min(map(len, samples)) < 2:
         return None
-    found = bootstrap(
+    ends = bootstrap(
         samples,
         statistic,
         paired=paired,
@@ -209,15 +264,16 @@ def bootstrap_interval(statistic, samples, seed: int = 0, paired: bool = True) -
         method="percentile",
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return float(found.low), float(found.high)
+    return float(ends.low), float(ends.high)
 
 
 def _edits(alignments) -> dict[str, np.ndarray]:
-    """Counts by kind, of each utterance, from jiwer's alignments."""
+    """Counts of each utterance, by kind, from jiwer's alignments."""
     kinds = {"equal": "hits", "substitute": "substitutions", "delete": "deletions", "insert": "insertions"}
     counts = {name: np.zeros(len(alignments), dtype=np.int64) for name in kinds.values()}
     for row, chunks in enumerate(alignments):
         for chunk in chunks:
-            said, heard = chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx
-            counts[kinds[chunk.type]][row] += max(said, heard)
+            in_reference = chunk.ref_end_idx - chunk.ref_start_idx
+            in_hypothesis = chunk.hyp_end_idx - chunk.hyp_start_idx
+            counts[kinds[chunk.type]][row] += max(in_reference, in_hypothesis)
     return counts

@@ -1,4 +1,4 @@
-"""Text as it is compared: lower case, no punctuation."""
+"""Normalisers: transcripts in the form in which they are compared, lower case and without punctuation."""
 
 import unicodedata
 from collections.abc import Callable
@@ -13,34 +13,44 @@ _basic = BasicTextNormalizer()
 
 
 def keep_marks(text: str, language: str | None = None) -> str:
-    """Lower case, punctuation and symbols to spaces, brackets left out; combining marks stay, so that the words of
-    Tamil, Thai or Hindi stay whole. The same for every language."""
+    """Lower case, spaces for punctuation and symbols, and no text in brackets.
+
+    Combining marks stay, so that words of Tamil, Thai or Hindi are not split. It treats all languages alike.
+
+    Example:
+        >>> keep_marks("Hello,  world! (laughs)")
+        'hello world'
+    """
     text = unicodedata.normalize("NFKC", text).casefold()  # in this order: № becomes No, and that lower case
     text = unicodedata.normalize("NFKC", text)
     text = regex.sub(r"[<\[][^>\]]*[>\]]|\([^)]*\)", "", text)
-    # Format characters (joiners, soft hyphens) stand within words: they go without leaving a gap.
+    # Format characters (joiners, soft hyphens) stand within words: they are deleted without a space.
     visible = (letter for letter in text if unicodedata.category(letter) != "Cf")
-    kept = (" " if unicodedata.category(letter)[0] in "PSZC" else letter for letter in visible)
-    return " ".join("".join(kept).split())
+    spaced = (" " if unicodedata.category(letter)[0] in "PSZC" else letter for letter in visible)
+    return " ".join("".join(spaced).split())
 
 
 def normalize_as_report(text: str, language: str | None = None) -> str:
     """The report's normaliser (section 5.1.4): Whisper's own basic normaliser, which splits words at combining marks.
 
     In languages that write without spaces, each grapheme is then a word, but Latin words and numbers stay complete.
+
+    Example:
+        >>> normalize_as_report("25 Bäume!", "de"), normalize_as_report("กข", "th")
+        ('25 bäume', 'ก ข')
     """
     text = _basic(text)
     words = regex.findall(r"\p{Latin}+|\d+|\S\p{M}*", text) if language in UNSPACED else text.split()
     return " ".join(words)
 
 
-# The normaliser's name stands with every score: one pair of Thai sentences scored 0.22 to 0.06 under four of them.
+# The normaliser's name stands with every score: the WER of one pair of Thai sentences was 0.06 to 0.22 under four.
 NORMALIZERS: dict[str, Callable[[str, str | None], str]] = {"marks": keep_marks, "report": normalize_as_report}
-ALIASES = {"paper": "report"}
+ALIASES = {"paper": "report"}  # names that earlier versions used
 
 
 def normalizer_name(name: str) -> str:
-    """The name of a normaliser in `NORMALIZERS`, for that name or an alias of it ("paper" is "report").
+    """The name in `NORMALIZERS` of a normaliser that is given by that name or by an alias.
 
     Raises:
         ValueError: there is no such normaliser.

@@ -1,4 +1,4 @@
-"""Transcripts of several systems as rows of tables: scores, means of groups of languages, system against system."""
+"""Tables from the transcripts of several systems: scores, means of groups of languages, differences of systems."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,15 +13,23 @@ CELL = ("data_set", "split", "language")
 
 
 def score_rows(systems: Mapping[str, Records], rates: Callable[[Records], Row]) -> list[Row]:
-    """A row for each system, data set, split and language: what `rates` makes of its records, `hours` of audio, and
-    `real_time_factor`, seconds of computing a second of audio."""
+    """A row for each system, data set, split and language.
+
+    Args:
+        systems: the records of each system, by its name.
+        rates: makes scores of records, such as `error_rates_of`.
+
+    Returns:
+        `system`, `data_set`, `split`, `language`, what `rates` gives, `hours` of audio, and `real_time_factor`, seconds
+        of computing for a second of audio.
+    """
     rows = []
     for system, records in systems.items():
-        for cell, own in _cells(records).items():
-            seconds = sum(record["seconds"] for record in own)
-            speed = sum(record["compute_seconds"] for record in own) / seconds
-            row = {"system": system, **dict(zip(CELL, cell, strict=True)), **rates(own)}
-            rows.append(row | {"hours": seconds / 3600, "real_time_factor": speed})
+        for cell, cell_records in _cells(records).items():
+            seconds = sum(record["seconds"] for record in cell_records)
+            compute_seconds = sum(record["compute_seconds"] for record in cell_records)
+            row = {"system": system, **dict(zip(CELL, cell, strict=True)), **rates(cell_records)}
+            rows.append(row | {"hours": seconds / 3600, "real_time_factor": compute_seconds / seconds})
     return rows
 
 
@@ -33,33 +41,40 @@ def error_rates_of(records: Records, normalizer: str) -> Row:
 
 
 def group_rows(scores: Sequence[Row], gap: tuple[str, str] | None = None) -> list[Row]:
-    """Mean WER over languages, a row for each group (all languages, resource classes as in Table 4, sub-families as in
-    Table 5) of each data set and split, a column for each system.
+    """Mean WER over languages, by group of languages: all, resource classes (Table 4), sub-families (Table 5).
 
     Args:
-        scores: of `score_rows`.
-        gap: names of student and teacher: every other system gets a column with the share of the way from the one to
-            the other that it has gone, as the report quotes it (39 %, section 5.2).
+        scores: rows of `score_rows`.
+        gap: names of student and teacher. Every other system then gets a column with the share of the gap between the
+            two that it closes, as the report quotes it (39 %, section 5.2).
+
+    Returns:
+        A row for each data set, split and group, with a column for each system. A mean is over the languages that all
+        systems were scored on.
     """
     wers: dict[tuple, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
     for row in scores:
         wers[row["data_set"], row["split"]][row["system"]][row["language"]] = row["wer"]
     rows = []
-    for (data_set, split), own in wers.items():
-        shared = set.intersection(*map(set, own.values()))  # or a mean would be of other languages than the next
+    for (data_set, split), by_system in wers.items():
+        shared = set.intersection(*map(set, by_system.values()))
         for group, members in _groups(shared):
-            means = {system: mean(found[language] for language in members) for system, found in own.items()}
-            about = {"data_set": data_set, "split": split, "group": group, "languages": " ".join(members)}
-            row = about | means | {"normalizer": scores[0]["normalizer"]}
+            means = {system: mean(by_language[code] for code in members) for system, by_language in by_system.items()}
+            row: Row = {"data_set": data_set, "split": split, "group": group, "languages": " ".join(members)}
+            row |= {**means, "normalizer": scores[0]["normalizer"]}
             if gap is not None:
-                closed = {f"gap closed, {name}": gap_closed(means, name, gap) for name in means if name not in gap}
-                row |= closed
+                row |= {f"gap closed, {name}": gap_closed(means, name, gap) for name in means if name not in gap}
             rows.append(row)
     return rows
 
 
 def gap_closed(wers: Mapping[str, float], system: str, gap: tuple[str, str]) -> float | None:
-    """The share of the way from student to teacher that a system has gone; `None` where the teacher is no better."""
+    """The share of the gap between student and teacher that a system closes; `None` if the teacher is no better.
+
+    Example:
+        >>> gap_closed({"small": 0.5, "ours": 0.25, "large": 0.0}, "ours", ("small", "large"))
+        0.5
+    """
     student, teacher = (wers.get(name) for name in gap)
     if student is None or teacher is None or student <= teacher:
         return None
@@ -67,28 +82,39 @@ def gap_closed(wers: Mapping[str, float], system: str, gap: tuple[str, str]) -> 
 
 
 def difference_rows(first: Records, second: Records, difference: Callable[[Records, Records], Row]) -> list[Row]:
-    """What `difference` makes of the records of two systems, a row for each data set, split and language.
+    """The difference of two systems, a row for each data set, split and language with two or more utterances.
+
+    Args:
+        first: the records of the one system.
+        second: those of the other.
+        difference: compares records, such as `wer_difference`.
 
     Raises:
-        ValueError: of some of them they transcribed different utterances.
+        ValueError: the systems transcribed different utterances of one of them.
     """
-    rows, theirs = [], _cells(second)
-    for cell, own in _cells(first).items():
-        if cell not in theirs or len(own) < 2:
+    rows: list[Row] = []
+    second_cells = _cells(second)
+    for cell, records in _cells(first).items():
+        others = second_cells.get(cell)
+        if others is None or len(records) < 2:
             continue
-        if [_utterance(record) for record in own] != [_utterance(record) for record in theirs[cell]]:
+        if [_utterance(record) for record in records] != [_utterance(record) for record in others]:
             raise ValueError(f"The two systems transcribed different utterances of {' '.join(cell)}.")
-        about = {**dict(zip(CELL, cell, strict=True)), "utterances": len(own)}
-        rows.append(about | difference(own, theirs[cell]))
+        row = {**dict(zip(CELL, cell, strict=True)), "utterances": len(records)}
+        rows.append(row | difference(records, others))
     return rows
 
 
 def wer_difference(first: Records, second: Records, normalizer: str) -> Row:
-    """The first system's WER less the second's on the same records, with its 95 % interval by paired bootstrap, and
-    whether it is real, that is, whether the interval leaves 0 out."""
+    """The first system's WER minus the second's on the same records.
+
+    Returns:
+        `difference`, the ends of its 95 % interval by paired bootstrap, `low` and `high`, and `real`: whether 0 is
+        outside the interval.
+    """
     found = compare_errors(_counts(first, normalizer), _counts(second, normalizer))
-    about = {"difference": found.wer, "low": found.low, "high": found.high, "real": found.is_real}
-    return about | {"normalizer": normalizer}
+    row: Row = {"difference": found.wer, "low": found.low, "high": found.high, "real": found.is_real}
+    return row | {"normalizer": normalizer}
 
 
 def _utterance(record: Mapping) -> tuple[str, str]:
@@ -97,7 +123,7 @@ def _utterance(record: Mapping) -> tuple[str, str]:
 
 def _cells(records: Records) -> dict[tuple[str, ...], list[Mapping]]:
     """The records of each data set, split and language, in the order of their ids."""
-    cells = defaultdict(list)
+    cells: dict[tuple[str, ...], list[Mapping]] = defaultdict(list)
     for record in sorted(records, key=lambda record: record["id"]):
         cells[tuple(record[name] for name in CELL)].append(record)
     return dict(cells)

@@ -1,4 +1,4 @@
-"""Transcripts of a data set's rows, in batches of like length, as records that can be scored again and again."""
+"""Transcripts of a data set's rows, in batches of similar length, as records that can be scored again and again."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,8 @@ from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import WhisperProcessor
 
-from ..data.audio import SAMPLING_RATE, read_audio
+from ..data.audio import read_audio
+from ..data.features import speech_features
 from ..runs.records import RecordFile
 
 METADATA = ("id", "data_set", "split", "language", "sentence_id", "gender", "age", "accent", "speaker", "seconds")
@@ -22,64 +23,80 @@ def transcribe_rows(
     *,
     task: str = "transcribe",
     batch_size: int = 16,
-    **settings,
+    **generate_kwargs,
 ) -> list[dict]:
-    """Transcribes the rows that the file does not have yet, or that now say something else, the longest first.
+    """Transcribes the rows whose record is missing in a file, or has another reference or length; longest rows first.
 
     Args:
+        file: the records so far; new ones are added as they come.
         model: a Whisper of any kind, in evaluation mode.
+        processor: the model's.
         rows: as a reader makes them, with `seconds` (`keep_scorable`).
         task: "transcribe" or "translate".
-        settings: for `generate`, as `num_beams=5`.
+        batch_size: rows at a time. A row longer than Whisper's window (30 s) is transcribed alone.
+        **generate_kwargs: settings of `generate`, such as `num_beams=5`.
 
     Returns:
-        The rows' records: what the row says of itself (`METADATA`), `reference`, `hypothesis` and
-        `compute_seconds`, its share of the time that its batch took.
+        The rows' records: the columns `METADATA` of the row, `reference`, `hypothesis` and `compute_seconds`, the
+        batch's time divided by its rows.
+
+    Example:
+        >>> import tempfile
+        >>> from transformers import WhisperForConditionalGeneration, WhisperProcessor
+        >>> from modeling_distilwhisper import keep_scorable, read_folder, transcribe_rows
+        >>> from modeling_distilwhisper.runs.records import RecordFile
+        >>> model = WhisperForConditionalGeneration.from_pretrained("examples/quickstart/student").eval()
+        >>> processor = WhisperProcessor.from_pretrained("examples/quickstart/student")
+        >>> rows, _ = keep_scorable(read_folder("examples/quickstart/in_domain/ca", "test").select(range(2)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     records = transcribe_rows(RecordFile(f"{folder}/ca.jsonl"), model, processor, rows, max_new_tokens=4)
+        >>> len(records), records[0]["language"], sorted(records[0].keys() - {*rows.column_names})
+        (2, 'ca', ['compute_seconds', 'hypothesis', 'reference'])
     """
     seconds = rows["seconds"][:]
-    done, stale = _done(file, rows)
-    if stale:
-        file.keep([record for record in file.read() if record["id"] not in stale])
+    done, outdated = _done(file, rows)
+    if outdated:
+        file.keep([record for record in file.read() if record["id"] not in outdated])
     order = sorted((i for i, name in enumerate(rows["id"]) if name not in done), key=lambda i: -seconds[i])
     bar = tqdm(total=len(rows), initial=len(rows) - len(order), desc=file.path.stem, unit="clip")
-    for batch in _batches(order, seconds, batch_size, processor.feature_extractor.chunk_length):
-        chosen = rows.select(batch)
+    for indices in _batches(order, seconds, batch_size, processor.feature_extractor.chunk_length):
+        batch = rows.select(indices)
         started = time.perf_counter()
-        hypotheses = _transcribe(model, processor, chosen, task, settings)
-        share = (time.perf_counter() - started) / len(batch)
+        hypotheses = _transcribe(model, processor, batch, task, generate_kwargs)
+        compute_seconds = (time.perf_counter() - started) / len(indices)
         file.add(
             [
                 {name: row[name] for name in METADATA}
-                | {"reference": row["text"], "hypothesis": hypothesis, "compute_seconds": share}
-                for row, hypothesis in zip(chosen, hypotheses, strict=True)
+                | {"reference": row["text"], "hypothesis": hypothesis, "compute_seconds": compute_seconds}
+                for row, hypothesis in zip(batch, hypotheses, strict=True)
             ]
         )
-        bar.update(len(batch))
+        bar.update(len(indices))
     bar.close()
     return records_of(file, rows)
 
 
 def is_transcribed(file: RecordFile, rows: Dataset) -> bool:
-    """Whether `transcribe_rows` would find all rows there: nobody needs a model then."""
+    """Whether `transcribe_rows` would have nothing to do: then no model needs to be loaded."""
     return len(_done(file, rows)[0]) == len(rows)
 
 
 def records_of(file: RecordFile, rows: Dataset) -> list[dict]:
-    """Those records of the file that are of these rows."""
-    current = set(rows["id"])
-    return [record for record in file.read() if record["id"] in current]
+    """The records of these rows in a file."""
+    ids = set(rows["id"])
+    return [record for record in file.read() if record["id"] in ids]
 
 
 def _done(file: RecordFile, rows: Dataset) -> tuple[set[str], set[str]]:
-    """Ids of the rows that the file has, and of those that say something else now."""
+    """Ids of the rows that the file has a valid record of, and of those whose record is outdated."""
     current = dict(zip(rows["id"], zip(rows["text"], rows["seconds"], strict=True), strict=True))
-    said = {record["id"]: (record["reference"], record["seconds"]) for record in file.read()}
-    done = {name for name, now in current.items() if said.get(name) == now}
-    return done, (current.keys() & said.keys()) - done
+    recorded = {record["id"]: (record["reference"], record["seconds"]) for record in file.read()}
+    done = {name for name, row in current.items() if recorded.get(name) == row}
+    return done, (current.keys() & recorded.keys()) - done
 
 
 def _batches(order: list[int], seconds: list[float], size: int, window: float) -> Iterator[list[int]]:
-    """Batches of the rows in order; those that do not fit Whisper's window are alone."""
+    """Batches of the rows in order; each row longer than Whisper's window is a batch alone."""
     batch: list[int] = []
     for index in order:
         if seconds[index] > window:
@@ -94,22 +111,17 @@ def _batches(order: list[int], seconds: list[float], size: int, window: float) -
 
 
 @torch.inference_mode()
-def _transcribe(model, processor: WhisperProcessor, rows: Dataset, task: str, settings: dict) -> list[str]:
+def _transcribe(model, processor: WhisperProcessor, rows: Dataset, task: str, generate_kwargs: dict) -> list[str]:
     clips = [read_audio(audio) for audio in rows["audio"]]
-    is_long = max(map(len, clips)) > processor.feature_extractor.n_samples
-    # Long-form transcription goes from window to window by the timestamps (Radford et al., 2023, section 4.5).
-    whole = {"truncation": False, "padding": "longest"} if is_long else {}
-    features = processor.feature_extractor(
-        clips, sampling_rate=SAMPLING_RATE, return_attention_mask=True, return_tensors="pt", **whole
-    )
-    told = {"language": rows["language"][:], "task": task}
+    features = speech_features(processor, clips)
+    prompt = {"language": rows["language"][:], "task": task}
     if not getattr(model.generation_config, "is_multilingual", True):
-        told = {}  # an English Whisper knows neither
+        prompt = {}  # an English Whisper has neither in its prompt
     tokens = model.generate(
         input_features=features.input_features.to(model.device, model.dtype),
         attention_mask=features.attention_mask.to(model.device),
-        **told,
-        return_timestamps=is_long,
-        **settings,
+        **prompt,
+        return_timestamps=max(map(len, clips)) > processor.feature_extractor.n_samples,
+        **generate_kwargs,
     )
     return [text.strip() for text in processor.batch_decode(tokens, skip_special_tokens=True)]

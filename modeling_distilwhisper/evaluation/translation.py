@@ -1,4 +1,4 @@
-"""Speech with its translation into English, where a corpus has the same sentences in both (FLEURS), and its scores."""
+"""Scores of translations into English, for corpora with the same sentences in both languages, such as FLEURS."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,22 +7,26 @@ from datasets import Dataset
 from sacrebleu.significance import PairedTest
 
 from ..data.rows import FEATURES
+from ..workarounds import bootstrap_ends
 
 
 def with_english(rows: Dataset, english: Dataset) -> tuple[Dataset, int]:
-    """The rows that have an English counterpart, with its text in place of their own.
+    """The rows whose sentence exists in English, with the English text as their text.
 
     Args:
-        rows, english: of a corpus that numbers its sentences (`sentence_id`).
+        rows: of a corpus that numbers its sentences (`sentence_id`).
+        english: rows of the same corpus in English.
 
     Returns:
-        These rows, and how many have none.
+        These rows, and how many rows were left out.
 
     Raises:
-        ValueError: no sentence is in both, or both are the same rows.
+        ValueError: no sentence exists in both languages, or both are the same rows.
     """
     if rows["id"][:] == english["id"][:] and rows["text"][:] == english["text"][:]:
-        raise ValueError("The corpus was read as English too. Say where a language is: put {language} into its name.")
+        raise ValueError(
+            "The corpus gave the same rows for English. Put {language} into its location, in the language's place."
+        )
     texts = {number: text for number, text in zip(english["sentence_id"], english["text"], strict=True) if number}
     kept = [index for index, number in enumerate(rows["sentence_id"]) if number in texts]
     if not kept:
@@ -36,31 +40,45 @@ def with_english(rows: Dataset, english: Dataset) -> tuple[Dataset, int]:
 
 
 def translation_rates(records: Sequence[Mapping]) -> dict[str, float | str | int]:
-    """BLEU and chrF of the corpus, from 0 to 100, with the ends of their 95 % intervals (bootstrap over utterances,
-    1,000 samples) and sacrebleu's signatures, which say how they were counted.
+    """BLEU and chrF of a corpus, from 0 to 100.
+
+    Args:
+        records: as `transcribe_rows` makes them with `task="translate"`.
+
+    Returns:
+        `utterances`, and for `bleu` and `chrf` the score, the ends of its 95 % interval (`bleu low`, `bleu high`;
+        bootstrap over utterances, 1,000 samples), and sacrebleu's signature, which says how it was computed.
     """
     hypotheses, references = ([record[name] for record in records] for name in ("hypothesis", "reference"))
     row: dict[str, float | str | int] = {"utterances": len(records)}
     for name, metric in _metrics().items():
-        found = metric.corpus_score(hypotheses, [references], n_bootstrap=1000)
-        low, high = (float(found._mean + side * found._ci) for side in (-1, 1))
-        row |= {name: found.score, f"{name} low": low, f"{name} high": high}
+        score = metric.corpus_score(hypotheses, [references], n_bootstrap=1000)
+        low, high = bootstrap_ends(score)
+        row |= {name: score.score, f"{name} low": low, f"{name} high": high}
         row[f"{name} signature"] = str(metric.get_signature())
     return row
 
 
 def translation_difference(first: Sequence[Mapping], second: Sequence[Mapping]) -> dict[str, float | bool]:
-    """BLEU and chrF of the first system less the second's on the same records, and whether they are real: whether
-    paired bootstrap (Koehn, 2004; 1,000 samples) finds p < 0.05."""
-    systems = [(name, [record["hypothesis"] for record in own]) for name, own in (("b", second), ("a", first))]
+    """BLEU and chrF of the first system minus those of the second, on the same records.
+
+    Args:
+        first: the records of the one system.
+        second: those of the other, in the same order.
+
+    Returns:
+        For `bleu` and `chrf` the difference, `bleu p`, and `bleu real`: whether paired bootstrap (Koehn, 2004; 1,000
+        samples) gives p < 0.05.
+    """
+    systems = [(name, [record["hypothesis"] for record in records]) for name, records in (("b", second), ("a", first))]
     references = [[record["reference"] for record in first]]
-    _, found = PairedTest(systems, _metrics(), references, test_type="bs")()
+    _, scores = PairedTest(systems, _metrics(), references, test_type="bs")()
     row: dict[str, float | bool] = {}
     for name, title in {"bleu": "BLEU", "chrf": "chrF2"}.items():
-        theirs, ours = found[title]
-        difference = ours.score - theirs.score  # of none at all, the bootstrap is sure
-        is_real = difference != 0 and ours.p_value < 0.05
-        row |= {name: difference, f"{name} p": ours.p_value, f"{name} real": is_real}
+        of_second, of_first = scores[title]
+        difference = of_first.score - of_second.score
+        is_real = difference != 0 and of_first.p_value < 0.05  # for equal scores, p is small too
+        row |= {name: difference, f"{name} p": of_first.p_value, f"{name} real": is_real}
     return row
 
 

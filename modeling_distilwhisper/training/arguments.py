@@ -1,4 +1,4 @@
-"""Training arguments: Transformers' own, with the recipe's defaults (section 5.1.4) and what distillation adds."""
+"""Training arguments: those of Transformers with the recipe's defaults (section 5.1.4), and those of distillation."""
 
 from dataclasses import dataclass, field
 
@@ -12,15 +12,39 @@ from .losses import DIVERGENCES
 
 @dataclass
 class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
+    """The arguments of `DistilWhisperTrainer`; those not listed here are those of `Seq2SeqTrainingArguments`.
+
+    Attributes:
+        kd_beta: beta of eq. 4.8, the weight of the distillation loss, at the start.
+        kd_beta_schedule: "constant", "linear" (to `kd_beta_end`) or "learned" (section 4.3.3).
+        kd_beta_end: the end of a linear beta.
+        kd_beta_max: the upper bound of a learned beta.
+        kd_divergence: "js" (eq. 4.7) or "kl" (eq. 2.2).
+        kd_temperature: temperature tau of the distillation loss.
+        language_temperature: 1 draws each row once an epoch; above, languages with few rows are drawn more often.
+        warmup_epochs: epochs of linear warm-up, unless `warmup_steps` is given.
+        gate_momentum: the share of the way to a batch's quantile that the thresholds of hard gates go in a step.
+        normalizer: the normaliser of the scores, one of `NORMALIZERS`.
+
+    Raises:
+        ValueError: a value is out of its range.
+
+    Example:
+        >>> from modeling_distilwhisper import DistilWhisperTrainingArguments
+        >>> args = DistilWhisperTrainingArguments("out", kd_temperature=2.0)
+        >>> args.learning_rate, args.num_train_epochs, args.kd_beta, args.metric_for_best_model
+        (0.0001, 10.0, 2.0, 'wer')
+    """
+
     kd_beta: float = field(
-        default=2.0, metadata={"help": "Weight of the distillation loss, beta of eq. 4.8, at first."}
+        default=2.0, metadata={"help": "Weight of the distillation loss, beta of eq. 4.8, at the start."}
     )
     kd_beta_schedule: str = field(
         default="constant",
         metadata={"help": "beta 'constant', 'linear' (to kd_beta_end) or 'learned' (section 4.3.3)."},
     )
-    kd_beta_end: float = field(default=0.0, metadata={"help": "What a linear beta goes to over the training."})
-    kd_beta_max: float = field(default=10.0, metadata={"help": "What a learned beta stays below."})
+    kd_beta_end: float = field(default=0.0, metadata={"help": "End of a linear beta."})
+    kd_beta_max: float = field(default=10.0, metadata={"help": "Upper bound of a learned beta."})
     kd_divergence: str = field(default="js", metadata={"help": "Distillation by 'js' (eq. 4.7) or 'kl' (eq. 2.2)."})
     kd_temperature: float = field(default=1.0, metadata={"help": "Temperature tau of the distillation loss."})
     language_temperature: float = field(
@@ -28,40 +52,42 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
         metadata={"help": "1: each row once an epoch. Above: languages with few rows are drawn more often."},
     )
     warmup_epochs: float = field(
-        default=1.0, metadata={"help": "Epochs of linear warm-up. Not used where --warmup_steps is given."}
+        default=1.0, metadata={"help": "Epochs of linear warm-up, unless --warmup_steps is given."}
     )
     gate_momentum: float = field(
         default=0.2,
-        metadata={"help": "How fast hard gates follow their budget: the share of the way to a batch's quantile."},
+        metadata={"help": "Share of the way to a batch's quantile that thresholds of hard gates go in a step."},
     )
     normalizer: str = field(default="marks", metadata={"help": "Normaliser of the scores: 'marks' or 'report'."})
 
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate."})
     num_train_epochs: float = field(default=10.0, metadata={"help": "Passes over the training data."})
-    per_device_train_batch_size: int = field(default=16, metadata={"help": "Utterances a step and device."})
+    per_device_train_batch_size: int = field(default=16, metadata={"help": "Utterances in a batch on each device."})
     label_smoothing_factor: float = field(default=0.1, metadata={"help": "Label smoothing of the cross-entropy."})
     adam_beta2: float = field(default=0.98, metadata={"help": "Second beta of AdamW."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to score the validation split."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
-    save_total_limit: int | None = field(default=2, metadata={"help": "Checkpoints that are kept."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "How many checkpoints are kept."})
     load_best_model_at_end: bool = field(
         default=True, metadata={"help": "Keep the best checkpoint, by validation WER."}
     )
-    metric_for_best_model: str | None = field(default="wer", metadata={"help": "The score that decides."})
-    greater_is_better: bool | None = field(default=False, metadata={"help": "Whether more of it is better."})
+    metric_for_best_model: str | None = field(
+        default="wer", metadata={"help": "The score by which the best checkpoint is chosen."}
+    )
+    greater_is_better: bool | None = field(default=False, metadata={"help": "Whether a higher score is better."})
     predict_with_generate: bool = field(default=True, metadata={"help": "Score transcripts, not only the loss."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Off: the collator needs the raw columns."})
     logging_steps: float = field(default=10, metadata={"help": "Steps between two lines of the log."})
 
     def __post_init__(self):
-        # Said for those who have nothing else: Transformers refuses half precision on a CPU that was not asked for.
+        # On machines without an accelerator: Transformers allows half precision on a CPU only if `use_cpu` is set.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
-        # A layer's gates leave it beside its output, which the older, reentrant checkpointing cannot follow.
+        # Layers return their gates besides their output, which reentrant checkpointing does not support.
         for kwargs in (self.activation_checkpointing_kwargs, self.gradient_checkpointing_kwargs):
             if (kwargs or {}).get("use_reentrant"):
                 raise ValueError("--activation_checkpointing_kwargs: use_reentrant must be false for gates to learn.")
-        # A process whose batch lacks a language has no gradient for its experts.
+        # A process whose batch has no row of a language has no gradient for that language's experts.
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = True
         if self.kd_divergence not in DIVERGENCES:

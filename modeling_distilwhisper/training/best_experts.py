@@ -11,8 +11,9 @@ logger = logging.get_logger(__name__)
 
 
 class BestExperts:
-    """The best experts of each language so far, each language's by its own score: `expert.<language>.safetensors` and
-    `best.json`, which says at what step and how good, in a folder of their own.
+    """The best experts of each language so far, by that language's score.
+
+    They stand in a folder of their own: `expert.<language>.safetensors`, and `best.json` with step and score of each.
     """
 
     def __init__(self, folder: str | Path):
@@ -23,43 +24,56 @@ class BestExperts:
         path = self.folder / "best.json"
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
-    def keep(self, model, found: dict[str, float], step: int, *, more_is_better: bool) -> None:
-        """Saves the experts of those languages whose score is better than any before."""
-        scores = self.scores()
+    def keep(self, model, scores: dict[str, float], step: int, *, more_is_better: bool) -> None:
+        """Saves the experts of those languages whose score is better than any before.
+
+        Args:
+            model: the model with the experts.
+            scores: by language, at this step.
+            step: the training step.
+            more_is_better: whether a higher score is better.
+        """
+        best = self.scores()
         better = []
-        for language, score in found.items():
-            before = scores.get(language, {}).get("score")
+        for language, score in scores.items():
+            before = best.get(language, {}).get("score")
             if before is None or (score > before if more_is_better else score < before):
                 better.append(language)
-                scores[language] = {"step": step, "score": score}
+                best[language] = {"step": step, "score": score}
         if better:
-            # What is being replaced is not noted meanwhile: killed in between, it would be taken for what it was.
-            self._note({code: own for code, own in scores.items() if code not in better})
+            # Scores of files that are being replaced are deleted first: after a stop in between, `best.json` would
+            # give the old score for a new file.
+            self._write({language: entry for language, entry in best.items() if language not in better})
             model.save_experts(self.folder, languages=better)
-            self._note(scores)
+            self._write(best)
 
-    def _note(self, scores: dict[str, dict[str, float]]) -> None:
+    def _write(self, scores: dict[str, dict[str, float]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_whole(self.folder / "best.json", json.dumps(scores, indent=2) + "\n")
 
     def load(self, model) -> None:
-        """Puts them into the model; languages that were never scored stay as they are."""
+        """Loads them into the model; languages that were never scored stay as they are."""
         for language in self.scores():
             model.reload_experts(self.folder, languages=[language])
 
-    def go_on(self, known: dict[str, dict[str, float]], step: int) -> None:
-        """Resumes a run at a step, when these were its scores, and forgets those of another run up to that step.
+    def resume(self, known: dict[str, dict[str, float]], step: int) -> None:
+        """Resumes a run at a step at which these were its scores. Entries of another run up to that step are deleted.
 
-        Those of later steps stay: they are taken for the run's own, which makes these steps again.
+        Entries of later steps stay: they are taken for this run's, which makes these steps again.
         """
-        there = self.scores()
-        own = {code: found for code, found in there.items() if found["step"] > step or found == known.get(code)}
-        lost = sorted(code for code in known if code not in own)
+        entries = self.scores()
+        valid = {
+            language: entry
+            for language, entry in entries.items()
+            if entry["step"] > step or entry == known.get(language)
+        }
+        lost = sorted(language for language in known if language not in valid)
         if lost:
-            logger.warning(f"{self.folder} has not the best experts so far of {lost}: those of later steps will count.")
-        if own != there:
-            self._note(own)
+            logger.warning(f"{self.folder} lacks the best experts so far of {lost}: those of later steps will count.")
+        if valid != entries:
+            self._write(valid)
 
     def forget(self) -> None:
+        """Deletes them all."""
         for path in [*self.folder.glob("expert.*.safetensors"), *self.folder.glob("best.json")]:
             path.unlink()

@@ -1,43 +1,62 @@
-"""Keeping the gates on their budget: the budget loss (eq. 4.6), and thresholds that follow a quantile of the logits."""
+"""How gates meet their budget: the budget loss (eq. 4.6), and thresholds that follow a quantile of the logits."""
 
 from collections.abc import Sequence
 
 import torch
 
 from ..configuration_distilwhisper import DistilWhisperConfig
-from ..evaluation.gates import GateReport, over_processes
+from ..evaluation.gates import GateReport, sum_over_processes
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
 
 def gate_budget_loss(gates: Sequence[torch.Tensor], masks: Sequence[torch.Tensor], budget: float) -> torch.Tensor:
-    """`| mean of all gates - budget |`, one mean over both stacks, all layers and all real tokens (eq. 4.6).
+    """`| mean of all gates - budget |`: one mean over encoder and decoder, all layers and all real tokens (eq. 4.6).
 
     Args:
-        gates: a tensor `(batch, tokens)` a layer, encoder and decoder together.
-        masks: as many boolean tensors of the same shapes: the real tokens of rows that have an expert.
+        gates: a tensor `(batch, tokens)` for each layer of encoder and decoder.
+        masks: boolean tensors of the same shapes: the real tokens of rows that have an expert.
+        budget: the share of tokens that should take the expert.
+
+    Returns:
+        A scalar.
     """
-    opened = sum((gate.float() * mask).sum() for gate, mask in zip(gates, masks, strict=True))
-    counted = sum(mask.sum() for mask in masks)
+    opened = torch.zeros((), device=masks[0].device)
+    for gate, mask in zip(gates, masks, strict=True):
+        opened = opened + (gate.float() * mask).sum()
+    counted = torch.stack([mask.sum() for mask in masks]).sum()
     return (opened / counted.clamp(min=1) - budget).abs()
 
 
 def budget_loss(report: GateReport, config: DistilWhisperConfig) -> torch.Tensor:
-    """The loss of eq. 4.6; where languages have budgets of their own, the mean over tokens of each language's loss."""
+    """The loss of eq. 4.6. If languages have different budgets: the mean over tokens of each language's loss.
+
+    Args:
+        report: the gates of a batch.
+        config: the model's, with `gate_budget` and `gate_budgets`.
+
+    Returns:
+        A scalar.
+    """
     gates, masks = report.layers()
     if not config.gate_budgets:
         return gate_budget_loss(gates, masks, config.gate_budget)
-    total, counted = 0.0, sum(mask.sum() for mask in masks).clamp(min=1)
+    counted = torch.stack([mask.sum() for mask in masks]).sum().clamp(min=1)
+    total = torch.zeros((), device=counted.device)
     for token, language in config.experts_by_token.items():
         rows = (report.language_ids["encoder"] == token).unsqueeze(1)
         language_masks = [mask & rows for mask in masks]
-        share = sum(mask.sum() for mask in language_masks) / counted
+        share = torch.stack([mask.sum() for mask in language_masks]).sum() / counted
         total = total + share * gate_budget_loss(gates, language_masks, config.budget_of(language))
     return total
 
 
 @torch.no_grad()
 def budget_quantiles(model: DistilWhisperForConditionalGeneration, report: GateReport) -> torch.Tensor:
-    """Where each gate's threshold would have to be for this batch to meet the budget.
+    """The threshold at which each gate would meet the budget on this batch.
+
+    Args:
+        model: the model.
+        report: the gates of the batch.
 
     Returns:
         `(layers, languages)`: the (1 - budget) quantile of the logits over real tokens, NaN for absent languages.
@@ -61,19 +80,44 @@ def move_thresholds(
 ) -> None:
     """Moves each gate's threshold towards the mean of `budget_quantiles` of a step's batches, over all processes.
 
-    So the budget holds by construction in every layer, and training decides only which tokens take the expert. Call
-    it after the backward pass: gradient checkpointing decides a second time there, and must decide alike.
+    So every layer meets the budget by construction, and training decides only which tokens take the expert. Call it
+    after the backward pass: gradient checkpointing computes the gates a second time there, and must get the same.
 
     Args:
-        momentum: share of the way, in (0, 1]. A new gate goes all the way at once.
+        model: the model whose thresholds move.
+        quantiles: `(layers, languages)` for each batch.
+        momentum: the share of the way, in (0, 1]. The threshold of a new gate goes all the way at once.
     """
     stacked = torch.stack(list(quantiles))
     known = ~stacked.isnan()
     sums = torch.stack([stacked.nan_to_num().sum(dim=0), known.sum(dim=0).float()])
-    total, count = over_processes(sums)
+    total, count = sum_over_processes(sums)
     for row, layer in enumerate(model.routed_layers().values()):
         for column, language in enumerate(model.config.languages):
             if count[row, column]:
                 target = total[row, column] / count[row, column]
                 threshold = layer.experts[language].gate.threshold
                 threshold.copy_(target if threshold.isinf() else threshold + momentum * (target - threshold))
+
+
+class BudgetThresholds:
+    """The thresholds of hard gates: they follow the budget once a step, from the batches of all processes.
+
+    Args:
+        model: the model.
+        momentum: as `move_thresholds` takes it.
+    """
+
+    def __init__(self, model: DistilWhisperForConditionalGeneration, momentum: float):
+        self.model, self.momentum = model, momentum
+        self._quantiles: list[torch.Tensor] = []  # of this step's batches
+
+    def note(self, report: GateReport) -> None:
+        """Takes the gates of a batch into account."""
+        self._quantiles.append(budget_quantiles(self.model, report))
+
+    def end_step(self) -> None:
+        """Moves the thresholds, if gates are trained hard (`gate_training`)."""
+        if self._quantiles and self.model.config.gate_training == "hard":
+            move_thresholds(self.model, self._quantiles, self.momentum)
+        self._quantiles.clear()

@@ -3,16 +3,15 @@
 import math
 
 SCHEDULES = ("constant", "linear", "learned")
-LEARNING_RATE = 0.05  # of the one number that decides a learned beta, in units of a sigmoid's argument
+LEARNING_RATE = 0.05  # of x in `beta = bound * sigmoid(x)`
 
 
 class DistillationWeight:
     """beta over a training.
 
-    Learned, it is the weight b that minimises `b KD - ln b` (uncertainty weighting, Kendall et al., 2018), in which the
-    logarithm keeps b from going to zero. So b moves towards 1 / KD: the closer the student comes, the more the teacher
-    counts. It is `bound * sigmoid(x)`, and so below its bound; x moves by gradient descent, at most `LEARNING_RATE` a
-    step.
+    A learned beta minimises `beta KD - ln beta` (uncertainty weighting, Kendall et al., 2018), in which the logarithm
+    keeps beta above zero. So beta moves towards 1 / KD: the smaller the distillation loss, the higher its weight. It
+    is `bound * sigmoid(x)`, and so below its bound; x moves by gradient descent, at most `LEARNING_RATE` a step.
 
     Args:
         schedule: "constant", "linear" (from `start` to `end` over the training) or "learned" (from `start`).
@@ -23,20 +22,21 @@ class DistillationWeight:
 
     def __init__(self, schedule: str, start: float, end: float, bound: float):
         self.schedule, self.start, self.end, self.bound = schedule, start, end, bound
-        self.learned = math.log(start / (bound - start)) if schedule == "learned" else None
+        # The x of a learned beta; `None` for other schedules.
+        self.learned: float | None = math.log(start / (bound - start)) if schedule == "learned" else None
 
     def at(self, done: float) -> float:
-        """beta when a share `done`, in [0, 1], of the training is over."""
+        """beta when a share `done` of the training's steps, from 0 to 1, is done."""
         if self.schedule == "linear":
             return self.start + (self.end - self.start) * done
-        if self.schedule == "learned":
+        if self.learned is not None:
             return self.bound / (1 + math.exp(-self.learned))
         return self.start
 
     def learn(self, kd_loss: float) -> None:
-        """One step of gradient descent, for a step of training with this distillation loss; learned betas only."""
-        if not math.isfinite(kd_loss):
-            return  # one broken batch must not decide
+        """One step of gradient descent of a learned beta, for a training step with this distillation loss."""
+        if self.learned is None or not math.isfinite(kd_loss):
+            return  # a broken batch must not change it
         beta = self.at(0.0)
-        slope = (kd_loss - 1 / beta) * beta * (1 - beta / self.bound)
-        self.learned -= LEARNING_RATE * max(-1.0, min(slope, 1.0))
+        gradient = (kd_loss - 1 / beta) * beta * (1 - beta / self.bound)
+        self.learned -= LEARNING_RATE * max(-1.0, min(gradient, 1.0))

@@ -1,4 +1,4 @@
-"""What a training tells of itself: the loss's parts, how open the gates are, and what each language has had."""
+"""Figures of a training for its log: parts of the loss, expert usage, and each language's utterances and steps."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 import torch
 from accelerate import Accelerator
 
+from ..configuration_distilwhisper import DistilWhisperConfig
+from ..evaluation.gates import GateReport, usage_shares
+
 
 class TrainingLog:
     """Collects figures from the batches of all processes; every process ends up with the same ones.
 
     Attributes:
-        utterances: by language, how many were learned from over the run so far.
-        steps: by language, in how many steps any took part.
+        utterances: by language, how many the run has learned from so far.
+        steps: by language, in how many steps it had any.
     """
 
     def __init__(self, accelerator: Accelerator):
@@ -21,7 +24,7 @@ class TrainingLog:
         self.steps: Counter[str] = Counter()
         self._sums: dict[str, torch.Tensor] = {}  # since the last line, as are the next two
         self._counts: Counter[str] = Counter()
-        self._opened: torch.Tensor | int = 0  # open gates, and gates, by language
+        self._gate_counts: torch.Tensor | int = 0  # `(languages, 2)`: open gates, and all gates
         self._rows: Counter[int] = Counter()  # of this step, by language token
 
     def note(self, **values: float | torch.Tensor) -> None:
@@ -31,20 +34,24 @@ class TrainingLog:
             self._sums[name] = self._sums.get(name, 0) + value
             self._counts[name] += 1
 
-    def note_languages(self, tokens: Sequence[int], opened: torch.Tensor) -> None:
-        """A batch's languages.
+    def note_gates(self, report: GateReport, config: DistilWhisperConfig, tokens: Sequence[int]) -> None:
+        """Expert usage and languages of a batch.
 
         Args:
+            report: of the batch's gates.
+            config: the model's.
             tokens: the language token of each row.
-            opened: `(languages, 2)`, open gates, and gates in all, of each language of the model.
         """
+        shares = usage_shares(report.gates, report.counts())
+        self.note(encoder_expert_usage=shares["encoder"], decoder_expert_usage=shares["decoder"])
         self._rows.update(tokens)
-        self._opened = self._opened + opened
+        self._gate_counts = self._gate_counts + report.counts_by_language(config.experts_by_token)
 
     def end_step(self, experts: Mapping[int, str]) -> None:
-        """
+        """Counts the utterances of a step, over all processes.
+
         Args:
-            experts: language token -> code.
+            experts: the code of each language token that has an expert.
         """
         rows = self._reduced(torch.tensor([self._rows[token] for token in experts]), "sum")
         for language, count in zip(experts.values(), rows, strict=True):
@@ -59,15 +66,16 @@ class TrainingLog:
             return {}
         means = torch.stack([total / self._counts[name] for name, total in self._sums.items()])
         line = dict(zip(self._sums, self._reduced(means, "mean"), strict=True))
-        if isinstance(self._opened, torch.Tensor):
-            counts = self._reduced(self._opened, "sum")
-            shares = {code: opened / gates for code, (opened, gates) in zip(languages, counts, strict=True) if gates}
-            line |= {f"expert_usage_{language}": share for language, share in shares.items()}
+        if isinstance(self._gate_counts, torch.Tensor):
+            counts = self._reduced(self._gate_counts, "sum")
+            for language, (opened, total) in zip(languages, counts, strict=True):
+                if total:
+                    line[f"expert_usage_{language}"] = opened / total
         line |= {f"utterances_{language}": count for language, count in self.utterances.items()}
         line |= {f"steps_{language}": count for language, count in self.steps.items()}
         self._sums.clear()
         self._counts.clear()
-        self._opened = 0
+        self._gate_counts = 0
         return line
 
     def _reduced(self, values: torch.Tensor, how: str) -> list:

@@ -1,7 +1,7 @@
-"""The parts of the training loss (eq. 4.6 to 4.8): cross-entropy, gate budget, and distillation by JS or KL divergence.
+"""Parts of the training loss (eq. 4.7, 4.8): cross-entropy, and distillation by JS or KL divergence.
 
-Every part is a sum over real target tokens divided by `num_items`, so that batches cut into gradient-accumulation steps
-or spread over processes add up to the loss of the whole batch. Label -100 marks padding.
+Every part is a sum over real target tokens divided by `num_items`, so that the parts of a batch that is cut into
+gradient-accumulation steps or spread over processes add up to the loss of the complete batch. Label -100 is padding.
 """
 
 import math
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from ..data.labels import IGNORED
 from .top_logits import TopLogits
 
-LOWEST_LOG_PROB = -1e4  # exp() of it is 0 in every dtype, and 0 times it is still 0, not NaN
+LOWEST_LOG_PROB = -1e4  # exp() of it is 0 in every dtype; 0 times it is 0, where 0 times -inf is NaN
 
 
 def cross_entropy(
@@ -26,6 +26,9 @@ def cross_entropy(
         labels: `(batch, tokens)`.
         label_smoothing: share of the target spread evenly over the vocabulary.
         num_items: what the sum is divided by. Default: the real tokens of `labels`.
+
+    Returns:
+        A scalar.
     """
     total = F.cross_entropy(
         logits.float().flatten(0, 1),
@@ -49,15 +52,22 @@ def js_divergence(
 
     Symmetric, zero at equality, at most ln 2 before that factor.
 
-    From a teacher's likeliest tokens alone it is the divergence of distributions in which all other tokens are one.
-    That is never more than the whole's, and less by at most ln 2 times the mean of the two masses of these tokens.
+    With a teacher's top tokens only (`TopLogits`), all other tokens count as one token. The divergence is then never
+    larger than that of the complete distributions, and smaller by at most ln 2 times the mean of the two probabilities
+    of the other tokens.
 
     Args:
         student_logits: `(batch, tokens, vocabulary)`.
-        teacher_logits: likewise, for the same reference transcript, or its likeliest tokens, made for this temperature.
+        teacher_logits: the same, for the same reference transcript; or its top tokens, made for this temperature.
         labels: `(batch, tokens)`; its padding is left out.
         temperature: both logits are divided by it. Above 1, unlikely tokens count for more.
         num_items: as for `cross_entropy`.
+
+    Returns:
+        A scalar.
+
+    Raises:
+        ValueError: the shapes differ.
     """
 
     def divergence(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -77,7 +87,7 @@ def kl_divergence(
 ) -> torch.Tensor:
     """Kullback-Leibler divergence of the student from the teacher (eq. 2.2). Arguments as for `js_divergence`.
 
-    From a teacher's likeliest tokens alone it is never more than the whole's.
+    With a teacher's top tokens only, it is never larger than that of the complete distributions.
     """
 
     def divergence(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -95,20 +105,22 @@ def _kl(target: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def _distillation(divergence, student_logits, teacher, labels, temperature, num_items) -> torch.Tensor:
-    short = isinstance(teacher, TopLogits)
-    theirs = (*teacher.ids.shape[:2], student_logits.shape[-1]) if short else tuple(teacher.shape)
-    if tuple(student_logits.shape) != theirs or student_logits.shape[:2] != labels.shape:
+    if isinstance(teacher, TopLogits):
+        teacher_shape = (*teacher.ids.shape[:2], student_logits.shape[-1])
+    else:
+        teacher_shape = tuple(teacher.shape)
+    if tuple(student_logits.shape) != teacher_shape or student_logits.shape[:2] != labels.shape:
         raise ValueError(
             "Student and teacher logits must have the same shape (batch, tokens, vocabulary) over the labels' (batch, "
-            f"tokens); got {tuple(student_logits.shape)}, {theirs} and {tuple(labels.shape)}."
+            f"tokens); got {tuple(student_logits.shape)}, {teacher_shape} and {tuple(labels.shape)}."
         )
     real = labels != IGNORED
     student = student_logits[real].float() / temperature
-    if short:
+    if isinstance(teacher, TopLogits):
         expected = teacher.log_probs(temperature)[real]
         top = student.gather(-1, teacher.ids[real]) - student.logsumexp(dim=-1, keepdim=True)
-        rest = (1 - top.exp().sum(dim=-1, keepdim=True)).clamp(min=torch.finfo(torch.float32).eps).log()
-        student = torch.cat([top, rest], dim=-1)
+        others = (1 - top.exp().sum(dim=-1, keepdim=True)).clamp(min=torch.finfo(torch.float32).eps).log()
+        student = torch.cat([top, others], dim=-1)
     else:
         student = F.log_softmax(student, dim=-1)
         expected = F.log_softmax(teacher[real].float() / temperature, dim=-1)

@@ -1,4 +1,4 @@
-"""Which rows an epoch is made of, where languages have very different numbers of them."""
+"""The rows of an epoch, where languages have very different numbers of rows."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,15 +7,16 @@ from torch.utils.data import Sampler
 
 
 class LanguageSampler(Sampler[int]):
-    """Draws rows so that language l is drawn in proportion to `n_l ** (1 / temperature)`, n_l being its rows.
+    """Draws rows so that language l has a share proportional to `n_l ** (1 / temperature)`, n_l being its rows.
 
-    Temperature 1 takes each row once an epoch. Above it, languages with few rows are repeated, and those with many take
-    part in turn; towards infinity all languages have the same share. An epoch is as long as the data.
+    At temperature 1, each row is drawn once an epoch. Above, rows of languages with few of them are repeated, and rows
+    of the others are drawn in some epochs only; towards infinity all languages have the same share. An epoch has as
+    many rows as the data.
 
     Args:
         languages: the language of each row.
         temperature: 1 or more.
-        seed: of the order. It is another one each epoch, and the same one whenever the epoch is drawn again.
+        seed: of the order, which differs from epoch to epoch. The same epoch always has the same order.
     """
 
     def __init__(self, languages: Sequence[str], temperature: float, seed: int):
@@ -31,22 +32,22 @@ class LanguageSampler(Sampler[int]):
         self.epoch = epoch
 
     def shares(self) -> dict[str, int]:
-        """How many rows of each language an epoch has: at least one, and as many in all as there are rows."""
+        """Rows of each language in an epoch: at least one each, and together as many as the data has."""
         weights = {language: len(rows) ** (1 / self.temperature) for language, rows in self.rows.items()}
         exact = {language: len(self) * weight / sum(weights.values()) for language, weight in weights.items()}
         shares = {language: max(1, int(share)) for language, share in exact.items()}
-        order = sorted(exact, key=lambda language: shares[language] - exact[language])  # most lacking first
+        order = sorted(exact, key=lambda language: shares[language] - exact[language])  # largest lack first
         for number in range(len(self) - sum(shares.values())):
             shares[order[number % len(order)]] += 1
-        while sum(shares.values()) > len(self):  # more than one each was promised: those with most give
-            shares[max(shares, key=shares.get)] -= 1
+        while sum(shares.values()) > len(self):  # since each has at least one: take from the largest
+            shares[max(shares, key=lambda language: shares[language])] -= 1
         return shares
 
     def __iter__(self) -> Iterator[int]:
         drawn: list[int] = []
         for number, (language, share) in enumerate(self.shares().items()):
             rows, taken = self.rows[language], 0
-            # Pass after pass over the language's rows, going on in this epoch where the last one stopped.
+            # The language's rows in one shuffled order after another; this epoch goes on where the last one stopped.
             start = self.epoch * share
             while taken < share:
                 at, offset = divmod(start + taken, len(rows))

@@ -1,4 +1,4 @@
-"""What a teacher expects at each position, shortened to its likeliest tokens and the mass of all others."""
+"""What a teacher expects at each position, shortened to its top tokens and the probability of all others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ import torch
 
 @dataclass
 class TopLogits:
-    """The k likeliest tokens of each position, for one temperature.
+    """The k most likely tokens of each position, for one temperature.
 
     Attributes:
-        ids: `(batch, tokens, k)`, positions in the student's vocabulary.
-        logits: `(batch, tokens, k)`, log-probabilities at temperature 1: logits without any temperature.
+        ids: `(batch, tokens, k)`, numbers in the student's vocabulary.
+        logits: `(batch, tokens, k)`, log-probabilities at temperature 1: logits before any temperature.
         rest: `(batch, tokens)`, logarithm of the sum of `exp(logit / temperature)` over all other tokens.
     """
 
@@ -21,21 +21,26 @@ class TopLogits:
     rest: torch.Tensor
 
     def log_probs(self, temperature: float) -> torch.Tensor:
-        """`(batch, tokens, k + 1)`, the rest last, at the temperature that `rest` was made for."""
+        """`(batch, tokens, k + 1)`, all other tokens last, at the temperature that `rest` was made for."""
         return torch.cat([self.logits / temperature, self.rest.unsqueeze(-1)], dim=-1).log_softmax(dim=-1)
 
 
-def shorten(
+def top_logits(
     logits: torch.Tensor, k: int, temperatures: Sequence[float]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """The k likeliest tokens of `(..., vocabulary)` logits.
+    """The k most likely tokens of `(..., vocabulary)` logits.
+
+    Args:
+        logits: of a teacher.
+        k: how many tokens of each position are kept.
+        temperatures: for which the rest is computed.
 
     Returns:
-        ids `(..., k)`, log-probabilities at temperature 1 `(..., k)`, and for each temperature the rest, as `TopLogits`
+        ids `(..., k)`, log-probabilities at temperature 1 `(..., k)`, and the rest for each temperature, as `TopLogits`
         has it: `(..., temperatures)`.
 
     Raises:
-        ValueError: k is no number from 1 to below the vocabulary's size.
+        ValueError: k is not between 1 and the vocabulary's size.
     """
     if not 1 <= k < logits.shape[-1]:
         raise ValueError(f"k must be from 1 to {logits.shape[-1] - 1}, below the vocabulary's size, got {k}.")

@@ -1,37 +1,42 @@
-"""One Whisper's vocabulary in terms of another's: large-v3 has a language more, which moves every token behind it."""
+"""The student's tokens in the teacher's vocabulary: large-v3 has one language more, so all later tokens moved."""
 
 import torch
 from transformers import WhisperTokenizer
 
-NO_TIMES = "<|notimestamps|>"  # the times follow it, whether or not a tokenizer lists them
+LAST_BEFORE_TIMESTAMPS = "<|notimestamps|>"  # timestamps follow it, whether or not a tokenizer lists them
 
 
-def vocabulary_map(ours: WhisperTokenizer, size: int, theirs: WhisperTokenizer, their_size: int) -> torch.Tensor:
-    """Where each of our tokens is in another Whisper's vocabulary.
+def token_map(
+    student: WhisperTokenizer, student_size: int, teacher: WhisperTokenizer, teacher_size: int
+) -> torch.Tensor:
+    """The number of each of the student's tokens in the teacher's vocabulary.
 
     Args:
-        size, their_size: the models' `vocab_size`; a tokenizer may list fewer.
+        student, teacher: the tokenizers.
+        student_size, teacher_size: the models' `vocab_size`; a tokenizer may list fewer tokens.
 
     Returns:
-        `(size,)`, -1 for control tokens that the other has not, such as a language's.
+        `(student_size,)`, -1 for control tokens that the teacher lacks, such as a language's.
 
     Raises:
-        ValueError: the other has not all tokens of text that we have: it is no multilingual Whisper.
+        ValueError: the teacher lacks some of the student's text tokens: it is no multilingual Whisper.
     """
-    our_ids, their_ids = ours.get_vocab(), theirs.get_vocab()
-    places = torch.full((size,), -1)
-    for token, index in our_ids.items():
-        if index < size:
-            place = their_ids.get(token, -1)
-            places[index] = place if place < their_size else -1
-    first, their_first = (tokenizer.convert_tokens_to_ids(NO_TIMES) + 1 for tokenizer in (ours, theirs))
-    times = min(size - first, their_size - their_first)
-    places[first : first + times] = torch.arange(their_first, their_first + times)
-    text = {token for token, index in our_ids.items() if index < first and not token.startswith("<|")}
-    missing = sorted(token for token in text if places[our_ids[token]] < 0)
+    student_ids, teacher_ids = student.get_vocab(), teacher.get_vocab()
+    mapped = torch.full((student_size,), -1)
+    for token, index in student_ids.items():
+        if index < student_size:
+            teacher_index = teacher_ids.get(token, -1)
+            mapped[index] = teacher_index if teacher_index < teacher_size else -1
+    first, teacher_first = (
+        tokenizer.convert_tokens_to_ids(LAST_BEFORE_TIMESTAMPS) + 1 for tokenizer in (student, teacher)
+    )
+    timestamps = min(student_size - first, teacher_size - teacher_first)
+    mapped[first : first + timestamps] = torch.arange(teacher_first, teacher_first + timestamps)
+    text = {token for token, index in student_ids.items() if index < first and not token.startswith("<|")}
+    missing = sorted(token for token in text if mapped[student_ids[token]] < 0)
     if missing:
         raise ValueError(
-            f"The teacher's vocabulary lacks {len(missing)} of the student's {len(text)} tokens of text, such as "
+            f"The teacher's vocabulary lacks {len(missing)} of the student's {len(text)} text tokens, such as "
             f"{missing[0]!r}. Expected a multilingual Whisper, such as whisper-large-v2 or whisper-large-v3."
         )
-    return places
+    return mapped

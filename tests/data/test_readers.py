@@ -157,7 +157,7 @@ def test_translation_pairs_are_joined_by_the_sentence(tmp_path):
     pairs, without = with_english(galician, english)
     assert without == 2 and pairs.features == galician.features
     assert list(pairs["text"]) == ["one", "one", "two", "two"] and set(pairs["language"]) == {"gl"}
-    with pytest.raises(ValueError, match="The corpus was read as English too"):
+    with pytest.raises(ValueError, match="The corpus gave the same rows for English"):
         with_english(galician, galician)
     with pytest.raises(ValueError, match="None of 6 rows has a sentence_id"):
         with_english(galician, english.select([]))

@@ -4,11 +4,11 @@ import contextlib
 import io
 import os
 
-import distilwhisper_cli
 import torch
 from helpers import tiny
 from transformers import AutoModelForSpeechSeq2Seq, pipeline
 
+import distilwhisper_cli
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
 ME, OTHER = "hf_me", "hf_other"  # tokens

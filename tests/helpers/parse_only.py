@@ -12,10 +12,10 @@ import tempfile
 from argparse import Namespace
 from pathlib import Path
 
-import distilwhisper_cli
 import yaml
 from transformers import HfArgumentParser
 
+import distilwhisper_cli
 from modeling_distilwhisper.commands import compare
 
 

@@ -27,9 +27,11 @@ from modeling_distilwhisper.data.audio import SAMPLING_RATE, read_audio
 from modeling_distilwhisper.data.collate import SpeechCollator
 from modeling_distilwhisper.evaluation.gates import measure_expert_usage
 from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
+from modeling_distilwhisper.training.cache_files import tokenizer_digest
+from modeling_distilwhisper.training.cache_writer import CacheWriter, WithDigests
 from modeling_distilwhisper.training.losses import js_divergence, kl_divergence
 from modeling_distilwhisper.training.teacher import load_teacher
-from modeling_distilwhisper.training.teacher_cache import CacheWriter, TeacherCache, WithDigests, tokenizer_digest
+from modeling_distilwhisper.training.teacher_cache import TeacherCache
 from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 
 pytestmark = pytest.mark.real
@@ -207,8 +209,8 @@ def test_the_cache_says_what_the_teacher_says(checkpoint, plain, processor, prom
     teacher = load_teacher(checkpoint).prepare(config, processor, "cpu")
     batch = SpeechCollator(processor, extra=WithDigests(None))(list(rows))
     prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
-    about = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
-    writer = CacheWriter(tmp_path, teacher, k=k, temperatures=[temperature], about=about, data=[])
+    metadata = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
+    writer = CacheWriter(tmp_path, teacher, k=k, temperatures=[temperature], metadata=metadata, data=[])
     writer.write(writer.lines(list(rows), batch, prompted))
     cache = TeacherCache(tmp_path).prepare(rows, config, processor, temperature, "cpu")
     cached = cache.targets(SpeechCollator(processor, extra=cache)(list(rows)), prompted)

@@ -48,7 +48,7 @@ MOMENTS = {
     "within a file": (2, torch, "save", half_written),
     "before the experts are whole": (4, os, "replace", kill),
     "before the state is written": (6, transformers_trainer.TrainerState, "save_to_json", kill),
-    "before the folder gets its name": (8, checkpoints.WholeCheckpoints, "_complete", kill),
+    "before the folder gets its name": (8, checkpoints.CompleteCheckpoints, "_complete", kill),
     "before older ones go": (10, checkpoints, "rotate_checkpoints", kill),
     "while older ones go": (12, checkpoints, "rotate_checkpoints", half_deleted),
 }
@@ -120,7 +120,9 @@ def test_a_full_disk_says_so_and_keeps_the_checkpoint_before(whisper_dir, proces
 
     trainer._save_checkpoint = save
     try:
-        with pytest.raises(OSError, match=r"checkpoint-4 could not be written .* Whole checkpoints: checkpoint-2\. "):
+        with pytest.raises(
+            OSError, match=r"checkpoint-4 could not be written .* Complete checkpoints: checkpoint-2\. "
+        ):
             trainer.train()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -158,7 +160,7 @@ def test_a_full_disk_among_the_best_experts_says_so_too(whisper_dir, processor, 
         raise OSError(28, "No space left on device")
 
     trainer.best_experts.keep = full
-    with pytest.raises(OSError, match="The best experts so far could not be written .* Whole checkpoints: none"):
+    with pytest.raises(OSError, match="The best experts so far could not be written .* Complete checkpoints: none"):
         trainer.train()
 
 
@@ -167,9 +169,9 @@ def test_another_runs_best_experts_are_not_taken_for_this_ones(whisper_dir, proc
     model = load(whisper_dir)
     best.keep(model, {"gl": 0.5, "ca": 0.4}, 4, more_is_better=False)
     best.keep(model, {"ca": 0.3}, 8, more_is_better=False)
-    best.go_on({"gl": {"step": 4, "score": 0.5}, "ca": {"step": 4, "score": 0.4}}, 6)
+    best.resume({"gl": {"step": 4, "score": 0.5}, "ca": {"step": 4, "score": 0.4}}, 6)
     assert best.scores() == {"gl": {"step": 4, "score": 0.5}, "ca": {"step": 8, "score": 0.3}}
-    best.go_on({"gl": {"step": 2, "score": 0.6}}, 6)
+    best.resume({"gl": {"step": 2, "score": 0.6}}, 6)
     assert best.scores() == {"ca": {"step": 8, "score": 0.3}}
 
 

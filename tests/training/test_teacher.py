@@ -13,7 +13,7 @@ from modeling_distilwhisper.data.collate import SpeechCollator
 from modeling_distilwhisper.data.labels import label_ids
 from modeling_distilwhisper.training.losses import js_divergence
 from modeling_distilwhisper.training.teacher import FEATURES, Teacher, load_teacher
-from modeling_distilwhisper.training.vocabulary import vocabulary_map
+from modeling_distilwhisper.training.vocabulary import token_map
 
 MORE = (*tiny.LANGUAGES, "uk")  # as large-v3 has Cantonese behind the languages of large-v2
 ONE_STEP = {"max_steps": 1, "eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
@@ -37,13 +37,13 @@ def prompted(batch, whisper):
 def with_a_language_more(whisper, processor, other):
     """The same model in a vocabulary with one more language, its token's weights from nowhere."""
     size = whisper.config.vocab_size
-    places = vocabulary_map(processor.tokenizer, size, other.tokenizer, size + 1)
+    mapped = token_map(processor.tokenizer, size, other.tokenizer, size + 1)
     model = tiny.make_whisper(other, seed=3)
     state = whisper.state_dict()
     with torch.no_grad():
         for name, tensor in model.state_dict().items():
             if len(tensor) == size + 1:
-                tensor[places] = state[name]
+                tensor[mapped] = state[name]
             else:
                 tensor.copy_(state[name])
     return model
@@ -55,7 +55,7 @@ def test_a_language_more_moves_tokens_and_not_what_the_teacher_says(whisper, pro
     here = torch.device("cpu")
     moved = Teacher(model, other).prepare(whisper.config, processor, here)
     plain = Teacher(whisper, processor).prepare(whisper.config, processor, here)
-    assert plain.places is None and (moved.places != torch.arange(len(moved.places))).any()
+    assert plain.token_map is None and (moved.token_map != torch.arange(len(moved.token_map))).any()
     found, expected = (teacher.targets(batch, prompted(batch, whisper)) for teacher in (moved, plain))
     torch.testing.assert_close(found, expected)
     assert js_divergence(found, expected, batch["labels"]) < 1e-6
@@ -67,9 +67,9 @@ def test_times_that_a_tokenizer_does_not_list_are_mapped_all_the_same(processor)
     bare = tiny.make_processor(MORE).tokenizer
     vocabulary = {token: index for token, index in bare.get_vocab().items() if not token[2:3].isdigit()}
     bare.get_vocab = lambda: vocabulary
-    places = vocabulary_map(processor.tokenizer, size, bare, size + 1)
-    assert places[-1501:].tolist() == list(range(size + 1 - 1501, size + 1))
-    assert (places >= 0).all() and len(set(places.tolist())) == size
+    mapped = token_map(processor.tokenizer, size, bare, size + 1)
+    assert mapped[-1501:].tolist() == list(range(size + 1 - 1501, size + 1))
+    assert (mapped >= 0).all() and len(set(mapped.tolist())) == size
 
 
 def test_a_language_that_only_the_student_knows_is_never_expected_and_not_taught(whisper, processor, batch):
@@ -89,8 +89,8 @@ def test_a_vocabulary_of_other_text_is_refused(processor):
     vocabulary = {token: index for token, index in other.get_vocab().items() if token != "q"}
     other.get_vocab = lambda: vocabulary
     size = len(processor.tokenizer)
-    with pytest.raises(ValueError, match="lacks 1 of the student's .* tokens of text, such as 'q'"):
-        vocabulary_map(processor.tokenizer, size, other, size)
+    with pytest.raises(ValueError, match="lacks 1 of the student's .* text tokens, such as 'q'"):
+        token_map(processor.tokenizer, size, other, size)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -116,8 +116,8 @@ def test_a_teacher_with_more_mel_bins_hears_its_own_features(whisper_dir, proces
     with torch.no_grad():
         ids = prompted(batch, student)
         ours = student(batch["input_features"], decoder_input_ids=ids).logits
-        theirs = model(batch[FEATURES], decoder_input_ids=trainer.teacher.places[ids]).logits
-        expected = js_divergence(ours, theirs[..., trainer.teacher.places], batch["labels"])
+        theirs = model(batch[FEATURES], decoder_input_ids=trainer.teacher.token_map[ids]).logits
+        expected = js_divergence(ours, theirs[..., trainer.teacher.token_map], batch["labels"])
     trainer.train()
     assert trainer.state.log_history[0]["kd_loss"] == pytest.approx(expected.item(), rel=1e-3)
 

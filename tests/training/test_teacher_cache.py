@@ -11,10 +11,12 @@ from helpers.training import load, make_trainer, rows_of
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.training.cache_files import tokenizer_digest
+from modeling_distilwhisper.training.cache_writer import CacheWriter, WithDigests
 from modeling_distilwhisper.training.losses import js_divergence, kl_divergence
 from modeling_distilwhisper.training.teacher import Teacher, load_teacher
-from modeling_distilwhisper.training.teacher_cache import CacheWriter, TeacherCache, WithDigests, tokenizer_digest
-from modeling_distilwhisper.training.top_logits import TopLogits, shorten
+from modeling_distilwhisper.training.teacher_cache import TeacherCache
+from modeling_distilwhisper.training.top_logits import TopLogits, top_logits
 
 NO_EVALUATION = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
 
@@ -55,8 +57,8 @@ def states(whisper_dir, processor, recordings, data, tmp_path_factory):
     teacher = load_teacher(str(whisper_dir))
     config = teacher.model.config
     teacher.prepare(config, processor, "cpu")
-    about = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
-    writer = CacheWriter(folder, teacher, k=None, temperatures=[], about=about, data=[])
+    metadata = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
+    writer = CacheWriter(folder, teacher, k=None, temperatures=[], metadata=metadata, data=[])
     own = list(rows(recordings, data))
     batch = SpeechCollator(processor, extra=WithDigests(None))(own)
     prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
@@ -80,7 +82,7 @@ def peaky(seed, size=2000):
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
 def test_the_divergence_from_a_few_tokens_is_below_the_whole_and_near_it(temperature):
     student, teacher, labels = peaky(1), peaky(2), torch.ones(3, 20, dtype=torch.long)
-    ids, top, rest = shorten(teacher, 64, [1.0, 2.0])
+    ids, top, rest = top_logits(teacher, 64, [1.0, 2.0])
     short = TopLogits(ids, top, rest[..., [1.0, 2.0].index(temperature)])
     for divergence in (js_divergence, kl_divergence):
         whole = divergence(student, teacher, labels, temperature=temperature)
@@ -97,7 +99,7 @@ def test_all_tokens_but_one_are_the_whole():
     """The rest is then one token: nothing is lost, gradients neither."""
     labels = torch.ones(3, 20, dtype=torch.long)
     labels[1, 5:] = -100
-    ids, top, rest = shorten(peaky(2), 1999, [2.0])
+    ids, top, rest = top_logits(peaky(2), 1999, [2.0])
     for divergence in (js_divergence, kl_divergence):
         gradients = []
         for teacher in (peaky(2), TopLogits(ids, top, rest[..., 0])):
@@ -168,8 +170,8 @@ def test_states_of_a_teacher_with_another_vocabulary_mean_what_it_says(whisper, 
     size = len(student.tokenizer)
     config = tiny.make_whisper(student).config
     teacher = Teacher(whisper, processor).prepare(config, student, "cpu")
-    about = {"tokenizer": tokenizer_digest(student), "vocabulary": size}
-    writer = CacheWriter(tmp_path, teacher, k=None, temperatures=[], about=about, data=[])
+    metadata = {"tokenizer": tokenizer_digest(student), "vocabulary": size}
+    writer = CacheWriter(tmp_path, teacher, k=None, temperatures=[], metadata=metadata, data=[])
     own = list(rows(recordings, data, ["gl"]))[:4]
     batch = SpeechCollator(student, extra=WithDigests(None))(own)
     prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
@@ -185,9 +187,9 @@ def test_states_of_a_teacher_with_another_vocabulary_mean_what_it_says(whisper, 
 def test_a_cache_of_another_kind_is_not_mixed_in(whisper, cache):
     before = {path.name: path.read_bytes() for path in cache.iterdir()}
     manifest = TeacherCache(cache).manifest
-    about = {name: manifest[name] for name in manifest.keys() - {"format", "k", "temperatures", "data"}}
+    metadata = {name: manifest[name] for name in manifest.keys() - {"format", "k", "temperatures", "data"}}
     with pytest.raises(ValueError, match=r"another kind: temperatures \[1.0, 2.0\], now \[1.0\]. Use another folder"):
-        CacheWriter(cache, Teacher(whisper), k=1600, temperatures=[1.0], about=about, data=[])
+        CacheWriter(cache, Teacher(whisper), k=1600, temperatures=[1.0], metadata=metadata, data=[])
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == before
 
 
@@ -195,7 +197,9 @@ def test_a_damaged_part_is_named(cache, tmp_path):
     shutil.copytree(cache, tmp_path / "damaged")
     part = tmp_path / "damaged/part-00001.arrow"
     part.write_bytes(part.read_bytes()[:100])
-    with pytest.raises(ValueError, match="part-00001.arrow is damaged .* Delete that file. Run run_cache_teacher.py"):
+    with pytest.raises(
+        ValueError, match="part-00001.arrow is damaged .* Delete that file. Run `distilwhisper cache-teacher`"
+    ):
         TeacherCache(tmp_path / "damaged")
 
 

@@ -59,7 +59,7 @@ def test_the_bars_tell_loss_gates_error_rate_and_time_left(
     wer = [entry["eval_wer"] for entry in trainer.state.log_history if "eval_wer" in entry]
     assert re.search(r"100%.* 6/6 \[\d\d:\d\d<00:00", bars[-1]), "steps, and time gone and left"
     assert f"loss {losses[-1]:.3g} kd 0." in bars[-1] and f"WER {wer[-1]:.2f}" in bars[-1]
-    assert re.search(r"open 0\.\d\d and 0\.\d\d ", bars[-1]), "encoder and decoder"
+    assert re.search(r"experts enc 0\.\d\d dec 0\.\d\d ", bars[-1]), "encoder and decoder"
     assert any(line.startswith("Scoring") for line in told)
     assert not any("'loss'" in line for line in told), "no lines of raw figures between"
 

@@ -17,14 +17,16 @@ from tabulate import tabulate
 from transformers import WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ...data.audio import SAMPLING_RATE
 from ...data.collate import SpeechCollator
 from ...data.labels import IGNORED
 from ...data.rows import make_rows
+from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ...training.arguments import DistilWhisperTrainingArguments
+from ...training.cache_files import tokenizer_digest
+from ...training.cache_writer import CacheWriter, WithDigests
 from ...training.teacher import Teacher
-from ...training.teacher_cache import CacheWriter, TeacherCache, WithDigests, tokenizer_digest
+from ...training.teacher_cache import TeacherCache
 from ...training.trainer import DistilWhisperTrainer
 from ..command_line import require
 from ..training_run.models import with_lora
@@ -109,7 +111,7 @@ def write_batch(args: argparse.Namespace) -> None:
     decoder_input_ids = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
     metadata = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
     for kind, k in CACHES.items():
-        writer = CacheWriter(folder / kind, teacher, k=k, temperatures=[1.0], about=metadata, data=["noise"])
+        writer = CacheWriter(folder / kind, teacher, k=k, temperatures=[1.0], metadata=metadata, data=["noise"])
         writer.write(writer.lines(rows, batch, decoder_input_ids))
 
 

@@ -1,6 +1,6 @@
 """The scores of a training run: before and after training, of the teacher, and with forced gates."""
 
-from ...evaluation.gates import forced_gates, measure_expert_usage
+from ...evaluation.gates import forced_gates
 from ...runs.run_folder import RunFolder
 from ...training.scoring import Scores, score
 from ...training.teacher import Teacher
@@ -41,7 +41,4 @@ def score_after(trainer: DistilWhisperTrainer, data: SpeechData) -> dict[str, Sc
 
 def expert_usage(trainer: DistilWhisperTrainer, data: SpeechData) -> dict[str, dict[str, float]]:
     """The share of tokens that take the expert, by trained language and layer, on the first corpus's test rows."""
-    return {
-        language: measure_expert_usage(trainer.model, map(trainer._prepare_inputs, trainer.get_test_dataloader(rows)))
-        for language, rows in data.trained_tests[data.first].items()
-    }
+    return {language: trainer.measure_expert_usage(rows) for language, rows in data.trained_tests[data.first].items()}

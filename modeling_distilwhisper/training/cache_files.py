@@ -1,0 +1,75 @@
+"""The files of a teacher's cache: `manifest.json`, and Arrow files `part-00000.arrow` with a line for each utterance.
+
+A line holds the utterance's key, its label tokens, a digest of its samples, and what the teacher expects at each
+position, in one of two forms: the k most likely tokens and the probability of all others; or the teacher's last hidden
+state, from which its output matrix, which the folder then holds as well, makes all logits. The files are mapped into
+memory, not read, so a cache may be larger than memory.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from transformers import WhisperProcessor
+
+FORMAT = 1
+KEY = ("data_set", "split", "language", "id")
+MANIFEST, OUTPUT = "manifest.json", "output.safetensors"
+HOW_TO_COMPLETE = "Run `distilwhisper cache-teacher` on this data: it adds what is missing or changed."
+
+_ROW = [*((name, pa.string()) for name in KEY), ("labels", pa.list_(pa.int32())), ("audio", pa.binary(16))]
+# Flat: k numbers a position, k numbers a position, one number a position and temperature; or the hidden states.
+TOP_COLUMNS = [("ids", pa.list_(pa.int32())), ("logits", pa.list_(pa.float32())), ("rest", pa.list_(pa.float32()))]
+HIDDEN_COLUMNS = [("hidden", pa.list_(pa.float16()))]
+
+
+def tokenizer_digest(processor: WhisperProcessor) -> str:
+    """A digest of the tokens' numbers: equal for tokenizers that give every token the same number."""
+    vocabulary = json.dumps(sorted(processor.tokenizer.get_vocab().items()), ensure_ascii=True)
+    return hashlib.sha256(vocabulary.encode()).hexdigest()
+
+
+def audio_digest(samples: np.ndarray) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(samples).tobytes(), digest_size=16).digest()
+
+
+def columns_of(k: int | None) -> list[tuple[str, pa.DataType]]:
+    """The columns of what the teacher expects; `None`: hidden states."""
+    return TOP_COLUMNS if k else HIDDEN_COLUMNS
+
+
+def schema_of(k: int | None) -> pa.Schema:
+    return pa.schema([*_ROW, *columns_of(k)])
+
+
+def key_of(row: Mapping) -> tuple[str, ...]:
+    """What identifies the utterance of a reader's row or of a line."""
+    return tuple(row[name] for name in KEY)
+
+
+def part_paths(folder: Path) -> list[Path]:
+    return sorted(folder.glob("part-*.arrow"))
+
+
+def read_table(folder: Path, k: int | None) -> pa.Table:
+    """All lines of a cache.
+
+    Raises:
+        ValueError: a file is damaged.
+    """
+    parts = [schema_of(k).empty_table()]
+    for path in part_paths(folder):
+        try:
+            parts.append(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{path} is damaged ({error}). Delete that file. {HOW_TO_COMPLETE}") from None
+    return pa.concat_tables(parts)
+
+
+def index_of(table: pa.Table) -> dict[tuple[str, ...], int]:
+    """The line's number, by key."""
+    columns = (table[name].to_pylist() for name in KEY)
+    return {key: number for number, key in enumerate(zip(*columns, strict=True))}

@@ -1,0 +1,142 @@
+"""Writes what a teacher expects in a data set to a cache, once, so that training needs no teacher in memory."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import save_file
+from transformers import WhisperTokenizer
+
+from ..data.labels import IGNORED, label_ids
+from ..runs.files import write_whole, written_whole
+from .cache_files import (
+    FORMAT,
+    KEY,
+    MANIFEST,
+    OUTPUT,
+    audio_digest,
+    index_of,
+    key_of,
+    part_paths,
+    read_table,
+    schema_of,
+)
+from .teacher import Teacher
+from .top_logits import top_logits
+
+DIGEST = "audio_digest"
+
+
+class CacheWriter:
+    """Writes a cache, or continues one that is not finished.
+
+    Args:
+        folder: made if it does not exist.
+        teacher: prepared for the student.
+        k: how many tokens of each position are kept; `None`: hidden states.
+        temperatures: at which a training may distil from it; hidden states serve any.
+        metadata: what else distinguishes this cache from others, such as the teacher's name and the tokenizer.
+        data: names of the corpora. They are added to those that the manifest already lists.
+
+    Raises:
+        ValueError: the folder holds another kind of cache (the message says what differs), or a damaged file.
+        RuntimeError: another process is writing into it.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        teacher: Teacher,
+        *,
+        k: int | None,
+        temperatures: list[float],
+        metadata: dict,
+        data: list[str],
+    ):
+        self.folder, self.teacher, self.k, self.temperatures = Path(folder), teacher, k, temperatures
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.lock = FileLock(self.folder / ".lock", timeout=0)
+        try:
+            self.lock.acquire()  # for as long as the process lives
+        except Timeout:
+            raise RuntimeError(
+                f"Another process is writing into {folder}. Wait for it, or use another folder."
+            ) from None
+        manifest = {"format": FORMAT, **metadata, "k": k, "temperatures": temperatures if k else None}
+        path = self.folder / MANIFEST
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        if before is not None:
+            data = list(dict.fromkeys([*before.pop("data", []), *data]))
+            names = [name for name in {**before, **manifest} if before.get(name) != manifest.get(name)]
+            differ = "; ".join(f"{name} {before.get(name)!r}, now {manifest.get(name)!r}" for name in names)
+            if differ:
+                raise ValueError(f"{folder} holds a cache of another kind: {differ}. Use another folder.")
+        elif k is None:
+            with written_whole(self.folder / OUTPUT) as temporary:
+                save_file(teacher.output(), temporary)
+        write_whole(path, json.dumps(manifest | {"data": data}, indent=2) + "\n")
+        table = read_table(self.folder, k)
+        labels = table["labels"].to_pylist()
+        self.done = {key: labels[number] for key, number in index_of(table).items()}
+
+    def lacks(self, row: dict, tokenizer: WhisperTokenizer) -> bool:
+        """Whether a row is missing, or is there with another text."""
+        return self.done.get(key_of(row)) != label_ids(tokenizer, row["text"], row["language"])
+
+    def megabytes(self) -> float:
+        """The size of the folder."""
+        return sum(path.stat().st_size for path in self.folder.iterdir()) / 1e6
+
+    def lines(self, rows: list[dict], batch: dict[str, torch.Tensor], decoder_input_ids: torch.Tensor) -> list[dict]:
+        """What the teacher expects in a batch, as lines of the cache.
+
+        Args:
+            rows: of a reader.
+            batch: of these rows, by a `SpeechCollator` whose `extra` is `WithDigests(teacher.batch_extra)`.
+            decoder_input_ids: `(batch, tokens)`.
+        """
+        expect = self.teacher.hidden if self.k is None else self.teacher.targets
+        digests = [bytes(digest.tolist()) for digest in batch[DIGEST]]
+        lines = []
+        for row, digest, labels, expected in zip(
+            rows, digests, batch["labels"], expect(batch, decoder_input_ids), strict=True
+        ):
+            real = labels != IGNORED
+            if self.k is None:
+                values = {"hidden": expected[real].to(torch.float16)}
+            else:
+                ids, top, rest = top_logits(expected[real], self.k, self.temperatures)
+                values = {"ids": ids.int(), "logits": top, "rest": rest}
+            line = {name: row[name] for name in KEY} | {"labels": labels[real].tolist(), "audio": digest}
+            lines.append(line | {name: value.flatten().cpu().numpy() for name, value in values.items()})
+        return lines
+
+    def write(self, lines: list[dict]) -> None:
+        """Adds lines as a new file, which is complete or absent: an interruption loses only this file."""
+        schema = schema_of(self.k)
+        numbers = [int(path.stem.removeprefix("part-")) for path in part_paths(self.folder)]
+        path = self.folder / f"part-{max(numbers, default=-1) + 1:05d}.arrow"
+        with (
+            written_whole(path) as temporary,
+            pa.OSFile(str(temporary), "wb") as file,
+            pa.ipc.new_file(file, schema) as writer,
+        ):
+            writer.write_table(pa.Table.from_pylist(lines, schema=schema))
+        self.done |= {key_of(line): line["labels"] for line in lines}
+
+
+@dataclass
+class WithDigests:
+    """Adds to batches a digest of each row's samples, `(batch, 16)`, besides what `extra` adds."""
+
+    extra: Callable[[list[dict], list[np.ndarray], torch.Tensor], dict[str, torch.Tensor]] | None
+
+    def __call__(self, rows: list[dict], samples: list[np.ndarray], labels: torch.Tensor) -> dict[str, torch.Tensor]:
+        added = {} if self.extra is None else self.extra(rows, samples, labels)
+        digests = [list(audio_digest(clip)) for clip in samples]
+        return added | {DIGEST: torch.tensor(digests, dtype=torch.uint8)}

@@ -1,0 +1,85 @@
+"""What the checkpoints of a training hold where experts learn, and which experts it ends with."""
+
+from pathlib import Path
+
+from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from .best_experts import BestExperts
+from .checkpoints import CompleteCheckpoints
+from .kd_weight import DistillationWeight
+from .log import TrainingLog
+from .run_state import load_state, save_state
+
+
+class ExpertCheckpoints(CompleteCheckpoints):
+    """A trainer whose checkpoints hold the experts but not the backbone, which does not change.
+
+    It ends with each language's experts as they were when that language was scored best. A plain Whisper is saved and
+    loaded as `Trainer` does it.
+
+    It overrides these private methods of `Trainer`: `_save`, `_determine_best_metric`, `_load_best_model`.
+
+    Attributes that a subclass must set:
+        is_routed: whether the model has experts.
+        trained_languages: the codes of the languages that are trained, if it has.
+        best_experts: where the best ones are kept.
+        figures, kd_weight: what a checkpoint keeps besides: the log's counts, and beta.
+    """
+
+    model: DistilWhisperForConditionalGeneration
+    is_routed: bool
+    trained_languages: list[str]
+    best_experts: BestExperts
+    figures: TrainingLog
+    kd_weight: DistillationWeight
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, trial=None, ignore_keys_for_eval=None):
+        if not resume_from_checkpoint and self.is_routed and self.args.should_save:
+            self.best_experts.forget()
+        result = super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        if self.is_routed and self.args.load_best_model_at_end:
+            self._load_best_model()  # `Trainer` does so only if the best step's checkpoint was saved as well
+        return result
+
+    def _save(self, output_dir=None, state_dict=None):
+        if not self.is_routed:
+            return super()._save(output_dir, state_dict)
+        if self.args.should_save:
+            output_dir = output_dir or self.args.output_dir
+            self.model.save_pretrained(output_dir, save_backbone=False, state_dict=state_dict)
+            self.processing_class.save_pretrained(output_dir)
+
+    def _save_extras(self, folder: Path) -> None:
+        save_state(folder, self.state.global_step, self.figures, self.kd_weight, self.best_experts.scores())
+
+    def _load_weights(self, checkpoint, model=None):
+        step, best = load_state(Path(checkpoint), self.figures, self.kd_weight)
+        if self.is_routed:
+            self.model.reload_experts(checkpoint)
+            if self.args.should_save:
+                self.best_experts.resume(best, step)
+        else:
+            super()._load_weights(checkpoint, model)
+
+    def _determine_best_metric(self, metrics, trial):
+        is_best = super()._determine_best_metric(metrics, trial)
+        if self.is_routed and self.args.load_best_model_at_end and self.args.should_save:
+            name = f"eval_{self.args.metric_for_best_model.removeprefix('eval_')}"
+            languages = self.trained_languages
+            scores = {code: metrics[f"{name}_{code}"] for code in languages if f"{name}_{code}" in metrics}
+            if not scores:  # a score that exists only for all rows together, such as the loss
+                scores = dict.fromkeys(languages, metrics[name])
+            with self._explain_write_errors("The best experts so far"):
+                better = bool(self.args.greater_is_better)
+                self.best_experts.keep(self.model, scores, self.state.global_step, more_is_better=better)
+        return is_best
+
+    def _load_best_model(self):
+        if not self.is_routed:
+            return super()._load_best_model()
+        self.accelerator.wait_for_everyone()
+        self.best_experts.load(self.model)
+
+    def create_model_card(self, *args, **kwargs):
+        """The short card of `Trainer`, if the folder has none: it may have one that says more (`card_of_run`)."""
+        if not Path(self.args.output_dir, "README.md").is_file():
+            super().create_model_card(*args, **kwargs)

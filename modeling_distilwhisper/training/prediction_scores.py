@@ -1,0 +1,48 @@
+"""Error rates of a trainer's predictions, over all rows and by language."""
+
+from typing import NamedTuple
+
+import numpy as np
+from transformers import EvalPrediction, WhisperTokenizer
+from transformers.trainer_utils import PredictionOutput
+
+from ..data.labels import IGNORED
+from ..evaluation.metrics import ErrorCounts, count_errors
+
+
+class PredictionErrors(NamedTuple):
+    """What was counted in each row, and the code of each row's language."""
+
+    counts: ErrorCounts
+    languages: list[str]
+
+    def scores(self) -> dict[str, float]:
+        """`wer`, `cer`, `words` and `utterances` of all rows, and of each language, as `wer_gl`."""
+        groups = {"": slice(None)}
+        for language in dict.fromkeys(self.languages):
+            groups[f"_{language}"] = np.array(self.languages) == language
+        scores = {}
+        for suffix, rows in groups.items():
+            rates = self.counts[rows].rates()
+            scores |= {f"{name}{suffix}": rates[name] for name in ("wer", "cer", "words", "utterances")}
+        return scores
+
+
+def count_prediction_errors(
+    predictions: PredictionOutput | EvalPrediction, tokenizer: WhisperTokenizer, normalizer: str
+) -> PredictionErrors:
+    """Compares generated tokens with labels, row by row.
+
+    Args:
+        predictions: with `predictions` and `label_ids`, both `(rows, tokens)`, padded with -100. Each row of labels
+            begins with its language's token.
+        tokenizer: the model's.
+        normalizer: one of `NORMALIZERS`.
+    """
+    transcripts, labels = (
+        [[token for token in row if token != IGNORED] for row in rows.tolist()]
+        for rows in (predictions.predictions, predictions.label_ids)
+    )
+    hypotheses, references = (tokenizer.batch_decode(rows, skip_special_tokens=True) for rows in (transcripts, labels))
+    languages = [tokenizer.convert_ids_to_tokens(row[0]).strip("<|>") for row in labels]
+    return PredictionErrors(count_errors(references, hypotheses, normalizer, languages), languages)

@@ -1,0 +1,33 @@
+"""What a checkpoint keeps of a training besides the files of Transformers: counts, beta, and the best scores."""
+
+import json
+from collections import Counter
+from pathlib import Path
+
+from ..runs.files import write_whole
+from .kd_weight import DistillationWeight
+from .log import TrainingLog
+
+STATE = "distilwhisper_state.json"
+
+Scores = dict[str, dict[str, float]]  # by language: `step` and `score`
+
+
+def save_state(folder: Path, step: int, log: TrainingLog, kd_weight: DistillationWeight, best: Scores) -> None:
+    """Writes the state of a training at a step into a checkpoint's folder."""
+    state = {
+        "step": step,
+        "utterances": log.utterances,
+        "steps": log.steps,
+        "kd_beta": kd_weight.learned,
+        "best": best,
+    }
+    write_whole(folder / STATE, json.dumps(state) + "\n")
+
+
+def load_state(folder: Path, log: TrainingLog, kd_weight: DistillationWeight) -> tuple[int, Scores]:
+    """Restores the log's counts and a learned beta from a checkpoint's folder; returns its step and best scores."""
+    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    log.utterances, log.steps = Counter(state["utterances"]), Counter(state["steps"])
+    kd_weight.learned = state["kd_beta"]
+    return state["step"], state["best"]
