@@ -35,7 +35,6 @@ from modeling_distilwhisper.commands.training_run.results import (
 )
 from modeling_distilwhisper.commands.training_run.scores import score_after, score_before
 from modeling_distilwhisper.commands.training_run.speech import SpeechData
-from modeling_distilwhisper.data.collate import SpeechCollator
 from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
 from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 
@@ -69,7 +68,6 @@ def main(argv: list[str], prog: str) -> None:
         teacher=teacher,
         train_dataset=data.train,
         eval_dataset=data.validation,
-        data_collator=SpeechCollator(processor),
         processing_class=processor,
     )
 

@@ -16,7 +16,6 @@ import sys
 
 from transformers import WhisperProcessor, set_seed
 
-from ..data.collate import SpeechCollator
 from ..training.arguments import DistilWhisperTrainingArguments
 from ..training.trainer import DistilWhisperTrainer
 from .command_line import command, parse_dataclasses
@@ -49,7 +48,6 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: D
         teacher=teacher,
         train_dataset=data.train,
         eval_dataset=data.validation,
-        data_collator=SpeechCollator(processor),
         processing_class=processor,
     )
     run = open_run(model_args, data_args, training_args)

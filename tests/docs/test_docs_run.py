@@ -14,7 +14,8 @@ from helpers import authors, hub, speech, tiny
 from helpers.pages import ROOT, RUN, Block, blocks, commands, program, script_of
 from helpers.real import required
 from helpers.remote import run_without_the_package
-from helpers.scripts import run_command, run_script
+from helpers.scripts import run_command as run_distilwhisper
+from helpers.scripts import run_script
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
@@ -136,7 +137,7 @@ def run_command(where: str, command: list[str], place: Path) -> None:
         done = subprocess.run([sys.executable, *start, *arguments], cwd=place, capture_output=True, text=True)
         code, printed, errors = done.returncode, done.stdout, done.stderr
     elif command_name:
-        code, printed, errors = run_command(*command_name.split(), *arguments, cwd=place)
+        code, printed, errors = run_distilwhisper(*command_name.split(), *arguments, cwd=place)
     else:
         code, printed, errors = run_script(name.removeprefix("examples/"), *arguments, cwd=place)
     assert code == 0, f"{where}: {' '.join(command)}\n{printed[-1000:]}{errors[-3000:]}"

@@ -20,9 +20,9 @@ def score_before(
     if scores is None:
         scores = {"before": score(trainer, data.tests)}
         if teacher is not None:
-            processing = {"data_collator": type(trainer.data_collator)(teacher.processor)}
-            processing |= {"processing_class": teacher.processor, "eval_dataset": data.validation}
-            teacher_trainer = DistilWhisperTrainer(teacher.model, trainer.args, **processing)
+            teacher_trainer = DistilWhisperTrainer(
+                teacher.model, trainer.args, eval_dataset=data.validation, processing_class=teacher.processor
+            )
             scores["teacher"] = score(teacher_trainer, data.tests)
             teacher_trainer.release()
         run.write("before.json", scores)
