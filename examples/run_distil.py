@@ -19,22 +19,23 @@ import sys
 from transformers import WhisperProcessor, set_seed
 
 from modeling_distilwhisper.commands.command_line import command, parse_dataclasses
-from modeling_distilwhisper.commands.training_run.arguments import (
+from modeling_distilwhisper.commands.training_run import (
     DataArguments,
     ModelArguments,
+    SpeechData,
     check_arguments,
-    open_run,
-)
-from modeling_distilwhisper.commands.training_run.models import load_student, load_teachers, precision_of_teacher
-from modeling_distilwhisper.commands.training_run.results import (
     collect_results,
     finished_results,
     keep_rows,
+    load_student,
+    load_teachers,
+    open_run,
+    precision_of_teacher,
     report,
     save_run,
+    score_after,
+    score_before,
 )
-from modeling_distilwhisper.commands.training_run.scores import score_after, score_before
-from modeling_distilwhisper.commands.training_run.speech import SpeechData
 from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
 from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 

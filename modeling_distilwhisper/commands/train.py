@@ -19,11 +19,23 @@ from transformers import WhisperProcessor, set_seed
 from ..training.arguments import DistilWhisperTrainingArguments
 from ..training.trainer import DistilWhisperTrainer
 from .command_line import command, parse_dataclasses
-from .training_run.arguments import DataArguments, ModelArguments, check_arguments, open_run
-from .training_run.models import load_student, load_teachers, precision_of_teacher
-from .training_run.results import collect_results, finished_results, keep_rows, report, save_run
-from .training_run.scores import score_after, score_before
-from .training_run.speech import SpeechData
+from .training_run import (
+    DataArguments,
+    ModelArguments,
+    SpeechData,
+    check_arguments,
+    collect_results,
+    finished_results,
+    keep_rows,
+    load_student,
+    load_teachers,
+    open_run,
+    precision_of_teacher,
+    report,
+    save_run,
+    score_after,
+    score_before,
+)
 
 
 @command
@@ -40,7 +52,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: D
     set_seed(training_args.seed)
     processor = WhisperProcessor.from_pretrained(model_args.student)
     model = load_student(model_args, training_args.device)
-    live_teacher, teacher = load_teachers(model_args, training_args.device)
+    teacher_model, teacher = load_teachers(model_args, training_args.device)
     data = SpeechData(data_args, model_args.languages, processor, model.config.max_target_positions)
     trainer = DistilWhisperTrainer(
         model,
@@ -54,7 +66,7 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: D
     results = finished_results(run, training_args)
     if results is None:
         keep_rows(run, data)
-        scores = score_before(run, trainer, data, live_teacher if data_args.score_teacher else None)
+        scores = score_before(run, trainer, data, teacher_model if data_args.score_teacher else None)
         set_seed(training_args.seed)  # scoring may draw random numbers, and a continued run does not score again
         trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint or run.last_checkpoint())
         scores |= score_after(trainer, data)

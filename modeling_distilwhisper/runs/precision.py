@@ -46,7 +46,7 @@ def _quantisation(precision: str, dtype: torch.dtype) -> BitsAndBytesConfig | To
             return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=WHOLE)
         import bitsandbytes as _needed  # noqa: F401 (an extra; or the model would fail to load with less of a message)
     except ImportError as error:
-        raise ImportError(f'{precision} needs {error.name}: pip install -e ".[quantised]"') from None
+        raise ImportError(f'{precision} needs {error.name}: pip install "modeling_distilwhisper[quantised]"') from None
     # It says at every call of every layer that inputs are cast.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     nf4 = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": dtype}
