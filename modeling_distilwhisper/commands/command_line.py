@@ -4,6 +4,7 @@ import argparse
 import functools
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -128,7 +129,12 @@ def parse_dataclasses(description: str | None, argv: list[str], prog: str, *clas
     hide_inherited(parser, classes)
     required = " ".join(f"--{action.dest} ..." for action in parser._actions if action.required)
     parser.usage = f"%(prog)s [settings.yaml] {required} [--setting value ...]"
-    return parse_settings(parser, argv)
+    try:
+        return parse_settings(parser, argv)
+    except ValueError as error:
+        if unused := re.search(r"not used by the HfArgumentParser: (.*)", str(error)):
+            parser.error(f"unknown settings: {unused[1]}. --help lists the known ones.")
+        raise
 
 
 def hide_inherited(parser: argparse.ArgumentParser, classes: tuple[type, ...]) -> None:

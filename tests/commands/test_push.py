@@ -1,5 +1,6 @@
 """`distilwhisper push`: a whole model or some of its experts go to the Hub, each with a card."""
 
+import json
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ from helpers.hub_clients import OTHER, heard, run_command, tokens
 from huggingface_hub import ModelCard
 
 from modeling_distilwhisper.reporting.model_card import card_of_run, save_card
+from modeling_distilwhisper.runs.old_names import read_json
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def files_of(hub, name: str, revision: str = "main") -> dict[str, bytes]:
 def test_a_whole_model_goes_with_its_card(hub, client, saved, model, tmp_path):
     (saved / "README.md").write_text("My card.", encoding="utf-8")
     (saved / "results.json").unlink(missing_ok=True)
-    code, printed = client(run_command, "push", saved, "me/whole", "--private")
+    code, printed, _ = client(run_command, "push", saved, "me/whole", "--private")
     assert code == 0 and printed.strip().endswith("/me/whole")
     files = files_of(hub, "me/whole")
     assert {"model.safetensors", "expert.gl.safetensors", "expert.ca.safetensors", "tokenizer.json"} <= files.keys()
@@ -48,10 +50,8 @@ def test_experts_alone_go_beside_those_that_are_there(hub, client, on_hub):
 
 
 def test_a_card_as_training_wrote_it_gets_the_repositorys_name_and_an_edited_one_stays(hub, client, on_hub, results):
-    import json
-
     (on_hub / "results.json").write_text(json.dumps(results))
-    save_card(card_of_run(results, name=on_hub.name), on_hub / "README.md")
+    save_card(card_of_run(read_json(on_hub / "results.json"), name=on_hub.name), on_hub / "README.md")
     assert client(run_command, "push", on_hub, "me/named", "--languages", "gl")[0] == 0
     card = files_of(hub, "me/named")["README.md"].decode()
     assert 'checkpoint = "me/named"' in card and ModelCard(card).data.model_name == "me/named"
@@ -71,22 +71,21 @@ def test_a_pull_request_holds_experts_and_card(hub, client, on_hub):
     (on_hub / "README.md").write_text("My card.")
     assert client(run_command, "push", on_hub, "me/theirs", "--languages", "gl")[0] == 0
     hub.repositories["me/theirs"].commit({"README.md": None})
-    code, printed = client(run_command, "push", on_hub, "me/theirs", "--languages", "ca", "--create_pr", token=OTHER)
+    code, printed, _ = client(run_command, "push", on_hub, "me/theirs", "--languages", "ca", "--create_pr", token=OTHER)
     assert code == 0 and printed.strip().endswith("/me/theirs/discussions/1")
     proposed = files_of(hub, "me/theirs", "refs/pr/1")
     assert "expert.ca.safetensors" in proposed and proposed["README.md"] == b"My card."
     assert not {"expert.ca.safetensors", "README.md"} & files_of(hub, "me/theirs").keys()
 
 
-def test_what_cannot_be_pushed_is_refused_in_one_line(hub, client, saved, whisper_dir, tmp_path, capfd):
+def test_what_cannot_be_pushed_is_refused_in_one_line(hub, client, saved, whisper_dir, tmp_path):
     shutil.copytree(whisper_dir, tmp_path / "plain")
     for words, message in {
         ("push", tmp_path / "plain", "me/new"): "is a 'whisper', expected a 'distilwhisper'",
         ("push", saved, "me/new", "--languages", "gl"): "which is not on the Hub",
         ("push", saved, "me/new", "--languages", "fr"): "has no expert",
     }.items():
-        code, _ = client(run_command, *words)
-        error = capfd.readouterr().err
+        code, _, error = client(run_command, *words)
         assert code == 1 and "distilwhisper push: error: " in error and message in error, error
         assert "Traceback" not in error
     assert "me/new" not in hub.repositories

@@ -51,8 +51,9 @@ def require_known(place: str, command: list[str]) -> None:
         assert set(rest[1:-1]) <= {"-q", "-c", "constraints.txt", "-e"} and rest[0] == "install", place
         settings = configparser.ConfigParser()
         settings.read(ROOT / "setup.cfg")
-        _, extras = re.fullmatch(r"(\.|modeling_distilwhisper)(?:\[([\w,-]+)\])?", rest[-1]).groups()
-        wanted = extras.split(",") if extras else []
+        package = re.fullmatch(r"(?:\.|modeling_distilwhisper)(?:\[([\w,-]+)\])?", rest[-1])
+        assert package, place
+        wanted = package[1].split(",") if package[1] else []
         assert set(wanted) <= set(settings["options.extras_require"]), place
     elif name == "ruff":
         options = [sys.executable, "-m", "ruff", *rest[:-1], "tests/helpers/pages.py", "--exit-zero"]

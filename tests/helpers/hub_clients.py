@@ -69,9 +69,9 @@ def say_noise(pipe, language) -> str:
     return pipe(samples, generate_kwargs={"language": language, "max_new_tokens": 12})["text"]
 
 
-def run_command(*argv, token=ME) -> tuple[int, str]:
-    """Exit status and output of `distilwhisper` with these arguments; the user is logged in as the token says."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+def run_command(*argv, token=ME) -> tuple[int, str, str]:
+    """Exit status, output and errors of `distilwhisper` with these arguments; the token says who is logged in."""
+    printed, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
         code = with_environment("HF_TOKEN", token, distilwhisper_cli.main, [*map(str, argv)])
-    return code, printed.getvalue()
+    return code, printed.getvalue(), errors.getvalue()
