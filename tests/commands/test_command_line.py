@@ -65,6 +65,15 @@ def test_settings_of_transformers_are_taken_but_do_not_fill_the_help(capsys):
     assert "--kd_beta" in shown and "--seed" in shown and "--gate_budget" in shown
 
 
+def test_a_setting_that_does_not_exist_is_named_with_the_usage(capsys):
+    required = ["--models", "a", "--data", "b", "--languages", "gl", "--output_dir", "c"]
+    with pytest.raises(SystemExit) as ended:
+        distilwhisper_cli.main(["gates", *required, "--x", "1"])
+    error = capsys.readouterr().err
+    assert ended.value.code == 2 and error.startswith("usage: distilwhisper gates [settings.yaml] --models ... --data")
+    assert "distilwhisper gates: error: unknown settings: ['--x', '1']." in error
+
+
 @pytest.mark.parametrize(
     ("asked", "near"), [("trian", "train"), ("cache_teacher", "cache-teacher"), ("evaluate", "eval")]
 )
@@ -112,10 +121,10 @@ def test_what_a_user_can_mend_is_one_line(error, line, capsys):
 
 def test_a_message_of_the_package_is_one_line_and_a_bug_keeps_its_traceback(capsys):
     def wrong(argv, prog):
-        command_line.parse_dataclasses("", ["--none", "1"], prog)
+        command_line.require("nothing_of_that_name", extra="demo")
 
-    assert command(wrong)([], "distilwhisper x") == 1, "a message of Transformers' parser"
-    assert "not used by the HfArgumentParser" in capsys.readouterr().err
+    assert command(wrong)([], "distilwhisper x") == 1
+    assert capsys.readouterr().err.startswith("distilwhisper x: error: this needs nothing_of_that_name, which is not")
     with pytest.raises(ValueError, match="invalid literal"):
         command(lambda argv, prog: int("a"))([], "distilwhisper x")
     for bug in (KeyError("x"), ModuleNotFoundError("No module named 'nothing'", name="nothing"), RuntimeError("x")):
