@@ -1,4 +1,4 @@
-"""Writes the cards of the authors' checkpoints, converted: multilingual-distilwhisper-{3k,10k,28k}.md.
+"""Writes the cards of the authors' checkpoints, converted: model_cards/multilingual-distilwhisper-{3k,10k,28k}.md.
 
     python examples/paper/report_cards.py
 
@@ -17,7 +17,7 @@ from modeling_distilwhisper.reporting.card_tables import language_name, size_row
 from modeling_distilwhisper.reporting.model_card import left_alone, render, save_card
 from modeling_distilwhisper.routing_distilwhisper import LanguageExpert
 
-CARDS = Path(__file__).parents[2] / "modeling_distilwhisper/commands/authors_cards"  # they come with the package
+CARDS = Path(__file__).parent.parent.parent / "model_cards"
 # Languages of the report's Table 4, hours of its sections 5.1.1 and 5.4, and the tables with its figures.
 SETTINGS = {
     "3k": ("bg ca cs fi gl hi hu id pl ro sk sl ta th uk vi", "3,000", "about 4", (8, 12)),

@@ -8,7 +8,6 @@ from helpers.scripts import EXAMPLES
 from modeling_distilwhisper.reporting.model_card import card_of_run
 
 CARDS = EXAMPLES.parent / "model_cards"
-AUTHORS_CARDS = EXAMPLES.parent / "modeling_distilwhisper/commands/authors_cards"
 SIZES = ("3k", "10k", "28k")
 HEADINGS = ["Use", "Results", "Training", "Gates", "Size", "Limits", "Citation"]
 

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from helpers.cards import AUTHORS_CARDS, SIZES, make, tables
+from helpers.cards import CARDS, SIZES, make, tables
 from helpers.remote import run_without_the_package
 from helpers.scripts import EXAMPLES, run_script
 from helpers.training import load
@@ -18,7 +18,7 @@ from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 
 @pytest.mark.parametrize("size", SIZES)
 def test_figures_of_the_report_are_all_there_and_called_so(size):
-    card = ModelCard.load(AUTHORS_CARDS / f"multilingual-distilwhisper-{size}.md")
+    card = ModelCard.load(CARDS / f"multilingual-distilwhisper-{size}.md")
     assert card.data.eval_results is None, "the model index is for what was measured on this very checkpoint"
     assert "this package measured none of them" in card.text
     assert card.data.base_model == "openai/whisper-small"
