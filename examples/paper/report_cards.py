@@ -1,8 +1,8 @@
-"""Writes the cards of the authors' checkpoints, converted: model_cards/multilingual-distilwhisper-{3k,10k,28k}.md.
+"""Writes the cards of the authors' checkpoints, converted, which the package brings with it.
 
     python examples/paper/report_cards.py
 
-Their figures are the report's (report.csv) and are called so; nothing of them was measured by this package.
+Their figures are the report's (report.csv), and the cards say so: this package measured none of them.
 """
 
 import argparse
@@ -13,11 +13,11 @@ import torch
 from transformers import WhisperConfig
 
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.export.authors import CARDS
 from modeling_distilwhisper.reporting.card_tables import language_name, size_rows, table_of
-from modeling_distilwhisper.reporting.model_card import left_alone, render, save_card
+from modeling_distilwhisper.reporting.model_card import not_saved_message, render, save_card
 from modeling_distilwhisper.routing_distilwhisper import LanguageExpert
 
-CARDS = Path(__file__).parent.parent.parent / "model_cards"
 # Languages of the report's Table 4, hours of its sections 5.1.1 and 5.4, and the tables with its figures.
 SETTINGS = {
     "3k": ("bg ca cs fi gl hi hu id pl ro sk sl ta th uk vi", "3,000", "about 4", (8, 12)),
@@ -62,7 +62,7 @@ def main() -> None:
         card = card_of(setting)
         path = args.output_dir / f"{name_of(setting)}.md"
         if not save_card(card, path):
-            parser.error(f"{left_alone(path)} Or name another --output_dir.")
+            parser.error(f"{not_saved_message(path)} Or name another --output_dir.")
         print(path)
 
 

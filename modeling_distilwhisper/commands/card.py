@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from ..reporting.model_card import card_of_run, left_alone, save_card
+from ..reporting.model_card import card_of_run, not_saved_message, save_card
 from ..runs.old_names import read_json
 from .command_line import command, make_parser
 
@@ -32,7 +32,7 @@ def main(argv: list[str], prog: str) -> None:
     )
     output = args.output or results.with_name("README.md")
     if not save_card(card, output):
-        raise ValueError(f"{left_alone(output)} Or name another --output.")
+        raise ValueError(f"{not_saved_message(output)} Or name another --output.")
     print(output)
 
 

@@ -7,30 +7,25 @@ and then nothing is written. The three checkpoints that they published, with all
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
 
-from huggingface_hub import ModelCard
 from tabulate import tabulate
 
-from ..export.authors import convert_checkpoint, fetch, processor_of_checkpoint
+from ..export.authors import PUBLISHED, authors_card, convert_checkpoint, fetch_checkpoint, processor_of_checkpoint
 from ..reporting.model_card import save_card, sizes
 from .command_line import command, make_parser
-
-CARDS = Path(__file__).with_name("authors_cards")
-PUBLISHED = tuple(f"naver/multilingual-distilwhisper-{size}" for size in ("3k", "10k", "28k"))
 
 
 @command
 def main(argv: list[str], prog: str) -> None:
     args = parse(argv, prog)
-    folder = fetch(args.source, args.languages)
+    folder = fetch_checkpoint(args.source, args.languages)
     model = convert_checkpoint(folder, args.base, args.languages)
     processor = processor_of_checkpoint(folder, args.base)
     model.save_pretrained(args.output_dir)
     processor.save_pretrained(args.output_dir)
-    if card := card_of(args.source, model.config.languages, args.output_dir.resolve().name):
+    if card := authors_card(args.source, model.config.languages, args.output_dir.resolve().name):
         save_card(card, args.output_dir / "README.md")
     else:
         print(f"No model card: only {', '.join(PUBLISHED)} have one, each with all of its languages.")
@@ -39,19 +34,6 @@ def main(argv: list[str], prog: str) -> None:
         for language, experts in sizes(model, args.output_dir)["experts"].items()
     ]
     print(tabulate(rows, headers="keys", floatfmt=".1f"))
-
-
-def card_of(source: str, languages: list[str], name: str) -> ModelCard | None:
-    """The card of a published checkpoint whose code loads the folder `name`; `None` for any other checkpoint, and for
-    some of its languages, since the card's numbers would not be theirs."""
-    if source not in PUBLISHED or Path(source).is_dir():
-        return None
-    card = ModelCard.load(CARDS / f"{source.removeprefix('naver/')}.md")
-    if set(card.data.language) != set(languages):
-        return None
-    name_in_card = source.removeprefix("naver/multilingual-")
-    card.text = re.sub(rf"(?<![\w-]){name_in_card}(?![\w-])", lambda _: name, card.text)
-    return card
 
 
 def parse(argv: list[str], prog: str) -> argparse.Namespace:

@@ -17,7 +17,7 @@ from huggingface_hub import CommitInfo, HfApi
 
 from ..hub_distilwhisper import CARD, require_distilwhisper
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from ..reporting.model_card import card_of_run, signed
+from ..reporting.model_card import card_of_run, with_digest
 from ..runs.old_names import read_json
 from .command_line import command, make_parser
 
@@ -75,7 +75,7 @@ def card_for(folder: Path, repo_id: str) -> str | None:
     if (folder / "results.json").is_file():
         results = read_json(folder / "results.json")
         as_trained, renamed = (
-            signed(str(card_of_run(results, name=name))) for name in (folder.resolve().name, repo_id)
+            with_digest(str(card_of_run(results, name=name))) for name in (folder.resolve().name, repo_id)
         )
         if text == as_trained:
             return renamed

@@ -1,1 +1,1 @@
-"""A model in other forms: the authors', low-rank, plain Whisper, ONNX."""
+"""A model in other forms: low-rank, plain Whisper, ONNX; and the authors' checkpoints in ours."""

@@ -1,11 +1,12 @@
-"""One language as ONNX: encoder and decoder with cache, both paths of every layer blended by its gates.
+"""One language as ONNX: encoder and decoder with cache. In every layer the gate blends both paths.
 
-The files, their inputs and outputs are named as Optimum names those of a Whisper.
+Files, inputs and outputs have the names that Optimum gives to those of a Whisper.
 """
 
 import os
-import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,109 +14,141 @@ from torch.export import Dim
 from transformers import DynamicCache, EncoderDecoderCache
 
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ..runs.files import files_written_together
 from .whisper import whisper_config
 
 ENCODER, DECODER, DECODER_WITH_PAST = "encoder_model.onnx", "decoder_model.onnx", "decoder_with_past_model.onnx"
 OPSET = 20
-KINDS = ("decoder.key", "decoder.value", "encoder.key", "encoder.value")
+CACHE_KINDS = ("decoder.key", "decoder.value", "encoder.key", "encoder.value")
 
 
 @torch.no_grad()
 def export_to_onnx(
     model: DistilWhisperForConditionalGeneration, language: str, output_dir: str | os.PathLike
 ) -> list[Path]:
-    """Writes three graphs, which transcribe this language, with its configuration.
+    """Writes three graphs that transcribe one language, and their configuration.
 
-    - `encoder_model.onnx`: `input_features` to `last_hidden_state`.
-    - `decoder_model.onnx`, for the prompt: `input_ids` and `encoder_hidden_states` to `logits` and the cache,
+    - `encoder_model.onnx`: from `input_features` to `last_hidden_state`.
+    - `decoder_model.onnx`, for the prompt: from `input_ids` and `encoder_hidden_states` to `logits` and the cache,
       `present.*`.
-    - `decoder_with_past_model.onnx`, for each token behind it: `input_ids` and the cache, `past_key_values.*`, to
-      `logits` and what changed of the cache.
+    - `decoder_with_past_model.onnx`, for each later token: from `input_ids` and the cache, `past_key_values.*`, to
+      `logits` and the part of the cache that changes.
 
-    Rows and tokens may be as many as one likes. Gates decide within the graph, so every token passes both paths.
+    The number of rows and tokens is free. Gates decide within the graph, so every token passes through both paths.
 
     Args:
         model: in float32, on the CPU, in evaluation mode, not quantised.
+        language: code of the language.
+        output_dir: folder of the files; made if it does not exist.
 
     Returns:
         The paths of the graphs.
 
     Raises:
-        ValueError: the language has no expert, or the model is not as `model` has to be.
+        ValueError: the language has no expert, or the model is not as described.
         ImportError: onnx or onnxscript is missing.
+
+    Example:
+        >>> import tempfile
+        >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration, export_to_onnx
+        >>> model = DistilWhisperForConditionalGeneration.from_whisper("examples/quickstart/student", languages=["ca"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     paths = export_to_onnx(model.eval(), "ca", folder)  # doctest: +SKIP
+        >>> [path.name for path in paths]  # doctest: +SKIP
+        ['encoder_model.onnx', 'decoder_model.onnx', 'decoder_with_past_model.onnx']
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     export_to_onnx(model.train(), "ca", folder)  # doctest: +ELLIPSIS
+        Traceback (most recent call last):
+        ...
+        ValueError: Expected a model in float32 on the CPU, in evaluation mode and not quantised, ...
     """
     model.experts_of(language)
-    if (
-        (model.dtype, model.device.type) != (torch.float32, "cpu")
-        or model.training
-        or getattr(model, "is_quantized", False)
-    ):
+    is_float32_on_cpu = (model.dtype, model.device.type) == (torch.float32, "cpu")
+    if not is_float32_on_cpu or model.training or getattr(model, "is_quantized", False):
+        mode = "training" if model.training else "evaluation"
         raise ValueError(
             "Expected a model in float32 on the CPU, in evaluation mode and not quantised, got one in "
-            f"{model.dtype} on {model.device}. Load it with `dtype=torch.float32`."
+            f"{model.dtype} on {model.device} in {mode} mode. Load it with `dtype=torch.float32` and call `eval()`."
         )
-    token = model.config.language_token_ids[language]
     folder = Path(output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    config, layers = model.config, range(model.config.decoder_layers)
-    rows, tokens = 2, 3  # of the examples, whatever their values
-    features = torch.zeros(rows, config.num_mel_bins, 2 * config.max_source_positions)
-    ids = torch.zeros(rows, tokens, dtype=torch.long)
-    heard = torch.zeros(rows, config.max_source_positions, config.d_model)
-    heads = config.decoder_attention_heads
-    past = tuple(
-        torch.zeros(rows, heads, tokens if kind.startswith("decoder") else heard.shape[1], config.d_model // heads)
-        for _ in layers
-        for kind in KINDS
-    )
-    batch, length, before = Dim("batch_size"), Dim("decoder_sequence_length"), Dim("past_decoder_sequence_length")
-    cached = tuple(
-        {0: batch, 2: before} if kind.startswith("decoder") else {0: batch} for _ in layers for kind in KINDS
-    )
-    names = [f"{index}.{kind}" for index in layers for kind in KINDS]
-    changed = [name for name in names if ".decoder." in name]
-    graphs = {
-        ENCODER: (
-            _Encoder(model, token),
-            (features,),
-            ({0: batch},),
-            (["input_features"], ["last_hidden_state"]),
-        ),
-        DECODER: (
-            _Decoder(model, token),
-            (ids, heard),
-            ({0: batch, 1: length}, {0: batch}),
-            (["input_ids", "encoder_hidden_states"], ["logits", *(f"present.{name}" for name in names)]),
-        ),
-        DECODER_WITH_PAST: (
-            _DecoderWithPast(model, token),
-            (ids[:, :1], past),
-            ({0: batch}, cached),
-            (
-                ["input_ids", *(f"past_key_values.{name}" for name in names)],
-                ["logits", *(f"present.{name}" for name in changed)],
-            ),
-        ),
-    }
-    for name, (graph, example, dynamic, (inputs, outputs)) in graphs.items():
+    graphs = _graphs(model, language)
+    for graph in graphs:
         program = torch.onnx.export(
-            graph.eval(),
-            example,
+            graph.module.eval(),
+            graph.example,
             dynamo=True,
             opset_version=OPSET,
-            dynamic_shapes=dynamic,
-            input_names=inputs,
-            output_names=outputs,
+            dynamic_shapes=graph.dynamic_shapes,
+            input_names=graph.inputs,
+            output_names=graph.outputs,
             verbose=False,
         )
-        # Aside, in a folder: weights over 2 GB become a file of their own beside the graph, known to it by name.
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".partial") as aside:
-            program.save(Path(aside, name))
-            for path in sorted(Path(aside).iterdir(), key=lambda path: path.name == name):  # the graph comes last
-                path.replace(folder / path.name)
-    whisper_config(config).save_pretrained(folder)
+        assert program is not None  # it is None without `dynamo`
+        # Weights over 2 GB become a second file beside the graph, which refers to it by name.
+        with files_written_together(folder, last=graph.file_name) as temporary:
+            program.save(temporary / graph.file_name)
+    whisper_config(model.config).save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
-    return [folder / name for name in graphs]
+    return [folder / graph.file_name for graph in graphs]
+
+
+@dataclass
+class _Graph:
+    """A module to export.
+
+    Attributes:
+        file_name: of the graph.
+        module: computes it.
+        example: inputs of the right shapes. Their values do not matter.
+        dynamic_shapes: the free dimensions of each input.
+        inputs: names, in order.
+        outputs: names, in order.
+    """
+
+    file_name: str
+    module: nn.Module
+    example: tuple[Any, ...]
+    dynamic_shapes: tuple[Any, ...]
+    inputs: list[str]
+    outputs: list[str]
+
+
+def _graphs(model: DistilWhisperForConditionalGeneration, language: str) -> list[_Graph]:
+    config, layers = model.config, range(model.config.decoder_layers)
+    token = (config.language_token_ids or {})[language]
+    rows, tokens, heads = 2, 3, config.decoder_attention_heads  # sizes of the examples
+    features = torch.zeros(rows, config.num_mel_bins, 2 * config.max_source_positions)
+    ids = torch.zeros(rows, tokens, dtype=torch.long)
+    states = torch.zeros(rows, config.max_source_positions, config.d_model)
+    lengths = {kind: tokens if kind.startswith("decoder") else states.shape[1] for kind in CACHE_KINDS}
+    past = tuple(
+        torch.zeros(rows, heads, lengths[kind], config.d_model // heads) for _ in layers for kind in CACHE_KINDS
+    )
+    batch, length, past_length = Dim("batch_size"), Dim("decoder_sequence_length"), Dim("past_decoder_sequence_length")
+    past_shapes = tuple(
+        {0: batch, 2: past_length} if kind.startswith("decoder") else {0: batch} for _ in layers for kind in CACHE_KINDS
+    )
+    cache_names = [f"{index}.{kind}" for index in layers for kind in CACHE_KINDS]
+    present = [f"present.{name}" for name in cache_names]
+    return [
+        _Graph(ENCODER, _Encoder(model, token), (features,), ({0: batch},), ["input_features"], ["last_hidden_state"]),
+        _Graph(
+            DECODER,
+            _Decoder(model, token),
+            (ids, states),
+            ({0: batch, 1: length}, {0: batch}),
+            ["input_ids", "encoder_hidden_states"],
+            ["logits", *present],
+        ),
+        _Graph(
+            DECODER_WITH_PAST,
+            _DecoderWithPast(model, token),
+            (ids[:, :1], past),
+            ({0: batch}, past_shapes),
+            ["input_ids", *(f"past_key_values.{name}" for name in cache_names)],
+            ["logits", *(name for name in present if ".decoder." in name)],
+        ),
+    ]
 
 
 class _Encoder(nn.Module):
@@ -129,7 +162,7 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """The first pass, over the prompt: makes the cache."""
+    """The first pass, over the prompt. It makes the cache."""
 
     def __init__(self, model, token: int):
         super().__init__()
@@ -154,17 +187,17 @@ class _Decoder(nn.Module):
 
 
 class _DecoderWithPast(_Decoder):
-    """Every pass after the first: what was heard is in the cache."""
+    """A later pass, over one token. The cache holds the encoder's keys and values."""
 
     def forward(self, input_ids, past):
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         for index in range(len(self.decoder.layers)):
-            own = past[len(KINDS) * index : len(KINDS) * (index + 1)]
-            cache.self_attention_cache.update(own[0], own[1], index)
-            cache.cross_attention_cache.update(own[2], own[3], index)
+            keys, values, encoder_keys, encoder_values = past[len(CACHE_KINDS) * index : len(CACHE_KINDS) * (index + 1)]
+            cache.self_attention_cache.update(keys, values, index)
+            cache.cross_attention_cache.update(encoder_keys, encoder_values, index)
             cache.is_updated[index] = True
-        # Of what was heard only the shape is asked for.
-        heard = past[2].new_zeros(input_ids.shape[0], past[2].shape[2], self.decoder.config.d_model)
-        logits = self._pass(input_ids, heard, cache)
+        # The decoder uses only the shape of the encoder's states.
+        states = past[2].new_zeros(input_ids.shape[0], past[2].shape[2], self.decoder.config.d_model)
+        logits = self._pass(input_ids, states, cache)
         layers = cache.self_attention_cache.layers
         return logits, *(tensor for layer in layers for tensor in (layer.keys, layer.values))

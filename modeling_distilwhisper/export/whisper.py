@@ -1,10 +1,11 @@
-"""One language as a plain Whisper, which every tool for Whisper runs: each layer's path is fixed for all tokens."""
+"""One language as a plain Whisper, for every tool that runs Whisper: each layer has one path for all tokens."""
 
 import copy
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
@@ -13,8 +14,8 @@ from ..configuration_distilwhisper import DistilWhisperConfig
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.files import write_whole
 
-# What a layer becomes whose gate sends this share of the tokens to the expert: 1 is the expert, 0 the shared path.
-WAYS = {
+# From the expert usage of a layer to the share of the expert in its weights: 1 is the expert, 0 the shared path.
+WAYS: dict[str, Callable[[float], float]] = {
     "majority": lambda share: float(share > 0.5),
     "mean": lambda share: share,
     "experts": lambda share: 1.0,
@@ -25,23 +26,35 @@ WAYS = {
 def export_to_whisper(
     model: DistilWhisperForConditionalGeneration, language: str, shares: Mapping[tuple[str, int], float]
 ) -> WhisperForConditionalGeneration:
-    """A Whisper whose feed-forwards are the language's experts, Whisper's own, or in between.
+    """Makes a plain Whisper whose feed-forwards are the experts of one language, the shared ones, or means of both.
 
     Args:
         model: not quantised.
-        shares: of each layer, by side and index as `routed_layers` names them: 1 for the expert, 0 for the shared
-            feed-forward, and in between the mean of both's weights, where the expert has this share.
+        language: code of the language.
+        shares: the share of the expert in each layer's weights, by side and index as `routed_layers` has them: 1 is the
+            expert, 0 the shared feed-forward, and between them stands the weighted mean.
+
+    Returns:
+        The Whisper, in evaluation mode, on the model's device and in its dtype.
 
     Raises:
-        ValueError: the language has no expert, a layer's share is missing or not from 0 to 1, or the model is
+        ValueError: the language has no expert, the share of a layer is missing or not from 0 to 1, or the model is
             quantised.
+
+    Example:
+        >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration, export_to_whisper
+        >>> model = DistilWhisperForConditionalGeneration.from_whisper("examples/quickstart/student", languages=["ca"])
+        >>> shares = {layer: 1.0 for layer in model.routed_layers()}
+        >>> whisper = export_to_whisper(model, "ca", shares)
+        >>> type(whisper).__name__, whisper.config.model_type
+        ('WhisperForConditionalGeneration', 'whisper')
     """
     experts = model.experts_of(language)
     if shares.keys() != experts.keys() or not all(0 <= share <= 1 for share in shares.values()):
-        raise ValueError(f"Expected for each of the layers {list(experts)} a share from 0 to 1, got {dict(shares)}.")
+        raise ValueError(f"Expected a share from 0 to 1 for each of the layers {list(experts)}, got {dict(shares)}.")
     if getattr(model, "is_quantized", False):
         raise ValueError("A quantised model's weights cannot be mixed. Load it in float32, and quantise the export.")
-    plain = WhisperForConditionalGeneration(whisper_config(model.config)).to(model.device, model.dtype)
+    plain: Any = WhisperForConditionalGeneration(whisper_config(model.config)).to(model.device, model.dtype)
     plain.load_state_dict({key: tensor for key, tensor in model.state_dict().items() if ".experts." not in key})
     plain.generation_config = copy.deepcopy(model.generation_config)
     sides = {"encoder": plain.model.encoder.layers, "decoder": plain.model.decoder.layers}
@@ -56,17 +69,17 @@ def export_to_whisper(
 
 
 def whisper_config(config: DistilWhisperConfig) -> WhisperConfig:
-    """The settings that a plain Whisper has, without those of experts."""
+    """The settings of a plain Whisper, without those of experts."""
     known = WhisperConfig().to_dict().keys()
     settings = {name: value for name, value in config.to_dict().items() if name in known}
     return WhisperConfig.from_dict(settings | {"model_type": "whisper", "architectures": None})
 
 
 def save_processor(processor: WhisperProcessor, folder: str | os.PathLike) -> None:
-    """Writes a processor, and beside the files that Transformers reads those that other tools do.
+    """Writes the files of a processor that Transformers reads, and those that other tools read.
 
-    `preprocessor_config.json` tells faster-whisper how many mel bins there are; whisper.cpp's converter takes tokens
-    from `vocab.json` and `added_tokens.json`.
+    faster-whisper reads the number of mel bins from `preprocessor_config.json`. The converter of whisper.cpp reads the
+    tokens from `vocab.json` and `added_tokens.json`.
     """
     processor.save_pretrained(folder)
     processor.feature_extractor.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""What a model card shows of results: scores of a run or an evaluation as records, and tables of them in Markdown."""
+"""What a model card shows of results: scores of a run or an evaluation as records, and Markdown tables of them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -6,43 +6,49 @@ from huggingface_hub import EvalResult
 from tabulate import tabulate
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-PLAIN, EARLIER, OURS = "without experts", "with earlier experts", "with experts"  # a run's systems in a card
+PLAIN, EARLIER, OURS = "without experts", "with earlier experts", "with experts"  # the systems of a run, in a card
 
 Row = Mapping[str, str | float | int | bool | None]
 
 
 def scores_of_run(results: Mapping) -> list[dict]:
-    """Records with `data_set`, `split`, `language`, `system`, its rates and the student's `precision`, of a run."""
+    """The scores of a run as records: `data_set`, `split`, `language`, `system`, error rates, and `precision`."""
     precision = results["settings"]["model"].get("student_precision", "float32")
     return [
         {"data_set": data_set, "split": "test", "language": language, "system": name, **rates, "precision": precision}
         for name, scores in _scores_by_system(results).items()
-        for data_set, own in scores.items()
-        for language, rates in own.items()
+        for data_set, by_language in scores.items()
+        for language, rates in by_language.items()
     ]
 
 
-def _scores_by_system(results: Mapping) -> dict[str, Mapping[str, Mapping[str, Row]]]:
-    """By system, data set and language. A run that went on from experts had them when it was scored before training:
-    there it is plain Whisper in other languages alone, and in those of the experts with every gate shut."""
+def _scores_by_system(results: Mapping) -> dict[str, Mapping[str, Mapping[str, Mapping]]]:
+    """Scores by system, data set and language.
+
+    A run that continued earlier experts had them when it was scored before training. Then the scores "before" are of
+    plain Whisper only in other languages; in the languages of the experts, those with closed gates are.
+    """
     scores, settings = results.get("scores", {}), results["settings"]["model"]
     before, after, teacher = (scores.get(key, {}) for key in ("before", "after", "teacher"))
     if not settings.get("experts_from"):
         return {PLAIN: before, OURS: after, "teacher": teacher}
-    shut, trained = scores.get("gates shut", {}), settings["languages"]
-    plain, earlier = (
-        {name: {code: rates for code, rates in own.items() if (code in trained) == had} for name, own in before.items()}
-        for had in (False, True)
+    closed, trained = scores.get("gates shut", {}), settings["languages"]
+    others, earlier = (
+        {
+            data_set: {code: rates for code, rates in by_language.items() if (code in trained) == is_trained}
+            for data_set, by_language in before.items()
+        }
+        for is_trained in (False, True)
     )
-    plain = {name: shut.get(name, {}) | plain.get(name, {}) for name in {**shut, **plain}}
+    plain = {data_set: closed.get(data_set, {}) | others.get(data_set, {}) for data_set in {**closed, **others}}
     return {PLAIN: plain, EARLIER: earlier, OURS: after, "teacher": teacher}
 
 
-def scores_of_evaluation(summary: Mapping, system: str) -> list[dict]:
-    """The same of what `run_eval.py` scored; `system`, the model that the card is of, comes first.
+def scores_of_evaluation(summary: Mapping, system: str | None) -> list[dict]:
+    """The scores of an evaluation as such records. Those of `system`, the model of the card, come first.
 
     Raises:
-        ValueError: the model is not among those scored, or translations were scored.
+        ValueError: the evaluation has no such model, or it is of translations.
     """
     rows = summary["scores"]
     systems = list(dict.fromkeys(row["system"] for row in rows))
@@ -51,31 +57,33 @@ def scores_of_evaluation(summary: Mapping, system: str) -> list[dict]:
     if any("wer" not in row for row in rows):
         raise ValueError("The evaluation is of translations. Expected one of transcripts, with error rates.")
     rows = [{**row, "precision": summary.get("precision", "float32")} for row in rows]
-    own = [row | {"system": OURS} for row in rows if row["system"] == system]
-    return own + [row for row in rows if row["system"] != system]
+    ours = [row | {"system": OURS} for row in rows if row["system"] == system]
+    return ours + [row for row in rows if row["system"] != system]
 
 
 def eval_results(
-    scores: Iterable[Row], trained: Sequence[str], place_of: Callable[[str, str], tuple[str, str]]
+    scores: Iterable[Mapping], trained: Sequence[str], hub_names: Callable[[str, str], tuple[str, str]]
 ) -> list[EvalResult]:
-    """The model's WER and CER in the languages that it was trained on, as entries of the Hub's model index.
+    """WER and CER of the model in the languages that it was trained on, as entries of the Hub's model index.
 
-    An entry has no place for an interval, nor for a precision: they stand in the metric's name.
+    An entry has no field for an interval or a precision: the name of the metric has them.
 
     Args:
-        place_of: what the Hub calls a data set and its part in a language.
+        scores: records of `scores_of_run` or `scores_of_evaluation`.
+        trained: codes of the languages.
+        hub_names: the Hub's names of a data set and of its configuration for a language.
     """
-    found = []
+    entries = []
     for score in scores:
         if score["system"] != OURS or score["language"] not in trained:
             continue
-        data_set, config = place_of(score["data_set"], score["language"])
-        about = f"{score['words']} words, normaliser {score['normalizer']}"
+        data_set, config = hub_names(score["data_set"], score["language"])
+        details = f"{score['words']} words, normaliser {score['normalizer']}"
         if score["precision"] != "float32":
-            about += f", precision {score['precision']}"
-        sure = f"95 % interval {interval_text(score)}; " if score.get("wer_low") is not None else ""
-        for metric, name in {"wer": f"WER in % ({sure}{about})", "cer": f"CER in % ({about})"}.items():
-            found.append(
+            details += f", precision {score['precision']}"
+        interval = f"95 % interval {interval_text(score)}; " if score.get("wer_low") is not None else ""
+        for metric, name in {"wer": f"WER in % ({interval}{details})", "cer": f"CER in % ({details})"}.items():
+            entries.append(
                 EvalResult(
                     task_type="automatic-speech-recognition",
                     task_name="Speech recognition",
@@ -88,38 +96,38 @@ def eval_results(
                     metric_value=round(100 * score[metric], 2),
                 )
             )
-    return found
+    return entries
 
 
-def score_tables(scores: Sequence[Row], trained: Sequence[str]) -> list[dict[str, str]]:
-    """A table for each data set and split: a row a language, WER with its interval for each system.
+def score_tables(scores: Sequence[Mapping], trained: Sequence[str]) -> list[dict]:
+    """Makes a table for each data set and split. A row is a language; each system has its WER with the interval.
 
     Returns:
-        `data_set`, `title`, `normalizers`, `precisions` (of scores that are not in float32) and `table` of each.
+        `data_set`, `title`, `table`, `normalizers`, and `precisions` other than float32, of each.
     """
-    tables = []
+    tables: list[dict] = []
     for data_set, split in dict.fromkeys((score["data_set"], score["split"]) for score in scores):
-        own = [score for score in scores if (score["data_set"], score["split"]) == (data_set, split)]
-        systems = sorted(dict.fromkeys(score["system"] for score in own), key=lambda name: name == OURS)
+        chosen = [score for score in scores if (score["data_set"], score["split"]) == (data_set, split)]
+        systems = sorted(dict.fromkeys(score["system"] for score in chosen), key=lambda name: name == OURS)
         rows = []
-        languages = dict.fromkeys(score["language"] for score in own)
+        languages = dict.fromkeys(score["language"] for score in chosen)
         for language in sorted(languages, key=lambda code: code not in trained):
-            by_system = {score["system"]: score for score in own if score["language"] == language}
-            some = next(iter(by_system.values()))
+            by_system = {score["system"]: score for score in chosen if score["language"] == language}
+            first = next(iter(by_system.values()))
             name = language_name(language) + ("" if language in trained else ", not trained")
-            row = {"language": name, "utterances": some["utterances"], "words": some["words"]}
+            row = {"language": name, "utterances": first["utterances"], "words": first["words"]}
             row |= {system: percent(by_system.get(system)) for system in systems}
             if OURS in by_system:
                 row[f"CER {OURS}"] = f"{100 * by_system[OURS]['cer']:.1f}"
             rows.append(row)
         table = {"data_set": data_set, "title": _title(data_set, split), "table": table_of(rows)}
-        table["normalizers"] = sorted({score["normalizer"] for score in own})
-        tables.append(table | {"precisions": sorted({score["precision"] for score in own} - {"float32"})})
+        table["normalizers"] = sorted({score["normalizer"] for score in chosen})
+        tables.append(table | {"precisions": sorted({score["precision"] for score in chosen} - {"float32"})})
     return tables
 
 
 def readable_differences(summary: Mapping, system: str | None) -> list[Row]:
-    """What the model's WER is above that of the others on the same utterances, in points."""
+    """WER of the model minus that of each other model on the same utterances, in points."""
     return [
         {
             "data set": _title(row["data_set"], row["split"]),
@@ -134,18 +142,18 @@ def readable_differences(summary: Mapping, system: str | None) -> list[Row]:
 
 
 def data_rows(amounts: Mapping[str, Mapping[str, float]]) -> list[Row]:
-    """Utterances and hours of train and validation, a row for each corpus and language."""
+    """Utterances and hours of train and validation: a row for each corpus and language."""
     rows: dict[tuple[str, str], dict] = {}
-    for title, own in amounts.items():
+    for title, amount in amounts.items():
         corpus, split, language = title.rsplit(" ", 2)
         if split != "test":
             row = rows.setdefault((corpus, language), {"corpus": corpus, "language": language_name(language)})
-            row |= {f"{split}, utterances": own["rows"], f"{split}, hours": f"{own['hours']:.2f}"}
+            row |= {f"{split}, utterances": amount["rows"], f"{split}, hours": f"{amount['hours']:.2f}"}
     return list(rows.values())
 
 
 def usage_rows(usage: Mapping[str, Mapping[str, float]]) -> list[Row]:
-    """The share of tokens that takes the expert at inference, in %, by language and side."""
+    """Expert usage at inference in %, by language and side."""
     return [
         {"language": language_name(language)}
         | {side: f"{100 * shares[side]:.0f}" for side in ("encoder", "decoder", "all")}
@@ -154,28 +162,29 @@ def usage_rows(usage: Mapping[str, Mapping[str, float]]) -> list[Row]:
 
 
 def ranks_of(results: Mapping) -> dict[str, int]:
-    """The rank of each language's experts, as far as it is told; full ones are left out."""
+    """The rank of the experts of each language that has low-rank ones, as far as the run says it."""
     settings, sizes = results["settings"]["model"], results.get("sizes", {}).get("experts", {})
     ranks = {code: sizes.get(code, settings).get("rank", settings["expert_rank"]) for code in settings["languages"]}
     return {code: rank for code, rank in ranks.items() if rank}
 
 
 def size_rows(experts: Mapping[str, Mapping[str, int]]) -> list[Row]:
+    """Parameters of the experts of each language, and the size of their file."""
     return [
         {
             "language": language_name(language),
-            "parameters, M": f"{own['parameters'] / 1e6:.2f}",
-            "file, MB": f"{own['bytes'] / 1e6:.1f}",
+            "parameters, M": f"{size['parameters'] / 1e6:.2f}",
+            "file, MB": f"{size['bytes'] / 1e6:.1f}",
         }
-        for language, own in experts.items()
+        for language, size in experts.items()
     ]
 
 
 def table_of(rows: Sequence[Row]) -> str:
-    """A table in Markdown; empty where there are no rows.
+    """A table in Markdown; "" without rows.
 
     Raises:
-        ValueError: the rows are no flat mappings.
+        ValueError: a row is not a mapping, or a cell is a list or a mapping.
     """
     if not all(isinstance(row, Mapping) for row in rows):
         raise ValueError("Expected rows of a table: a list of mappings from a column's name to its value.")
@@ -195,17 +204,18 @@ def _cell(value) -> str | None:
     return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
 
 
-def interval_text(score: Row) -> str:
+def interval_text(score: Mapping) -> str:
+    """The 95 % interval of WER in %, as "20.1 to 24.3"."""
     return f"{100 * score['wer_low']:.1f} to {100 * score['wer_high']:.1f}"
 
 
-def percent(score: Row | None) -> str | None:
-    """WER in % with its 95 % interval."""
+def percent(score: Mapping | None) -> str | None:
+    """WER in % with its 95 % interval, as "22.2 (20.1 to 24.3)"."""
     if score is None:
         return None
     return f"{100 * score['wer']:.1f}" + (f" ({interval_text(score)})" if score.get("wer_low") is not None else "")
 
 
 def language_name(code: str) -> str:
-    """As in "Catalan (ca)"."""
+    """Name and code, as "Catalan (ca)"; the code alone if Whisper does not know it."""
     return f"{LANGUAGES[code].title()} ({code})" if code in LANGUAGES else code

@@ -1,4 +1,4 @@
-"""Pictures of a run, as PNG files."""
+"""Figures of a run, as PNG files."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -9,33 +9,44 @@ from matplotlib.ticker import MaxNLocator
 
 from ..runs.files import written_whole
 
-# Okabe and Ito's colours, told apart by colour-blind readers too.
+# The colours of Okabe and Ito, which colour-blind readers can distinguish.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 MARKERS = "os^Dv<>p"
 DASHES = ("-", "--", "-.")
 
 
 def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) -> None:
-    """Bars of WER in %, a panel for each test set, a group for each language, a bar for each system.
+    """Draws WER in % as bars: a panel for each test set, a group for each language, a bar for each system.
 
     Args:
-        rows: as `wer_rows` makes them.
-        systems: which of their columns to draw.
-        path: of the PNG.
+        rows: as `training.scoring.wer_rows` returns them. Each has `test set`, `language`, `words`, `normalizer`, and
+            the WER of each system as a share. A system without a WER has no bar.
+        systems: the systems to draw.
+        path: file of the PNG.
+
+    Example:
+        >>> import os, tempfile
+        >>> from modeling_distilwhisper import draw_wer
+        >>> row = {"test set": "fleurs", "language": "gl", "words": 900, "normalizer": "marks"}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = os.path.join(folder, "wer.png")
+        ...     draw_wer([row | {"before": 0.31, "after": 0.24}], ["before", "after"], path)
+        ...     os.path.getsize(path) > 10_000
+        True
     """
-    sets = list(dict.fromkeys(row["test set"] for row in rows))
+    test_sets = list(dict.fromkeys(row["test set"] for row in rows))
     figure = Figure(figsize=(max(6, 0.35 * len(systems) * len(rows)), 4), layout="constrained")
-    panels = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(test_sets), sharey=True, squeeze=False)[0]
     width = 0.8 / len(systems)
-    for panel, name in zip(panels, sets, strict=True):
-        own = [row for row in rows if row["test set"] == name]
+    for panel, test_set in zip(panels, test_sets, strict=True):
+        set_rows = [row for row in rows if row["test set"] == test_set]
         for index, system in enumerate(systems):
-            there = [(place, 100 * row[system]) for place, row in enumerate(own) if row.get(system) is not None]
-            places, values = [place + (index + 0.5) * width - 0.4 for place, _ in there], [value for _, value in there]
-            bars = panel.bar(places, values, width, label=system, color=PALETTE[index % len(PALETTE)])
+            wers = {x: 100 * row[system] for x, row in enumerate(set_rows) if row.get(system) is not None}
+            centres = [x + (index + 0.5) * width - 0.4 for x in wers]
+            bars = panel.bar(centres, list(wers.values()), width, label=system, color=PALETTE[index % len(PALETTE)])
             panel.bar_label(bars, fmt="%.0f", fontsize=7)
-        panel.set_xticks(range(len(own)), [f"{row['language']}\n{row['words']} words" for row in own])
-        panel.set_title(name)
+        panel.set_xticks(range(len(set_rows)), [f"{row['language']}\n{row['words']} words" for row in set_rows])
+        panel.set_title(test_set)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"WER, % (normaliser: {rows[0]['normalizer']})")
     add_legend(figure, panels[0])
@@ -43,12 +54,12 @@ def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) 
 
 
 def draw_expert_usage(usage: Mapping[str, Mapping[str, float]], budgets: Collection[float], path: str | Path) -> None:
-    """The share of tokens that take the expert, a panel for each side, a line over the layers for each language.
+    """Draws the expert usage of each layer: a panel for each side, a line for each language.
 
     Args:
-        usage: by language (or model and language), as `measure_expert_usage` gives it.
-        budgets: the shares that training aimed at, each drawn as a line across.
-        path: of the PNG.
+        usage: by language (or model and language), as `measure_expert_usage` returns it.
+        budgets: the shares that training aimed at, each drawn as a dotted line.
+        path: file of the PNG.
     """
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -62,7 +73,7 @@ def draw_expert_usage(usage: Mapping[str, Mapping[str, float]], budgets: Collect
             panel.axhline(budget, color="grey", linestyle=":", label="budget")
         panel.set(title=side, xlabel="layer", ylim=(0, 1), xticks=range(len(layers)))
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("share of tokens that take the expert")
+    panels[0].set_ylabel("expert usage (share of tokens)")
     add_legend(figure, panels[0])
     save_figure(figure, path)
 
@@ -70,14 +81,14 @@ def draw_expert_usage(usage: Mapping[str, Mapping[str, float]], budgets: Collect
 def draw_gates(
     gates: Mapping[str, np.ndarray], seconds: float, tokens: Sequence[str], path: str | Path, title: str = ""
 ) -> None:
-    """What the gates did with one utterance: dark where a token took the expert, layer by layer.
+    """Draws the gates of one utterance, layer by layer: dark where a token took the expert.
 
     Args:
-        gates: "encoder" `(layers, frames)` and "decoder" `(layers, tokens)`, from 0 (shut) to 1 (open).
-        seconds: how much time the frames span.
-        tokens: what the decoder was to say, a label for each.
-        path: of the PNG.
-        title: above it.
+        gates: "encoder" `(layers, frames)` and "decoder" `(layers, tokens)`, from 0 (closed) to 1 (open).
+        seconds: duration of the frames.
+        tokens: text of each decoder token.
+        path: file of the PNG.
+        title: of the figure.
     """
     figure = Figure(figsize=(max(8, 0.35 * len(tokens)), 5), layout="constrained")
     panels = dict(zip(("encoder", "decoder"), figure.subplots(2, 1), strict=True))
@@ -94,15 +105,15 @@ def draw_gates(
 
 
 def draw_audio_gates(gates: np.ndarray, samples: np.ndarray, seconds: float, path: str | Path) -> None:
-    """A recording's waveform and under it, layer by layer, when the encoder's tokens took the expert.
+    """Draws the waveform of a recording and, under it, the encoder's gates: dark where a frame took the expert.
 
     Args:
-        gates: `(layers, frames)`, from 0 (shut) to 1 (open).
-        samples: `(samples,)` of the same time.
-        seconds: how long that is.
-        path: of the PNG.
+        gates: `(layers, frames)`, from 0 (closed) to 1 (open).
+        samples: `(samples,)` of the same recording.
+        seconds: duration of the recording.
+        path: file of the PNG.
     """
-    figure = Figure(figsize=(5, 3), layout="constrained")  # to be read on a phone, too
+    figure = Figure(figsize=(5, 3), layout="constrained")  # readable on a phone
     wave, panel = figure.subplots(2, 1, sharex=True, height_ratios=(1, 2))
     spans = _columns(samples, 1500)
     times = np.linspace(0, seconds, len(spans))
@@ -116,20 +127,20 @@ def draw_audio_gates(gates: np.ndarray, samples: np.ndarray, seconds: float, pat
     save_figure(figure, path)
 
 
-def _columns(values: np.ndarray, at_most: int) -> np.ndarray:
-    """`(..., time)` as `(..., columns, time in a column)`: no more columns than a picture shows apart."""
-    each = -(-values.shape[-1] // at_most)
-    padding = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % each)]
-    return np.pad(values, padding, mode="edge").reshape(*values.shape[:-1], -1, each)
+def _columns(values: np.ndarray, limit: int) -> np.ndarray:
+    """`(..., time)` as `(..., columns, time in a column)`, with at most `limit` columns: more are not visible."""
+    length = -(-values.shape[-1] // limit)
+    padding = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % length)]
+    return np.pad(values, padding, mode="edge").reshape(*values.shape[:-1], -1, length)
 
 
 def add_legend(figure: Figure, panel, columns: int = 6) -> None:
-    """What a panel's colours mean, below all panels."""
+    """Puts the legend of a panel below all panels."""
     handles, labels = panel.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(labels), columns), frameon=False)
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a PNG, whole or not at all."""
+    """Writes a PNG. An interruption leaves no partial file."""
     with written_whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

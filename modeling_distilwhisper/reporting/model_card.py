@@ -1,6 +1,6 @@
-"""Model cards: what `results.json` of a run and, where there are, a `summary.json` and rows of a bias study tell.
+"""Model cards, made of the results of a run and, if given, of an evaluation and a bias study.
 
-The text is a template's; the front matter is what the Hub searches by and draws tables from.
+The text comes from a template. The Hub uses the front matter for its search and its tables.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from ..data.sources import Source
 from ..expert_file_distilwhisper import expert_file_name
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.files import file_name, write_whole
+from ..runs.old_names import with_new_names
 from ..runs.precision import QUANTISED
 from .card_tables import (
     Row,
@@ -33,11 +34,11 @@ from .card_tables import (
     usage_rows,
 )
 
-# With a digest of the card that it stands in: another one says that somebody has edited it.
-MARK = "<!-- Written from results. Edited, the card is somebody's own, and is left as it is. sha256: - -->"
+# Holds a digest of the card: if it is not the digest of the text, somebody has edited the card.
+DIGEST_COMMENT = "<!-- Written from results. A card that was edited is not overwritten. sha256: - -->"
 DIGEST = re.compile(r"(?<=sha256: )(?:-|[0-9a-f]{64})(?= -->)")
 TEMPLATE = Path(__file__).with_name("card_template.md")
-IN_ISO_639 = {"jw": "jv"}  # Whisper's code, and the Hub's
+HUB_CODES = {"jw": "jv"}  # by Whisper's code, where the Hub has another
 
 
 def card_of_run(
@@ -50,55 +51,71 @@ def card_of_run(
     license: str | None = None,
     note: str | None = None,
 ) -> ModelCard:
-    """The card of a model with experts. What the run does not have, its card leaves out.
+    """Makes the card of a model with experts. The card leaves out what the run lacks.
 
     Args:
-        results: `results.json` of its run.
-        name: folder or Hub id that the card's examples load.
-        evaluation: `summary.json` of `run_eval.py`; its scores of a data set's split stand in place of the run's.
-        system: what the evaluation calls this model.
-        bias: rows of a study of groups of speakers, whatever their columns.
-        license: as the Hub names it.
-        note: what a reader has to know before all else.
+        results: content of the run's `results.json`. Names of earlier versions are understood.
+        name: folder or Hub id that the examples in the card load.
+        evaluation: content of the `summary.json` of an evaluation. If it scored a split of a data set, its scores
+            replace the run's.
+        system: name of this model in the evaluation.
+        bias: rows of a table about groups of speakers (`bias.card_rows`). They may have any columns.
+        license: in the Hub's spelling, as "apache-2.0".
+        note: shown above all other text.
+
+    Returns:
+        The card. `str(card)` is the content of a README.md.
 
     Raises:
-        ValueError: the run was not of experts, the evaluation does not have this model, or the rows are none.
+        ValueError: the run did not train experts, the evaluation lacks this model, or `bias` is not rows of a table.
+
+    Example:
+        >>> import json
+        >>> from modeling_distilwhisper import card_of_run
+        >>> with open("model_cards/quickstart.json", encoding="utf-8") as file:
+        ...     results = json.load(file)
+        >>> card = card_of_run(results, name="me/whisper-quickstart", license="apache-2.0")
+        >>> card.data.language, card.data.license, card.data.eval_results[0].metric_type
+        (['ca', 'hu', 'uk'], 'apache-2.0', 'wer')
     """
+    results = with_new_names(results, "The run's results")
+    if evaluation is not None:
+        evaluation = with_new_names(evaluation, "The evaluation's summary")
     settings, data = results["settings"]["model"], results["settings"]["data"]
     if settings["method"] != "experts":
         raise ValueError(f"Expected a run of --method experts, which these cards are for, got {settings['method']!r}.")
     languages, scores = settings["languages"], scores_of_run(results)
     if evaluation is not None:
-        found = scores_of_evaluation(evaluation, system)
-        covered = {(score["data_set"], score["split"]) for score in found}
-        scores = [*found, *(score for score in scores if (score["data_set"], score["split"]) not in covered)]
-    learned, others = ([Source.parse(word) for word in data[which]] for which in ("data", "test_data"))
-    sources = {source.name: source for source in (*learned, *others)}
-    names = [source.name for source in learned]
+        evaluated = scores_of_evaluation(evaluation, system)
+        covered = {(score["data_set"], score["split"]) for score in evaluated}
+        scores = [*evaluated, *(score for score in scores if (score["data_set"], score["split"]) not in covered)]
+    training_sources, test_sources = ([Source.parse(word) for word in data[name]] for name in ("data", "test_data"))
+    sources = {source.name: source for source in (*training_sources, *test_sources)}
+    training_sets = [source.name for source in training_sources]
     amounts, sizes = results.get("data", {}), results.get("sizes", {})
     return render(
         name=name,
         languages=languages,
         base=settings["student"],
         teacher=settings["teacher"],
-        data_sets=[place for source in learned if (place := hub_data_set(source))],
-        results=eval_results(scores, languages, lambda data_set, code: place_of(data_set, code, sources.get(data_set))),
+        data_sets=[hub_name for source in training_sources if (hub_name := hub_data_set(source))],
+        results=eval_results(scores, languages, lambda name, code: hub_names(name, code, sources.get(name))),
         license=license,
         note=note,
         experts_from=link(settings["experts_from"]) if settings.get("experts_from") else None,
         teacher_precision=teacher_precision(results),
         ranks={language_name(code): rank for code, rank in ranks_of(results).items()},
         settings={"student_precision": "float32"} | settings | results["settings"].get("training", {}),
-        tests=[table | {"learned": table["data_set"] in names} for table in score_tables(scores, languages)],
+        tests=[table | {"in_domain": table["data_set"] in training_sets} for table in score_tables(scores, languages)],
         quantised=sorted({score["precision"] for score in scores}.intersection(QUANTISED)),
         normalizers=sorted({score["normalizer"] for score in scores}),
         fewest_words=min((score["words"] for score in scores), default=None),
         differences=table_of(readable_differences(evaluation or {}, system)),
         bias=table_of(bias or []),
         data=table_of(data_rows(amounts)),
-        hours=sum(own["hours"] for title, own in amounts.items() if title.split()[-2] == "train"),
+        hours=sum(amount["hours"] for title, amount in amounts.items() if title.split()[-2] == "train"),
         seconds=results.get("training", {}).get("train_runtime"),
-        best={language_name(code): own for code, own in results.get("best by language", {}).items()},
+        best={language_name(code): best for code, best in results.get("best by language", {}).items()},
         usage=table_of(usage_rows(results.get("expert usage at inference", {}))),
         backbone=sizes.get("backbone"),
         sizes=table_of(size_rows(sizes.get("experts", {}))),
@@ -118,16 +135,22 @@ def render(
     license_link: str | None = None,
     **content,
 ) -> ModelCard:
-    """Front matter, and the template filled with `content`.
+    """Fills the template, and adds front matter.
 
     Args:
+        name: folder or Hub id that the examples in the card load.
         languages: Whisper's codes.
-        base, teacher: folders or Hub ids.
-        data_sets: Hub ids.
-        license_name, license_link: of a licence that the Hub does not know (`license="other"`).
+        base: folder or Hub id of the backbone.
+        data_sets: Hub ids of the training data.
+        teacher: folder or Hub id.
+        results: entries of the Hub's model index.
+        license: in the Hub's spelling.
+        license_name: name of a licence that the Hub does not know (`license="other"`).
+        license_link: address of such a licence.
+        content: further values of the template.
     """
     data = ModelCardData(
-        language=[IN_ISO_639.get(code, code) for code in languages],
+        language=[HUB_CODES.get(code, code) for code in languages],
         license=license,
         license_name=license_name,
         license_link=license_link,
@@ -141,7 +164,7 @@ def render(
         eval_results=list(results) or None,
     )
     content |= {
-        "mark": MARK,
+        "digest_comment": DIGEST_COMMENT,
         "name": name,
         "codes": languages,
         "language_names": [language_name(code) for code in languages],
@@ -149,83 +172,111 @@ def render(
         "teacher": link(teacher) if teacher else None,
     }
     card = ModelCard.from_template(data, template_path=str(TEMPLATE), **content)
-    card.text = re.sub(r"\n{3,}", "\n\n", card.text).rstrip() + "\n"  # where a template leaves something out
+    card.text = re.sub(r"\n{3,}", "\n\n", card.text).rstrip() + "\n"  # a part that is left out leaves blank lines
     return card
 
 
 def save_card(card: ModelCard, path: str | Path) -> bool:
-    """Writes the card and returns whether it did: one that is not as this wrote it is somebody's own and stays."""
+    """Writes a card, but does not overwrite a card that somebody edited or wrote.
+
+    Args:
+        card: of `card_of_run`.
+        path: file to write, usually README.md in the folder of the model.
+
+    Returns:
+        Whether it wrote the card.
+
+    Example:
+        >>> import json, pathlib, tempfile
+        >>> from modeling_distilwhisper import card_of_run, save_card
+        >>> with open("model_cards/quickstart.json", encoding="utf-8") as file:
+        ...     card = card_of_run(json.load(file), name="me/whisper-quickstart")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "README.md")
+        ...     first, again = save_card(card, path), save_card(card, path)
+        ...     _ = path.write_text(path.read_text(encoding="utf-8") + "A line by hand.", encoding="utf-8")
+        ...     first, again, save_card(card, path)
+        (True, True, False)
+    """
     path = Path(path)
-    if path.is_file() and is_own(path.read_text(encoding="utf-8", errors="replace")):
+    if path.is_file() and is_edited(path.read_text(encoding="utf-8", errors="replace")):
         return False
-    write_whole(path, signed(str(card)))
+    write_whole(path, with_digest(str(card)))
     return True
 
 
-def left_alone(path: str | Path) -> str:
-    """What to tell where `save_card` did not write."""
-    return f"{path} is somebody's own: it was edited, or not written from results. For a new one, delete or move it."
+def not_saved_message(path: str | Path) -> str:
+    """The message for a card that `save_card` did not write."""
+    return f"{path} was edited, or not written from results, and stays as it is. For a new card, delete or move it."
 
 
-def signed(text: str) -> str:
-    """The card with its own digest in `MARK`."""
+def with_digest(text: str) -> str:
+    """The text of a card with its digest in `DIGEST_COMMENT`."""
     bare = DIGEST.sub("-", text, count=1)
     return DIGEST.sub(hashlib.sha256(bare.encode()).hexdigest(), bare, count=1)
 
 
-def is_own(text: str) -> bool:
+def is_edited(text: str) -> bool:
     """Whether somebody wrote the card or changed anything in it."""
-    return not DIGEST.search(text) or signed(text) != text
+    return not DIGEST.search(text) or with_digest(text) != text
 
 
 def teacher_precision(results: Mapping) -> str | None:
-    """What the teacher taught in, where the run says so and it is not float32."""
-    told = results.get("teacher precision") or results["settings"]["model"].get("teacher_precision", "auto")
-    told = told.removeprefix("torch.")
-    return told if told not in ("auto", "float32") else None
+    """Precision of the teacher, if the run says it and it is not float32."""
+    precision = results.get("teacher precision") or results["settings"]["model"].get("teacher_precision", "auto")
+    precision = precision.removeprefix("torch.")
+    return precision if precision not in ("auto", "float32") else None
 
 
 def sizes(model: DistilWhisperForConditionalGeneration, folder: str | Path) -> dict:
-    """Parameters of the backbone, and of each language's experts and gates, their rank (0: full), and the bytes of
-    their file in `folder`."""
-    experts = {}
-    for language in model.config.languages:
-        own = list(model.experts_of(language).values())
-        experts[language] = {
-            "parameters": sum(weights.numel() for expert in own for weights in expert.parameters()),
-            "rank": getattr(getattr(own[0].fc1, "up", None), "in_features", 0),
+    """Counts what a model is made of.
+
+    Args:
+        model: with its experts loaded.
+        folder: where it was saved.
+
+    Returns:
+        `backbone`, its number of parameters; and `experts`, for each language: `parameters` of experts and gates,
+        `rank` (0 for full experts), and `bytes` of the file in `folder`.
+    """
+    sizes = {}
+    for language in model.config.languages or []:
+        experts = list(model.experts_of(language).values())
+        sizes[language] = {
+            "parameters": sum(weights.numel() for expert in experts for weights in expert.parameters()),
+            "rank": getattr(getattr(experts[0].fc1, "up", None), "in_features", 0),
             "bytes": Path(folder, expert_file_name(language)).stat().st_size,
         }
-    backbone = model.num_parameters() - sum(own["parameters"] for own in experts.values())
-    return {"backbone": backbone, "experts": experts}
+    backbone = model.num_parameters() - sum(size["parameters"] for size in sizes.values())
+    return {"backbone": backbone, "experts": sizes}
 
 
 def hub_id(name: str) -> str | None:
-    """The name if it can be an id of the Hub, such as "openai/whisper-small", and is no folder."""
+    """The name if it may be a Hub id, such as "openai/whisper-small", and not a folder."""
     try:
-        validate_repo_id(name)  # no dots in front, no "..": "../student" is a folder's, here or elsewhere
+        validate_repo_id(name)  # it refuses "../student": a folder, here or on another machine
     except HFValidationError:
         return None
     return name if "/" in name and not Path(name).is_dir() else None
 
 
 def link(name: str) -> str:
-    """A model's name in Markdown: where it is on the Hub, or the last part of a folder's path."""
+    """The name of a model in Markdown: a link to the Hub, or the last part of the path of a folder."""
     return f"[{name}](https://huggingface.co/{name})" if hub_id(name) else f"`{Path(name).name}`"
 
 
 def hub_data_set(source: Source) -> str | None:
-    """The Hub's id of a corpus, or, for a release of Common Voice, what the Hub knew that by."""
+    """The Hub id of a corpus; of a release of Common Voice, the id that the Hub once had for it."""
     if source.reader == "fleurs":
         return fleurs.HUB_ID
     if source.reader == "hub":
-        return hub_id(source.location)  # none where it differs from language to language
+        return hub_id(source.location)  # `None` if `{language}` is part of it
     release = re.search(r"cv-corpus-(\d+)\.(\d+)", source.location) if source.reader == "common_voice" else None
     return f"mozilla-foundation/common_voice_{release[1]}_{release[2]}" if release else None
 
 
-def place_of(data_set: str, language: str, source: Source | None) -> tuple[str, str]:
-    """What the Hub calls a data set and its part in a language, as far as it has it."""
+def hub_names(data_set: str, language: str, source: Source | None) -> tuple[str, str]:
+    """The Hub's names of a data set and of its configuration for a language; else names that the Hub accepts."""
     config = language
     if source is not None and source.reader == "fleurs":
         config = fleurs.CODES.get(language, language)
@@ -236,4 +287,4 @@ def place_of(data_set: str, language: str, source: Source | None) -> tuple[str, 
     return (source and hub_data_set(source)) or file_name(data_set), config
 
 
-__all__ = ["card_of_run", "left_alone", "render", "save_card", "sizes"]
+__all__ = ["card_of_run", "not_saved_message", "render", "save_card", "sizes"]

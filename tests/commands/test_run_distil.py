@@ -131,7 +131,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     assert epochs == [1.0, 2.0, 3.0], "the third epoch follows the two of the first run"
     assert json.loads((output / "results.json").read_text())["scores"]["before"] == scores["before"]
     assert (output / "README.md").read_text() == "my own card"
-    assert f"{output}/README.md is somebody's own" in printed and "For a new one, delete or move it." in printed
+    assert f"{output}/README.md was edited" in printed and "For a new card, delete or move it." in printed
 
     code, _, errors = run(file, "--gate_budget", "0.25")
     assert code != 0

@@ -5,7 +5,6 @@ import json
 import os
 import random
 import re
-import runpy
 import shutil
 import subprocess
 import sys
@@ -19,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.export.authors import convert_checkpoint
-from modeling_distilwhisper.reporting.model_card import is_own
+from modeling_distilwhisper.export.authors import CARDS, authors_card, convert_checkpoint
+from modeling_distilwhisper.reporting.model_card import is_edited
 
 EXPERT = "expert.catalan.bin"
 SCRIPT = "convert_authors_checkpoint.py"
@@ -169,22 +168,21 @@ def test_a_whole_published_checkpoint_gets_its_card_with_the_name_of_its_folder(
     card = ModelCard.load(tmp_path / "thai and tamil/README.md")
     assert card.data.language == ["ca", "ta", "th"] and 'checkpoint = "thai and tamil"' in card.text
     assert 'model="thai and tamil"' in card.text and f"https://huggingface.co/{name}" in card.text
-    assert not is_own((tmp_path / "thai and tamil/README.md").read_text()), "it can be written anew"
+    assert not is_edited((tmp_path / "thai and tamil/README.md").read_text()), "it can be written anew"
 
 
 def test_a_card_is_of_a_whole_checkpoint_of_the_authors_and_of_nothing_else(tmp_path, monkeypatch):
-    card_of = runpy.run_path(str(EXAMPLES / SCRIPT))["card_of"]
     name, whole = "naver/multilingual-distilwhisper-28k", ["th", "ta", "ca"]
     readme = (EXAMPLES / "README.md").read_text()
     folder = re.search(rf"{name} --output_dir (\S+)", readme)[1]
-    written = (EXAMPLES.parent / "model_cards/multilingual-distilwhisper-28k.md").read_text()
-    assert f'checkpoint = "{folder}"' in written and str(card_of(name, whole, folder)) == written
-    assert card_of(name, ["ca", "ta"], "x") is None and card_of(name, [*whole, "gl"], "x") is None
+    written = (CARDS / "multilingual-distilwhisper-28k.md").read_text()
+    assert f'checkpoint = "{folder}"' in written and str(authors_card(name, whole, folder)) == written
+    assert authors_card(name, ["ca", "ta"], "x") is None and authors_card(name, [*whole, "gl"], "x") is None
     for other in ("quickstart", "README", "me/multilingual-distilwhisper-28k", name.split("/")[1]):
-        assert card_of(other, whole, "x") is None
+        assert authors_card(other, whole, "x") is None
     (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert card_of(name, whole, "x") is None, "a folder of that name may hold anything"
+    assert authors_card(name, whole, "x") is None, "a folder of that name may hold anything"
 
 
 def test_the_script_writes_a_folder_that_loads_by_languages(theirs, converted, whisper_dir, processor, tmp_path):
@@ -373,7 +371,7 @@ def test_whichever_byte_is_damaged_the_file_is_named_and_what_to_do(theirs, whis
     assert {KeyError, IndexError, TypeError, UnicodeDecodeError} <= fails_as.keys()
     for damaged in fails_as.values():
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match="(?s)expert.catalan.bin (is damaged|holds more) .*etch it again"):
+        with pytest.raises(ValueError, match="(?s)expert.catalan.bin (is damaged|holds more) .*ownload it again"):
             convert_checkpoint(folder, str(whisper_dir), ["ca"])
 
 
@@ -384,7 +382,7 @@ def test_a_base_that_knows_no_languages_is_refused_and_the_own_settings_win(thei
     settings = json.loads((english / "generation_config.json").read_text())
     del settings["lang_to_id"]
     (english / "generation_config.json").write_text(json.dumps(settings))
-    with pytest.raises(ValueError, match="says which token means which language"):
+    with pytest.raises(ValueError, match="says which token stands for which language"):
         convert_checkpoint(folder, str(english))
     shutil.copy(whisper_dir / "generation_config.json", folder)
     assert convert_checkpoint(folder, str(english)).config.languages == ["ca", "gl"]

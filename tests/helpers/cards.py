@@ -5,9 +5,11 @@ import re
 
 from helpers.scripts import EXAMPLES
 
+from modeling_distilwhisper.export.authors import CARDS as AUTHORS_CARDS
 from modeling_distilwhisper.reporting.model_card import card_of_run
 
 CARDS = EXAMPLES.parent / "model_cards"
+AUTHORS = {path.stem: path for path in AUTHORS_CARDS.glob("*.md")}
 SIZES = ("3k", "10k", "28k")
 HEADINGS = ["Use", "Results", "Training", "Gates", "Size", "Limits", "Citation"]
 

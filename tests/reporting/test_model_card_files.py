@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from helpers.cards import CARDS, SIZES, make, tables
+from helpers.cards import AUTHORS, SIZES, make, tables
 from helpers.remote import run_without_the_package
 from helpers.scripts import EXAMPLES, run_script
 from helpers.training import load
@@ -18,7 +18,7 @@ from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 
 @pytest.mark.parametrize("size", SIZES)
 def test_figures_of_the_report_are_all_there_and_called_so(size):
-    card = ModelCard.load(CARDS / f"multilingual-distilwhisper-{size}.md")
+    card = ModelCard.load(AUTHORS[f"multilingual-distilwhisper-{size}"])
     assert card.data.eval_results is None, "the model index is for what was measured on this very checkpoint"
     assert "this package measured none of them" in card.text
     assert card.data.base_model == "openai/whisper-small"
@@ -75,14 +75,14 @@ def test_a_card_that_somebody_made_their_own_is_left_alone(results, tmp_path):
     assert re.sub("sha256: [0-9a-f]{64} -->", "sha256: - -->", written) == str(make(results))
     assert save_card(make(results, note="Mind this."), path) and "> Mind this." in path.read_text()
     assert save_card(make(results), path) and path.read_text() == written, "of the same results the same"
-    mark = next(line for line in written.splitlines() if "sha256" in line)
+    comment = next(line for line in written.splitlines() if "sha256" in line)
     edits = {
         "words with the comment left in": written + "Speakers are from Lugo.\n",
         "a letter less": written.replace("experts", "expert", 1),
         "front matter": written.replace("language:", "license: mit\nlanguage:", 1),
-        "no comment": written.replace(mark, ""),
+        "no comment": written.replace(comment, ""),
         "no digest": str(make(results)),
-        "the comment of another card": "Mine. " + mark,
+        "the comment of another card": "Mine. " + comment,
         "nothing of it": "Mine.",
     }
     for edit, own in edits.items():
@@ -90,7 +90,10 @@ def test_a_card_that_somebody_made_their_own_is_left_alone(results, tmp_path):
         assert not save_card(make(results), path) and path.read_text() == own, edit
     path.write_text(own := edits["words with the comment left in"])
     code, _, errors = run_script("make_card.py", tmp_path)
-    assert code != 0 and "it was edited, or not written from results. For a new one, delete or move it." in errors
+    assert (
+        code != 0
+        and "was edited, or not written from results, and stays as it is. For a new card, delete or move it." in errors
+    )
     assert path.read_text() == own
     path.unlink()
     assert run_script("make_card.py", tmp_path)[0] == 0

@@ -8,7 +8,7 @@ from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor, pipeline
 from transformers.trainer_utils import TrainOutput
 
 from ...data.audio import read_audio
-from ...reporting.model_card import card_of_run, left_alone, save_card, sizes
+from ...reporting.model_card import card_of_run, not_saved_message, save_card, sizes
 from ...runs.precision import QUANTISED, precision_settings
 from ...runs.run_folder import SETTINGS, RunFolder
 from ...training.arguments import DistilWhisperTrainingArguments
@@ -89,7 +89,7 @@ def save_run(
         name = trainer.args.hub_model_id or folder.resolve().name
         card = folder / "README.md"
         if not save_card(card_of_run(results, name=name), card):
-            print(f"\n{left_alone(card)}")
+            print(f"\n{not_saved_message(card)}")
 
 
 def try_out(folder: Path, clip: dict, model_args: ModelArguments) -> dict[str, str]:
