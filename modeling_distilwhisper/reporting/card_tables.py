@@ -6,6 +6,8 @@ from huggingface_hub import EvalResult
 from tabulate import tabulate
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
+from ..runs.results import DataRecord
+
 PLAIN, EARLIER, OURS = "without experts", "with earlier experts", "with experts"  # the systems of a run, in a card
 
 Row = Mapping[str, str | float | int | bool | None]
@@ -141,14 +143,14 @@ def readable_differences(summary: Mapping, system: str | None) -> list[Row]:
     ]
 
 
-def data_rows(amounts: Mapping[str, Mapping[str, float]]) -> list[Row]:
-    """Utterances and hours of train and validation: a row for each corpus and language."""
+def data_rows(records: Iterable[DataRecord]) -> list[Row]:
+    """Utterances and hours of train and validation, a row for each corpus and language."""
     rows: dict[tuple[str, str], dict] = {}
-    for title, amount in amounts.items():
-        corpus, split, language = title.rsplit(" ", 2)
-        if split != "test":
-            row = rows.setdefault((corpus, language), {"corpus": corpus, "language": language_name(language)})
-            row |= {f"{split}, utterances": amount["rows"], f"{split}, hours": f"{amount['hours']:.2f}"}
+    for record in records:
+        if record.split != "test":
+            first = {"corpus": record.data_set, "language": language_name(record.language)}
+            row = rows.setdefault((record.data_set, record.language), first)
+            row |= {f"{record.split}, utterances": record.rows, f"{record.split}, hours": f"{record.hours:.2f}"}
     return list(rows.values())
 
 

@@ -19,6 +19,7 @@ from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.files import file_name, write_whole
 from ..runs.old_names import with_new_names
 from ..runs.precision import QUANTISED
+from ..runs.results import RunResults
 from .card_tables import (
     Row,
     data_rows,
@@ -92,7 +93,7 @@ def card_of_run(
     training_sources, test_sources = ([Source.parse(word) for word in data[name]] for name in ("data", "test_data"))
     sources = {source.name: source for source in (*training_sources, *test_sources)}
     training_sets = [source.name for source in training_sources]
-    amounts, sizes = results.get("data", {}), results.get("sizes", {})
+    records, sizes = RunResults.from_json(results).data, results.get("sizes", {})
     return render(
         name=name,
         languages=languages,
@@ -112,8 +113,8 @@ def card_of_run(
         fewest_words=min((score["words"] for score in scores), default=None),
         differences=table_of(readable_differences(evaluation or {}, system)),
         bias=table_of(bias or []),
-        data=table_of(data_rows(amounts)),
-        hours=sum(amount["hours"] for title, amount in amounts.items() if title.split()[-2] == "train"),
+        data=table_of(data_rows(records)),
+        hours=sum(record.hours for record in records if record.split == "train"),
         seconds=results.get("training", {}).get("train_runtime"),
         best={language_name(code): best for code, best in results.get("best by language", {}).items()},
         usage=table_of(usage_rows(results.get("expert usage at inference", {}))),

@@ -77,7 +77,8 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     assert scores["after"]["again"] == scores["after"]["in-domain"], "the same rows under another name"
     assert scores["after"]["other"] != scores["after"]["in-domain"], "other rows"
     assert results["teacher precision"] == "torch.float32"
-    assert results["rows left out"]["in-domain train gl"] == {"unreadable audio": 1, "missing audio file": 1}
+    records = {(one["data_set"], one["split"], one["language"]): one for one in results["data"]}
+    assert records["in-domain", "train", "gl"]["left_out"] == {"unreadable audio": 1, "missing audio file": 1}
     assert scores["after"]["in-domain"]["gl"]["normalizer"] == "marks"
     assert scores["after"]["in-domain"]["gl"]["words"] == 8
     for shares in results["expert usage at inference"].values():

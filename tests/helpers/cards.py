@@ -1,12 +1,12 @@
 """A run, an evaluation of it, and the cards that are made of them."""
 
-import json
 import re
 
 from helpers.scripts import EXAMPLES
 
 from modeling_distilwhisper.export.authors import CARDS as AUTHORS_CARDS
 from modeling_distilwhisper.reporting.model_card import card_of_run
+from modeling_distilwhisper.runs.old_names import read_json
 
 CARDS = EXAMPLES.parent / "model_cards"
 AUTHORS = {path.stem: path for path in AUTHORS_CARDS.glob("*.md")}
@@ -16,7 +16,7 @@ HEADINGS = ["Use", "Results", "Training", "Gates", "Size", "Limits", "Citation"]
 
 def results():
     """Of the quickstart's run."""
-    return json.loads((CARDS / "quickstart.json").read_text())
+    return read_json(CARDS / "quickstart.json")
 
 
 def summary():

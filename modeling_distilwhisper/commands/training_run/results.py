@@ -1,7 +1,6 @@
 """What a training run leaves behind: the model, `results.json`, the model card, tables and pictures."""
 
 from pathlib import Path
-from typing import Any
 
 from tabulate import tabulate
 from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor, pipeline
@@ -10,6 +9,7 @@ from transformers.trainer_utils import TrainOutput
 from ...data.audio import read_audio
 from ...reporting.model_card import card_of_run, not_saved_message, save_card, sizes
 from ...runs.precision import QUANTISED, precision_settings
+from ...runs.results import FILE, RunResults
 from ...runs.run_folder import SETTINGS, RunFolder
 from ...training.arguments import DistilWhisperTrainingArguments
 from ...training.scoring import Scores, wer_rows
@@ -19,15 +19,14 @@ from .arguments import ModelArguments
 from .scores import expert_usage
 from .speech import SpeechData
 
-EXPERT_USAGE = "expert usage at inference"  # its name in results.json
 
-
-def finished_results(run: RunFolder, training_args: DistilWhisperTrainingArguments) -> dict[str, Any] | None:
+def finished_results(run: RunFolder, training_args: DistilWhisperTrainingArguments) -> RunResults | None:
     """The results of a run that has trained as long as these arguments say; `None` for one to start or to continue."""
-    results = run.read("results.json")
-    if not results or "example" not in results:
+    content = run.read(FILE)
+    if not content or not content.get("example"):
         return None
-    trained = results["settings"]["training"]
+    results = RunResults.from_json(content)
+    trained = results.settings["training"]
     as_long = all(trained[name] == getattr(training_args, name) for name in ("num_train_epochs", "max_steps"))
     return results if as_long else None
 
@@ -50,29 +49,25 @@ def collect_results(
     trained: TrainOutput,
     data: SpeechData,
     teacher_precision: str | None,
-) -> dict[str, Any]:
-    """The content of `results.json`, but for what `save_run` adds: sizes of the files, and the example.
+) -> RunResults:
+    """The results of a run, but for what `save_run` adds: sizes of the files, and the example.
 
     Args:
         trained: what `trainer.train()` returned.
     """
-    results: dict[str, Any] = {"scores": scores}
-    if trainer.is_routed:
-        results[EXPERT_USAGE] = expert_usage(trainer, data)
-    results["teacher precision"] = teacher_precision
-    results["data"], results["rows left out"] = data.amounts, data.left_out
-    results["training"] = trained.metrics | {"steps by language": trainer.figures.steps}
-    results["best by language"] = trainer.best_experts.scores()
-    results["settings"] = run.read(SETTINGS) | {"training": trainer.args.to_dict()}
-    return results
+    return RunResults(
+        settings=run.read(SETTINGS) | {"training": trainer.args.to_dict()},
+        scores=scores,
+        data=data.records,
+        expert_usage=expert_usage(trainer, data) if trainer.is_routed else {},
+        teacher_precision=teacher_precision,
+        training=trained.metrics | {"steps by language": trainer.figures.steps},
+        best_by_language=trainer.best_experts.scores(),
+    )
 
 
 def save_run(
-    run: RunFolder,
-    trainer: DistilWhisperTrainer,
-    model_args: ModelArguments,
-    data: SpeechData,
-    results: dict[str, Any],
+    run: RunFolder, trainer: DistilWhisperTrainer, model_args: ModelArguments, data: SpeechData, results: RunResults
 ) -> None:
     """Saves the model, its processor, `results.json` and the model card, and tries the saved model on a clip."""
     folder, processor = run.folder, trainer.processing_class
@@ -81,14 +76,14 @@ def save_run(
     trainer.model.save_pretrained(folder, **({"save_backbone": with_backbone} if trainer.is_routed else {}))
     processor.save_pretrained(folder)
     if trainer.is_routed:
-        results["sizes"] = sizes(trainer.model, folder)
-    run.write("results.json", results)  # before anything else can go wrong
-    results["example"] = try_out(folder, data.example, model_args)
-    run.write("results.json", results)
+        results.sizes = sizes(trainer.model, folder)
+    run.write(FILE, results.to_json())  # before anything else can go wrong
+    results.example = try_out(folder, data.example, model_args)
+    content = run.write(FILE, results.to_json())
     if trainer.is_routed:
         name = trainer.args.hub_model_id or folder.resolve().name
         card = folder / "README.md"
-        if not save_card(card_of_run(results, name=name), card):
+        if not save_card(card_of_run(content, name=name), card):
             print(f"\n{not_saved_message(card)}")
 
 
@@ -113,28 +108,28 @@ def try_out(folder: Path, clip: dict, model_args: ModelArguments) -> dict[str, s
     return example
 
 
-def report(results: dict[str, Any], folder: Path) -> None:
+def report(results: RunResults, folder: Path) -> None:
     """Prints tables, and draws pictures beside `results.json`."""
-    rows, usage = wer_rows(results["scores"]), results.get(EXPERT_USAGE)
+    rows = wer_rows(results.scores)
     print(f"\nWER\n{tabulate(rows, headers='keys', floatfmt='.3f', missingval='-')}")
-    if usage:
-        shares = [{"expert usage": language, **layers} for language, layers in usage.items()]
+    if results.expert_usage:
+        shares = [{"expert usage": language, **layers} for language, layers in results.expert_usage.items()]
         print(f"\n{tabulate(shares, headers='keys', floatfmt='.2f')}")
-    print(f"\n{tabulate(results['example'].items(), tablefmt='plain')}")
+    print(f"\n{tabulate(results.example.items(), tablefmt='plain')}")
     pictures = draw(results, rows, folder)
     card = f"; the model card: {folder}/README.md" if (folder / "README.md").is_file() else ""
     print(f"\nAll of it: {folder}/results.json{pictures}{card}")
 
 
-def draw(results: dict[str, Any], rows: list[dict], folder: Path) -> str:
+def draw(results: RunResults, rows: list[dict], folder: Path) -> str:
     """Draws WER and expert usage if matplotlib is there; returns where, as a part of a sentence."""
     figures = import_figures()
     if figures is None:
         return ""
-    systems = [name for name in ("before", "after", "teacher") if name in results["scores"]]
+    systems = [name for name in ("before", "after", "teacher") if name in results.scores]
     figures.draw_wer(rows, systems, folder / "wer.png")
-    if usage := results.get(EXPERT_USAGE):
-        model_args = ModelArguments(**results["settings"]["model"])
+    if results.expert_usage:
+        model_args = ModelArguments(**results.settings["model"])
         budgets = sorted({model_args.gate_budget, *model_args.budgets.values()})
-        figures.draw_expert_usage(usage, budgets, folder / "expert_usage.png")
+        figures.draw_expert_usage(results.expert_usage, budgets, folder / "expert_usage.png")
     return f", and as pictures: {folder}/*.png"

@@ -7,6 +7,7 @@ from transformers import WhisperProcessor
 
 from ...data import Source, parse_sources
 from ...data.selection import read_rows
+from ...runs.results import DataRecord
 from ..command_line import say
 from .arguments import DataArguments
 
@@ -19,15 +20,13 @@ class SpeechData:
         tests: test rows by corpus and language, also of languages that are only tested.
         languages: the trained languages.
         first: the name of the first corpus.
-        amounts: rows and hours, by title ("corpus split language").
-        left_out: numbers of rows that are not used, by title and reason.
+        records: rows, hours and rows left out, of each corpus, split and language.
         chosen: the corpora with their settings, and the ids of the rows that are used: what `rows.json` holds.
     """
 
     def __init__(self, data_args: DataArguments, languages: list[str], processor: WhisperProcessor, max_tokens: int):
         self.languages = languages
-        self.amounts: dict[str, dict[str, float]] = {}
-        self.left_out: dict[str, dict[str, int]] = {}
+        self.records: list[DataRecord] = []
         ids: dict[str, list[str]] = {}
 
         def read(source: Source, split: str, language: str) -> Dataset:
@@ -41,9 +40,10 @@ class SpeechData:
                 purpose={"train": "train on", "test": "score"}.get(split),
             )
             say(str(selection))
-            self.left_out[selection.title], ids[selection.title] = dict(selection.left_out), list(selection.rows["id"])
-            self.amounts[selection.title] = {"rows": len(selection.rows), "hours": selection.hours}
-            return selection.rows
+            rows, left_out = selection.rows, dict(selection.left_out)
+            ids[selection.title] = list(rows["id"])
+            self.records.append(DataRecord(source.name, split, language, len(rows), selection.hours, left_out))
+            return rows
 
         tested = list(dict.fromkeys([*languages, *data_args.test_languages]))
         sources = parse_sources([*data_args.data, *data_args.test_data], tested)
