@@ -113,7 +113,13 @@ def say(text: str) -> None:
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows the description as it is written, and the defaults."""
+    """Shows the description as it is written, defaults, and each flag once: with underscores, not with hyphens too."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        names = [name for name in action.option_strings if "-" not in name.removeprefix("--")]
+        if action.nargs == 0 or not names:
+            return super()._format_action_invocation(action)
+        return f"{names[0]} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
 
 
 def make_parser(description: str | None, prog: str) -> argparse.ArgumentParser:

@@ -27,7 +27,7 @@ from ..data.selection import Selection, read_rows
 from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.summary import difference_rows, error_rates_of, group_rows, score_rows, wer_difference
 from ..evaluation.transcription import transcribe_rows
-from ..runs.any_whisper import load_model, load_processor, name_models, weights_digest
+from ..runs.any_whisper import adapted_base, load_model, load_processor, name_models, weights_digest
 from ..runs.files import file_name, write_whole
 from ..runs.old_names import read_json
 from ..runs.precision import PRECISIONS
@@ -74,6 +74,8 @@ def main(argv: list[str], prog: str) -> None:
     (arguments,) = parse_dataclasses(__doc__, argv, prog, EvaluationArguments)
     models = name_models(arguments.models)
     check(arguments, models)
+    for location in models.values():
+        adapted_base(location)  # PEFT is an extra: without it, this says so at once for a LoRA adapter
     selections = read_corpora(arguments)
     processors = {name: load_processor(location) for name, location in models.items()}
     records = {

@@ -21,7 +21,7 @@ from tqdm.auto import tqdm
 from transformers import set_seed
 
 from ..data.audio import read_audio
-from ..runs.any_whisper import load_model, load_processor, weights_digest
+from ..runs.any_whisper import adapted_base, load_model, load_processor, weights_digest
 from ..runs.files import write_whole
 from ..runs.old_names import with_new_flags
 from ..runs.precision import PRECISIONS
@@ -45,6 +45,7 @@ def main(argv: list[str], prog: str) -> int:
     args = parse(argv, prog)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # the name of a file may have bytes that are not text
+    adapted_base(args.model)  # PEFT is an extra: without it, this says so for a LoRA adapter
     model = load_model(args.model, args.precision, args.device)
     processor = load_processor(args.model)
     recordings = find_recordings(args.recordings, args.output_dir, args.language, known_languages(args.model, model))
