@@ -1,4 +1,4 @@
-"""Configuration of DistilWhisper: Whisper's own, plus what its language experts and gates need."""
+"""Configuration of DistilWhisper: Whisper's settings, and those of language experts and gates."""
 
 import re
 
@@ -13,34 +13,35 @@ class DistilWhisperConfig(WhisperConfig):
 
     Args:
         languages (`list[str]`, *optional*, defaults to `[]`):
-            Whisper codes of the languages that have an expert, e.g. `["ca", "gl"]`. Passed to `from_pretrained`, the
-            experts to load; the others' files are neither fetched nor opened.
+            Whisper codes of the languages that have an expert, e.g. `["ca", "gl"]`. In a call of `from_pretrained`,
+            the experts to load; the other languages' files are neither fetched nor opened.
         gate_budget (`float`, *optional*, defaults to 0.5):
             Budget *b*: the share of tokens, in [0, 1], that should take the expert (eq. 4.6).
         gate_budgets (`dict[str, float]`, *optional*, defaults to `{}`):
-            Budgets of single languages, where they are others than `gate_budget`.
+            Budgets of single languages that differ from `gate_budget`.
         skip_gate_prob (`float`, *optional*, defaults to 0.2):
             Probability *s*, in [0, 1), that training closes one layer's gate for one utterance (section 4.3.1).
         gate_dim (`int`, *optional*, defaults to 64):
             Width of the gate's bottleneck (eq. 4.3).
         gate_training (`str`, *optional*, defaults to `"hard"`):
-            How training decides. `"hard"`: as at inference, with a straight-through gradient and a threshold per layer
-            that follows the budget. `"soft"`: the report's sigmoid with rising noise (eq. 4.2).
+            How gates decide in training. `"hard"`: as at inference, with a straight-through gradient and a threshold
+            per layer that follows the budget. `"soft"`: the report's sigmoid with rising noise (eq. 4.2).
         gate_noise_max (`float`, *optional*, defaults to 5.0):
-            What the noise of `"soft"` training rises to, linearly (alpha of eq. 4.2). `"hard"` training draws none.
+            The scale that the noise of `"soft"` training rises to, linearly (alpha of eq. 4.2). `"hard"` training draws
+            no noise.
         gate_dropout (`float`, *optional*, defaults to 0.0):
-            Dropout on the gate's input. Training then sees other gates than inference: 0 is what works.
+            Dropout on the gate's input. With it, training sees other gates than inference, and error rates suffer.
         expert_dropout (`float`, *optional*, defaults to 0.0):
-            Dropout on the expert's output. Whisper was trained with none, and suffers from it.
+            Dropout on the expert's output. Whisper was trained without dropout, and error rates suffer from it.
         expert_rank (`int`, *optional*, defaults to 0):
-            0: an expert is a full copy of the feed-forward. Above: it is the shared feed-forward plus a low-rank
-            update of this rank to each of its two matrices.
+            With 0, an expert is a full copy of the feed-forward. Else it is the shared feed-forward plus an update of
+            this rank to each of its two matrices.
         language_token_ids (`dict[str, int]`, *optional*, defaults to `{}`):
             Language code -> id of its token in the vocabulary, for every one of `languages`.
         translate_token_id (`int`, *optional*):
-            Id of `<|translate|>`: rows with this task take the shared path in the decoder.
+            Id of `<|translate|>`. Rows with this task take the shared path in the decoder.
         base_model_name_or_path (`str`, *optional*):
-            Where the backbone comes from if the checkpoint holds experts alone: a folder or a Hub id.
+            Folder or Hub id of the backbone, for a checkpoint that holds experts alone.
         base_model_revision (`str`, *optional*):
             Branch, tag or commit of the backbone's Hub repository; by default its main branch.
         base_model_subfolder (`str`, *optional*):
@@ -48,6 +49,15 @@ class DistilWhisperConfig(WhisperConfig):
 
     Raises:
         ValueError: a setting is out of its range; the message names the setting, the range and the value.
+
+    Example:
+        >>> from modeling_distilwhisper import DistilWhisperConfig
+        >>> config = DistilWhisperConfig(languages=["ca", "gl"], gate_budgets={"gl": 0.7})
+        >>> config.budget_of("ca"), config.budget_of("gl")
+        (0.5, 0.7)
+        >>> DistilWhisperConfig(gate_budget=1.5)
+        Traceback (most recent call last):
+        ValueError: `gate_budget` must be from 0 to 1, got 1.5.
     """
 
     model_type = "distilwhisper"
@@ -79,17 +89,17 @@ class DistilWhisperConfig(WhisperConfig):
     @classmethod
     def from_dict(cls, config_dict, **kwargs):
         result = super().from_dict(config_dict, **kwargs)
-        # Settings given on loading are written over the file's after it was checked.
+        # Settings given on loading replace those of the file after these were checked.
         (result[0] if isinstance(result, tuple) else result)._check()
         return result
 
     def _check(self) -> None:
-        if hasattr(self, "clsr_gate_dim"):  # the authors' name: their weights would be left out without a word
+        if hasattr(self, "clsr_gate_dim"):  # the authors' name: the weights of their experts would be dropped silently
             raise ValueError(
                 "This is a checkpoint of the method's authors, expected a converted one. Convert it first, with "
-                "examples/convert_authors_checkpoint.py or `conversion.convert_checkpoint`."
+                "examples/convert_authors_checkpoint.py or `modeling_distilwhisper.convert_checkpoint`."
             )
-        # `AutoConfig` with `languages=None` puts that here: `from_pretrained` then looks up what there is.
+        # `AutoConfig` with `languages=None` puts None here. `from_pretrained` of the model then reads the saved list.
         languages = check_language_codes(self.languages or [])
         if len(set(languages)) != len(languages):
             raise ValueError(f"`languages` names a language twice: {languages}. List each code once.")
@@ -112,16 +122,17 @@ class DistilWhisperConfig(WhisperConfig):
 
     def budget_of(self, language: str) -> float:
         """The share of a language's tokens that should take the expert."""
-        return self.gate_budgets.get(language, self.gate_budget)
+        return (self.gate_budgets or {}).get(language, self.gate_budget)
 
     @property
     def experts_by_token(self) -> dict[int, str]:
         """Language token id -> language code, of every language that has an expert."""
+        token_ids = self.language_token_ids or {}
         try:
-            return {self.language_token_ids[language]: language for language in self.languages}
+            return {token_ids[language]: language for language in self.languages or []}
         except KeyError as unknown:
             raise ValueError(
-                f"`language_token_ids` does not say which token means {unknown}; it knows {self.language_token_ids}. "
+                f"`language_token_ids` does not say which token means {unknown}; it knows {token_ids}. "
                 "`from_whisper`, `add_language` and `load_experts` set it."
             ) from None
 
@@ -137,8 +148,12 @@ def check_language_code(language: str) -> str:
     return language
 
 
-def check_language_codes(languages: list[str]) -> list[str]:
-    """Returns `languages` if each is a code. Raises ValueError also for one code that is not in a list."""
+def check_language_codes(languages: list[str] | tuple[str, ...] | str) -> list[str]:
+    """Returns `languages` as a list if each is a code.
+
+    Raises:
+        ValueError: one of them is not; or `languages` is a single code that is not in a list.
+    """
     if isinstance(languages, str):
         raise ValueError(f"`languages` must be a list of codes, got {languages!r}. Write [{languages!r}].")
     return [check_language_code(language) for language in languages]

@@ -1,4 +1,4 @@
-"""One language's experts as a file: `expert.<language>.safetensors`, its name, its metadata, its checks."""
+"""The file of a language's experts, `expert.<language>.safetensors`: its name, metadata and checks."""
 
 import os
 import re
@@ -12,27 +12,32 @@ from .configuration_distilwhisper import DistilWhisperConfig, check_language_cod
 from .fingerprint_distilwhisper import check_fingerprint, fingerprint
 
 FORMAT_VERSION = "1"
-SCALE = ".scale"  # behind the name of a matrix that is stored in integers
+SCALE = ".scale"  # follows the name of a matrix that is stored in integers
 
 
 def expert_file_name(language: str) -> str:
+    """`expert.<language>.safetensors`, of a code that is checked first."""
     return f"expert.{check_language_code(language)}.safetensors"
 
 
 def language_of_file(name: str) -> str | None:
-    """The language whose experts a file of this name holds; `None` where it is no file of experts."""
+    """The language whose experts a file of this name holds, or `None` if it is no file of experts."""
     match = re.fullmatch(r"expert\.([a-z]{2,3})\.safetensors", name)
-    return match and match[1]
+    return match[1] if match else None
 
 
 def write_expert_file(
     path: Path, language: str, tensors: dict[str, torch.Tensor], model, *, rank: int, gate_dim: int, int8: bool
 ) -> None:
-    """Writes the file aside and renames it, so that an interruption leaves an older one whole.
+    """Writes the file aside and renames it, so that an interruption leaves an older file complete.
 
     Args:
-        tensors: under the model's own keys.
-        model: whose backbone the experts belong to; its fingerprint and dimensions go into the metadata.
+        path: of the file.
+        language: the code.
+        tensors: under the keys of `DistilWhisperForConditionalGeneration`.
+        model: the model whose backbone the experts belong to; its fingerprint and dimensions go into the metadata.
+        rank: of the experts; 0 for full experts.
+        gate_dim: width of the gates.
         int8: whether the feed-forwards' matrices are stored as 8-bit integers.
     """
     tensors = {key: tensor.detach().cpu() for key, tensor in tensors.items()}
@@ -55,7 +60,7 @@ def write_expert_file(
 
 
 def read_expert_file(path: str, language: str, model) -> tuple[dict[str, torch.Tensor], int, int]:
-    """Reads the experts of `language`, made on the backbone that `model` has.
+    """Reads the experts of `language`, which must be made on the backbone of `model`.
 
     Returns:
         The tensors, the experts' rank and the width of their gates.
@@ -68,7 +73,7 @@ def read_expert_file(path: str, language: str, model) -> tuple[dict[str, torch.T
             metadata = file.metadata() or {}
             tensors = _from_int8({key: file.get_tensor(key) for key in file.keys()})
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file ({error}). Fetch or save it again.") from None
+        raise ValueError(f"{path} is not a complete safetensors file ({error}). Fetch or save it again.") from None
     if metadata.get("distilwhisper_version") != FORMAT_VERSION:
         raise ValueError(
             f"{path} is not an expert file of version {FORMAT_VERSION}: its metadata says "
@@ -81,7 +86,7 @@ def read_expert_file(path: str, language: str, model) -> tuple[dict[str, torch.T
 
 
 def backbone_metadata(model) -> dict[str, str]:
-    """What an expert file says of the backbone that its experts were made on."""
+    """The part of an expert file's metadata that says on which backbone the experts were made."""
     return {
         "base_model": str(model.config.base_model_name_or_path),
         "fingerprint": fingerprint(model),
@@ -90,7 +95,16 @@ def backbone_metadata(model) -> dict[str, str]:
 
 
 def check_backbone(path: str, metadata: dict[str, str], model) -> None:
-    """Raises ValueError where `path`, of which `backbone_metadata` says this, was made on another backbone."""
+    """Checks that the experts in a file were made on the backbone of `model`.
+
+    Args:
+        path: of the file, for the message.
+        metadata: of the file.
+        model: a `DistilWhisperForConditionalGeneration` or `DistilWhisperModel`.
+
+    Raises:
+        ValueError: they were made on another backbone.
+    """
     for name, expected in _dimensions(model.config).items():
         if metadata.get(name) != expected:
             raise ValueError(
@@ -100,12 +114,16 @@ def check_backbone(path: str, metadata: dict[str, str], model) -> None:
     check_fingerprint(path, metadata, model)
 
 
-def check_tensors(path: str, found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    """Raises ValueError where names or shapes differ, naming those that are missing, unexpected or wrong."""
-    missing, unexpected = sorted(expected.keys() - found.keys()), sorted(found.keys() - expected.keys())
+def check_tensors(path: str, tensors: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
+    """Checks names, shapes and numbers of the tensors in a file of experts.
+
+    Raises:
+        ValueError: they are not as expected; the message names the tensors that are missing, unexpected or wrong.
+    """
+    missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
     if missing or unexpected:
         raise ValueError(f"{path}: missing tensors {missing or 'none'}, unexpected tensors {unexpected or 'none'}.")
-    for key, tensor in found.items():
+    for key, tensor in tensors.items():
         if tensor.shape != expected[key].shape:
             raise ValueError(f"{path}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}.")
         if not tensor.is_floating_point() or tensor.isnan().any():
@@ -113,7 +131,7 @@ def check_tensors(path: str, found: dict[str, torch.Tensor], expected: dict[str,
 
 
 def _to_int8(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Matrices as integers of -127 to 127, beside each a scale `(rows, 1)`. Gates, which decide by a hair, stay."""
+    """Matrices as integers, -127 to 127, each with a scale `(rows, 1)`. Gates, which decide by small margins, stay."""
     stored = {}
     for key, tensor in tensors.items():
         if tensor.dim() == 2 and ".gate." not in key:
@@ -126,7 +144,7 @@ def _to_int8(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def _from_int8(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     scales = {key.removesuffix(SCALE): stored[key] for key in stored if key.endswith(SCALE)}
-    # What has no integers beside its scale stays, and is found to be a tensor too many.
+    # A scale without integers stays in the result, where `check_tensors` reports it as unexpected.
     scales = {key: scale for key, scale in scales.items() if key in stored and stored[key].dtype == torch.int8}
     return {
         key: tensor * scales[key] if key in scales else tensor

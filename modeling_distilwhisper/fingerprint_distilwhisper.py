@@ -1,30 +1,39 @@
-"""Which backbone experts were made on: a sample of its weights, written into every expert file and compared on load."""
+"""The backbone's fingerprint: a sample of its weights, written into every expert file and compared on loading."""
 
 import json
 
 import torch
 
-SAMPLES = 4  # weights a tensor: training moves nearly all, so a few tell a fine-tuned backbone apart
+SAMPLES = 4  # weights of each tensor: training moves nearly all, so a few tell a fine-tuned backbone apart
 ENCODER = ("fc1.weight", "fc2.weight", "self_attn.q_proj.weight", "self_attn.out_proj.weight")
 IN_LAYERS = {"encoder": ENCODER, "decoder": (*ENCODER, "encoder_attn.q_proj.weight", "encoder_attn.out_proj.weight")}
 OUTSIDE = ("encoder.conv1.weight", "encoder.conv2.weight", "decoder.embed_tokens.weight", "decoder.layer_norm.weight")
 
 
 def fingerprint(model) -> str:
-    """JSON of some weights of every layer, and their dtype. Quantised weights are left out."""
+    """JSON of some weights of every layer, and their dtype. Quantised weights are left out.
+
+    Args:
+        model: a `DistilWhisperForConditionalGeneration` or `DistilWhisperModel`.
+    """
     sampled = {}
     names = [f"{side}.layers.{index}.{name}" for side, index in model.routed_layers() for name in IN_LAYERS[side]]
     for name in (*names, *OUTSIDE):
-        weight = model.model.get_parameter(name).detach()
-        if type(weight) is torch.Tensor and weight.is_floating_point():  # torchao's are of types of their own
+        weight = model.base_model.get_parameter(name).detach()
+        if type(weight) is torch.Tensor and weight.is_floating_point():  # torchao's weights are of other types
             flat = weight.flatten()
-            places = [(flat.numel() - 1) * sample // (SAMPLES - 1) for sample in range(SAMPLES)]
-            sampled[name] = flat[places].float().tolist()
+            indices = [(flat.numel() - 1) * sample // (SAMPLES - 1) for sample in range(SAMPLES)]
+            sampled[name] = flat[indices].float().tolist()
     return json.dumps({"dtype": str(model.dtype).removeprefix("torch."), "weights": sampled})
 
 
 def check_fingerprint(path: str, metadata: dict[str, str], model) -> None:
-    """Refuses experts whose backbone had other weights, up to the rounding of the coarser of the two dtypes.
+    """Checks that experts were made on this model's backbone, up to the rounding of the coarser of the two dtypes.
+
+    Args:
+        path: the experts' file, for the message.
+        metadata: of that file.
+        model: as for `fingerprint`.
 
     Raises:
         ValueError: a weight differs; the message names both backbones and the weight.

@@ -13,10 +13,10 @@ import torch
 from transformers import WhisperConfig
 
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.expert_layers_distilwhisper import LanguageExpert
 from modeling_distilwhisper.export.authors import CARDS
 from modeling_distilwhisper.reporting.card_tables import language_name, size_rows, table_of
 from modeling_distilwhisper.reporting.model_card import not_saved_message, render, save_card
-from modeling_distilwhisper.routing_distilwhisper import LanguageExpert
 
 # Languages of the report's Table 4, hours of its sections 5.1.1 and 5.4, and the tables with its figures.
 SETTINGS = {

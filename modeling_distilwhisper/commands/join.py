@@ -15,8 +15,8 @@ from transformers import WhisperProcessor
 from transformers.utils import cached_file
 
 from ..expert_file_distilwhisper import expert_file_name
-from ..hub_distilwhisper import languages_in
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ..repository_distilwhisper import languages_in
 from .command_line import command, make_parser
 
 

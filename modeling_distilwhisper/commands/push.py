@@ -15,11 +15,13 @@ from pathlib import Path
 
 from huggingface_hub import CommitInfo, HfApi
 
-from ..hub_distilwhisper import CARD, require_distilwhisper
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..reporting.model_card import card_of_run, with_digest
+from ..repository_distilwhisper import require_distilwhisper
 from ..runs.old_names import read_json
 from .command_line import command, make_parser
+
+CARD = "README.md"
 
 
 @command

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 
 from ..data.labels import IGNORED
+from ..expert_layers_distilwhisper import LanguageGate
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperOutput
-from ..routing_distilwhisper import LanguageGate
 
 SIDES = ("encoder", "decoder")
 

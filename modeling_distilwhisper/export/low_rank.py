@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
+from ..expert_layers_distilwhisper import FullLinear, LowRankLinear, dense_weight
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from ..routing_distilwhisper import FullLinear, LowRankLinear, dense_weight
 
 
 @torch.no_grad()

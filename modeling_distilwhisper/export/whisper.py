@@ -62,7 +62,7 @@ def export_to_whisper(
         for name in ("fc1", "fc2"):
             shared = getattr(model.routed_layers()[side, index], name)
             matrix = getattr(sides[side][index], name)
-            weight, bias = getattr(expert, name).whole(shared)
+            weight, bias = getattr(expert, name).dense(shared)
             matrix.weight.lerp_(weight, shares[side, index])
             matrix.bias.lerp_(bias, shares[side, index])
     return plain.eval()

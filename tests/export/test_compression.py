@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.evaluation.gates import forced_gates
+from modeling_distilwhisper.expert_layers_distilwhisper import LowRankLinear
 from modeling_distilwhisper.export.low_rank import compress_experts
-from modeling_distilwhisper.routing_distilwhisper import LowRankLinear
 
 
 def logits(model, processor, language="gl"):
@@ -61,7 +61,7 @@ def test_no_other_update_of_the_rank_is_nearer(model):
         layer = model.routed_layers()[place]
         for name in ("fc1", "fc2"):
             shared = getattr(layer, name)
-            weight, _ = getattr(expert, name).whole(shared)
+            weight, _ = getattr(expert, name).dense(shared)
             left_out = torch.linalg.svdvals(before[place, name] - shared.weight)[5:]
             torch.testing.assert_close(
                 (weight - before[place, name]).square().sum(), left_out.square().sum(), rtol=1e-3, atol=1e-4

@@ -1,6 +1,7 @@
 """What goes to the Hub and comes from it, through the Hub's own client and a stand-in of its HTTP interface."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,15 +20,13 @@ from helpers.remote import run_without_the_package
 from helpers.speech import make_pipeline
 from safetensors.torch import load
 
+import modeling_distilwhisper
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.export.authors import fetch
 
 TWENTY = ("gl", "ca", "bg", "cs", "cy", "et", "eu", "fi", "hi", "hu")
 TWENTY += ("id", "lt", "lv", "pl", "ro", "sk", "sl", "ta", "th", "uk")
-CODE = {
-    f"{part}_distilwhisper.py"
-    for part in ("configuration", "routing", "generation", "fingerprint", "expert_file", "experts", "hub", "modeling")
-}
+CODE = {path.name for path in Path(modeling_distilwhisper.__file__).parent.glob("*_distilwhisper.py")}
 PROCESSOR = {"processor_config.json", "tokenizer.json", "tokenizer_config.json"}
 
 
@@ -101,6 +100,7 @@ def test_the_code_on_the_hub_is_enough_to_load_one_language(hub, model, saved, t
     hub.add("me/model", saved)
     script = """
 import json
+from pathlib import Path
 import torch
 from transformers import AutoModelForSpeechSeq2Seq
 

@@ -15,7 +15,9 @@ from modeling_distilwhisper.evaluation.gates import (
     measure_expert_usage,
     move_thresholds,
 )
-from modeling_distilwhisper.routing_distilwhisper import FullLinear, LanguageExpert, Routing, multiply
+from modeling_distilwhisper.expert_layers_distilwhisper import FullLinear, LanguageExpert, multiply
+from modeling_distilwhisper.gate_record_distilwhisper import GateRecord
+from modeling_distilwhisper.routing_distilwhisper import Routing
 
 
 def make_routing(rows, **settings):
@@ -55,10 +57,10 @@ def test_dispatch_blend_and_the_equation_agree(model, rows, low):
             mixed = gate * expert(states[row : row + 1], layer) + (1 - gate) * layer.shared(states[row : row + 1])
             expected[row] = mixed[0]
     for way in (layer._dispatch, layer._blend):
-        record = {}
+        record = GateRecord()
         found = way(states, make_routing(rows, record=record))
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
-        assert record[0][0].shape == (3, 7) and set(record[0][0].unique().tolist()) <= {0.0, 1.0}
+        assert record.gates[0].shape == (3, 7) and set(record.gates[0].unique().tolist()) <= {0.0, 1.0}
 
 
 @pytest.mark.parametrize("kind", [torch.nn.Linear, FullLinear])
@@ -114,9 +116,9 @@ def test_all_low_ranks_of_a_batch_share_one_multiplication_by_the_shared_matrice
         lower_rank(layer, language)
     for matrix in (layer.fc1, layer.fc2):
         matrix.register_forward_hook(lambda module, args, output: seen.append(args[0].numel() // args[0].shape[-1]))
-    record = {}
+    record = GateRecord()
     layer.feed_forward(torch.randn(3, 7, 32), make_routing({"gl": [0], "ca": [2]}, record=record))
-    assert all(0 < record[0][0][row].mean() < 1 for row in (0, 2))
+    assert all(0 < record.gates[0][row].mean() < 1 for row in (0, 2))
     assert seen == [21, 21]
 
 
@@ -153,12 +155,12 @@ def test_training_through_one_path_has_the_outputs_and_gradients_of_the_blend(wh
     found = {}
     for way in (layer._blend, layer._dispatch_in_training):
         torch.manual_seed(0)
-        record, own = {}, states.clone().requires_grad_()
-        output = way(own, make_routing(rows, record=record))
-        gates, logits = record[0]
+        record, inputs = GateRecord(), states.clone().requires_grad_()
+        output = way(inputs, make_routing(rows, record=record))
+        gates, logits = record.gates[0], record.logits[0]
         loss = (output * target).sum() + gates.sum()
         wanted = {name: tensor for name, tensor in layer.experts.named_parameters() if name.split(".")[0] in rows}
-        gradients = torch.autograd.grad(loss, [own, *wanted.values()])
+        gradients = torch.autograd.grad(loss, [inputs, *wanted.values()])
         names = ["output", "gates", "logits", "states", *wanted]
         found[way] = dict(zip(names, [output, gates, logits, *gradients], strict=True))
     blended, dispatched = found.values()
@@ -210,13 +212,13 @@ def test_soft_training_follows_the_equation(whisper_dir, processor):
     )
     tiny.unsettle(model)
     layer, states = layer_of(model).train(), torch.randn(2, 5, 32)
-    record = {}
+    record = GateRecord()
     torch.manual_seed(0)
     layer.feed_forward(states, make_routing({"gl": None}, noise=3.0, record=record))
     torch.manual_seed(0)
     logits = layer.experts["gl"].gate(states)
     expected = torch.sigmoid(logits + 3.0 * torch.randn_like(logits))
-    torch.testing.assert_close(record[0][0], expected)
+    torch.testing.assert_close(record.gates[0], expected)
 
 
 def test_whole_utterances_are_skipped_and_still_count(model):
@@ -225,13 +227,13 @@ def test_whole_utterances_are_skipped_and_still_count(model):
     expert = layer.experts["gl"]
     expert.gate.threshold.fill_(-torch.inf)
     layer.train()
-    record = {}
+    record = GateRecord()
     output = layer.feed_forward(states, make_routing({"gl": None}, record=record))
     skipped = torch.isclose(output, layer.shared(states), atol=1e-5).all(dim=-1)
     assert 15 < skipped.all(dim=1).sum() < 49
     assert torch.equal(skipped.all(dim=1), skipped.any(dim=1)), "not single tokens"
     torch.testing.assert_close(output[~skipped.all(dim=1)], expert(states, layer)[~skipped.all(dim=1)])
-    assert record[0][0].all(), "the budget counts gates before skipping"
+    assert record.gates[0].all(), "the budget counts gates before skipping"
 
 
 def test_rows_without_an_expert_are_not_in_the_budget(model):

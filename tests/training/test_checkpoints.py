@@ -85,7 +85,7 @@ def test_a_subset_equals_the_whole_and_opens_no_other_file(model, saved, process
     torch.testing.assert_close(ours[0], theirs[0], atol=1e-4, rtol=1e-4)
     plain = logits(whisper, processor)
     torch.testing.assert_close(ours[1:], plain[1:], atol=1e-4, rtol=1e-4)
-    with pytest.raises(ValueError, match="expert.ca.safetensors is not a whole safetensors file"):
+    with pytest.raises(ValueError, match="expert.ca.safetensors is not a complete safetensors file"):
         how.from_pretrained(saved)
 
 

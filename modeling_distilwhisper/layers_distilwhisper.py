@@ -1,0 +1,160 @@
+"""Whisper's encoder and decoder, whose layers have a routed feed-forward."""
+
+import torch
+from torch import nn
+from transformers.models.whisper.modeling_whisper import (
+    WhisperDecoder,
+    WhisperDecoderLayer,
+    WhisperEncoder,
+    WhisperEncoderLayer,
+)
+
+from .configuration_distilwhisper import DistilWhisperConfig
+from .gate_record_distilwhisper import GateRecord, GateRecords
+from .routing_distilwhisper import RoutedFeedForward, Routing
+
+LAYERS = ["DistilWhisperEncoderLayer", "DistilWhisperDecoderLayer"]  # a device map must not cut them
+
+
+class DistilWhisperEncoderLayer(RoutedFeedForward, WhisperEncoderLayer):
+    """Whisper's encoder layer. With a `routing`, its feed-forward is the routed one."""
+
+    def __init__(self, config: DistilWhisperConfig, layer_idx: int):
+        super().__init__(config)
+        self.init_experts(config, config.encoder_ffn_dim, layer_idx)
+
+    def forward(self, hidden_states, attention_mask, routing: Routing | None = None, **kwargs) -> torch.Tensor:
+        """`(batch, frames, d_model)` to the same shape. Other arguments are Whisper's."""
+        if routing is None:
+            return super().forward(hidden_states, attention_mask, **kwargs)
+
+        residual = hidden_states
+        hidden_states = self.self_attn_layer_norm(hidden_states)
+        hidden_states, _ = self.self_attn(hidden_states=hidden_states, attention_mask=attention_mask, **kwargs)
+        hidden_states = residual + nn.functional.dropout(hidden_states, p=self.dropout, training=self.training)
+
+        hidden_states = hidden_states + self.feed_forward(self.final_layer_norm(hidden_states), routing)
+        if hidden_states.dtype == torch.float16:  # as Whisper does: large activations overflow half precision
+            clamp_value = torch.finfo(hidden_states.dtype).max - 1000
+            hidden_states = torch.clamp(hidden_states, min=-clamp_value, max=clamp_value)
+        return hidden_states
+
+
+class DistilWhisperDecoderLayer(RoutedFeedForward, WhisperDecoderLayer):
+    """Whisper's decoder layer. With a `routing`, its feed-forward is the routed one."""
+
+    def __init__(self, config: DistilWhisperConfig, layer_idx: int):
+        super().__init__(config, layer_idx)
+        self.init_experts(config, config.decoder_ffn_dim, layer_idx)
+
+    def forward(
+        self,
+        hidden_states,
+        attention_mask=None,
+        encoder_hidden_states=None,
+        encoder_attention_mask=None,
+        past_key_values=None,
+        use_cache=True,
+        routing: Routing | None = None,
+        **kwargs,
+    ) -> torch.Tensor:
+        """`(batch, tokens, d_model)` to the same shape. Other arguments are Whisper's."""
+        if routing is None:
+            return super().forward(
+                hidden_states,
+                attention_mask,
+                encoder_hidden_states,
+                encoder_attention_mask=encoder_attention_mask,
+                past_key_values=past_key_values,
+                use_cache=use_cache,
+                **kwargs,
+            )
+
+        residual = hidden_states
+        hidden_states = self.self_attn_layer_norm(hidden_states)
+        hidden_states, _ = self.self_attn(
+            hidden_states, past_key_values=past_key_values, attention_mask=attention_mask, **kwargs
+        )
+        hidden_states = residual + nn.functional.dropout(hidden_states, p=self.dropout, training=self.training)
+
+        if encoder_hidden_states is not None:
+            residual = hidden_states
+            hidden_states = self.encoder_attn_layer_norm(hidden_states)
+            hidden_states, _ = self.encoder_attn(
+                hidden_states,
+                key_value_states=encoder_hidden_states,
+                attention_mask=encoder_attention_mask,
+                past_key_values=past_key_values,
+                **kwargs,
+            )
+            hidden_states = residual + nn.functional.dropout(hidden_states, p=self.dropout, training=self.training)
+
+        return hidden_states + self.feed_forward(self.final_layer_norm(hidden_states), routing)
+
+
+class DistilWhisperEncoder(WhisperEncoder):
+    """Whisper's encoder, whose layers route tokens."""
+
+    _no_split_modules = LAYERS
+
+    def __init__(self, config: DistilWhisperConfig):
+        super().__init__(config)
+        self.layers = nn.ModuleList([DistilWhisperEncoderLayer(config, i) for i in range(config.encoder_layers)])
+        self.post_init()
+
+    def forward(
+        self,
+        input_features,
+        attention_mask=None,
+        language_ids: torch.Tensor | None = None,
+        decoder_language_ids: torch.Tensor | None = None,
+        gate_noise: float = 0.0,
+        gate_records: GateRecords | None = None,
+        **kwargs,
+    ):
+        """Routes each row's tokens by `language_ids`, `(batch,)`, -1 for no expert. Other arguments are Whisper's."""
+        record = None if gate_records is None else gate_records.encoder
+        routing = _routing(self.config, language_ids, input_features, gate_noise, record)
+        return super().forward(input_features, attention_mask, routing=routing, **kwargs)
+
+
+class DistilWhisperDecoder(WhisperDecoder):
+    """Whisper's decoder, whose layers route tokens."""
+
+    _no_split_modules = LAYERS
+
+    def __init__(self, config: DistilWhisperConfig):
+        super().__init__(config)
+        self.layers = nn.ModuleList([DistilWhisperDecoderLayer(config, i) for i in range(config.decoder_layers)])
+        self.post_init()
+
+    def forward(
+        self,
+        input_ids=None,
+        attention_mask=None,
+        language_ids: torch.Tensor | None = None,
+        decoder_language_ids: torch.Tensor | None = None,
+        gate_noise: float = 0.0,
+        gate_records: GateRecords | None = None,
+        **kwargs,
+    ):
+        """Routes by `decoder_language_ids`, or by `language_ids` if those are not given. Others are Whisper's."""
+        ids = language_ids if decoder_language_ids is None else decoder_language_ids
+        record = None if gate_records is None else gate_records.decoder
+        inputs = input_ids if input_ids is not None else kwargs.get("inputs_embeds")
+        routing = _routing(self.config, ids, inputs, gate_noise, record)
+        return super().forward(input_ids, attention_mask, routing=routing, **kwargs)
+
+
+def _routing(config, language_ids, inputs, noise: float, record: GateRecord | None) -> Routing | None:
+    """The routing of a pass over `inputs`, whose first dimension is the batch."""
+    if language_ids is None or not config.languages:
+        return None
+    if language_ids.shape != inputs.shape[:1]:
+        raise ValueError(
+            f"Expected one language id a row, a tensor of shape ({inputs.shape[0]},), got {tuple(language_ids.shape)}."
+        )
+    return Routing.of(language_ids, config.experts_by_token, noise=noise, record=record)
+
+
+__all__ = ["LAYERS", "DistilWhisperDecoder", "DistilWhisperEncoder"]

@@ -1,0 +1,218 @@
+"""Models with experts: made from a plain Whisper, or loaded from a folder or Hub repository."""
+
+import copy
+import os
+from typing import Any
+
+from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, WhisperConfig
+from transformers.utils import GENERATION_CONFIG_NAME, SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils.hub import resolve_revision
+
+from .configuration_distilwhisper import DistilWhisperConfig, check_language_codes
+from .experts_distilwhisper import LanguageExpertsMixin
+from .repository_distilwhisper import HUB_ARGUMENTS, base_model_settings, has_weights, require_distilwhisper
+
+
+class LoadingMixin(LanguageExpertsMixin):
+    """`from_whisper` and `from_pretrained` of a `DistilWhisperForConditionalGeneration` or `DistilWhisperModel`.
+
+    Needs from its class: a Transformers model of Whisper's layout, whose layers are `RoutedFeedForward`.
+    """
+
+    @classmethod
+    def from_whisper(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike,
+        languages: list[str],
+        *,
+        gate_budget: float = 0.5,
+        gate_budgets: dict[str, float] | None = None,
+        skip_gate_prob: float = 0.2,
+        gate_dim: int = 64,
+        gate_training: str = "hard",
+        gate_noise_max: float = 5.0,
+        gate_dropout: float = 0.0,
+        expert_dropout: float = 0.0,
+        expert_rank: int = 0,
+        **kwargs,
+    ):
+        """Puts new experts, copies of the shared feed-forwards, on a plain Whisper. They change no output yet.
+
+        Args:
+            pretrained_model_name_or_path: folder or Hub id of a multilingual Whisper.
+            languages: codes of the languages that get experts.
+            gate_budget, gate_budgets, skip_gate_prob, gate_dim, gate_training, gate_noise_max, gate_dropout,
+                expert_dropout, expert_rank: as in `DistilWhisperConfig`.
+            kwargs: as for `WhisperForConditionalGeneration.from_pretrained`: `dtype`, `device_map`, `revision`, ...
+
+        Returns:
+            The model, in evaluation mode. The backbone is frozen: only experts and gates ask for gradients.
+
+        Raises:
+            ValueError: a code that this Whisper does not know, a setting out of its range, or a backbone that is not a
+                multilingual Whisper.
+
+        Example:
+            >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+            >>> model = DistilWhisperForConditionalGeneration.from_whisper(
+            ...     "examples/quickstart/student", languages=["ca", "gl"], expert_rank=8
+            ... )
+            >>> model.config.languages
+            ['ca', 'gl']
+            >>> sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
+            209104
+        """
+        name = str(pretrained_model_name_or_path)
+        hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
+        # Kept from the config, which would take them for a setting of its own.
+        dtype = {key: kwargs.pop(key) for key in ("dtype", "torch_dtype") if key in kwargs}
+        whisper, _ = WhisperConfig.get_config_dict(name, **hub)
+        if whisper.get("model_type") != "whisper":
+            raise ValueError(f"{name} is a {whisper.get('model_type')!r}, expected a plain Whisper ('whisper').")
+        whisper = WhisperConfig.from_dict(whisper).to_dict()
+        settings = {key: value for key, value in whisper.items() if key not in ("model_type", "architectures")}
+        settings |= base_model_settings(name, hub)
+        settings |= {
+            "gate_budget": gate_budget,
+            "gate_budgets": gate_budgets,
+            "skip_gate_prob": skip_gate_prob,
+            "gate_dim": gate_dim,
+            "gate_training": gate_training,
+            "gate_noise_max": gate_noise_max,
+            "gate_dropout": gate_dropout,
+            "expert_dropout": expert_dropout,
+            "expert_rank": expert_rank,
+        }
+        config, kwargs = DistilWhisperConfig.from_dict(settings, return_unused_kwargs=True, **(kwargs | hub))
+        kwargs.setdefault("use_safetensors", True)
+        loaded = super().from_pretrained(name, config=config, **dtype, **kwargs)
+        model = _model_of(loaded)
+        _keep_generation_config(model, name, hub)
+        model.config.translate_token_id = (getattr(model.generation_config, "task_to_id", None) or {}).get("translate")
+        for language in check_language_codes(languages):
+            model.add_language(language)
+        model.freeze_backbone()
+        return loaded
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike | None,
+        *model_args,
+        config: PreTrainedConfig | str | os.PathLike | None = None,
+        languages: list[str] | None = None,
+        **kwargs,
+    ):
+        """Loads a DistilWhisper with the experts of some or all of its languages.
+
+        Args:
+            pretrained_model_name_or_path: folder or Hub id. Without `model.safetensors` in it, the backbone comes from
+                the config's `base_model_name_or_path`.
+            config: taken instead of the config that is there.
+            languages: experts to load; only their files are fetched and opened. Default: all that the config lists;
+                `[]`: none, plain Whisper.
+            model_args, kwargs: as for any `from_pretrained` of Transformers: `dtype`, `device_map`, `revision`, ...;
+                settings of the config replace those that are saved.
+
+        Returns:
+            The model, in evaluation mode. The backbone is frozen: only experts and gates ask for gradients.
+
+        Raises:
+            OSError: an expert or the backbone is not there; the message says what is.
+            ValueError: an expert that does not fit the backbone, or a checkpoint that is not a DistilWhisper.
+
+        Example:
+            >>> from tempfile import TemporaryDirectory
+            >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration as Model
+            >>> model = Model.from_whisper("examples/quickstart/student", languages=["ca", "gl"])
+            >>> with TemporaryDirectory() as folder:
+            ...     model.save_pretrained(folder)
+            ...     galician = Model.from_pretrained(folder, languages=["gl"])
+            >>> galician.config.languages
+            ['gl']
+        """
+        name = str(pretrained_model_name_or_path)
+        hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
+        where = {key: hub[key] for key in ("revision", "token", "cache_dir", "local_files_only") if key in hub}
+        if (revision := resolve_revision(name, **where)) is not None:
+            hub["revision"] = kwargs["revision"] = revision  # all files of one commit, whatever is pushed meanwhile
+        settings: Any = config
+        if not isinstance(config, PreTrainedConfig):
+            dtype = {key: kwargs.pop(key) for key in ("dtype", "torch_dtype") if key in kwargs}
+            settings, kwargs = DistilWhisperConfig.from_pretrained(
+                require_distilwhisper(str(config or name), hub), return_unused_kwargs=True, **kwargs
+            )
+            kwargs |= hub | dtype
+        if not hasattr(type(settings), "experts_by_token"):
+            raise ValueError(f"Expected a DistilWhisperConfig, got a {type(settings).__name__}.")
+        codes = settings.languages if languages is None else languages
+        if codes is None:  # an Auto class was called with `languages=None`, which took the place of the saved list
+            codes = WhisperConfig.get_config_dict(name, **hub)[0].get("languages", [])
+        languages = check_language_codes(codes)
+
+        # Transformers loads the backbone, and then each language's experts come from their own file.
+        without_experts = copy.deepcopy(settings)
+        without_experts.languages = []
+        kwargs.setdefault("use_safetensors", True)
+        if has_weights(name, kwargs.get("variant"), hub) or kwargs["use_safetensors"] is False:
+            loaded = super().from_pretrained(name, *model_args, config=without_experts, **kwargs)
+            _keep_generation_config(_model_of(loaded), name, hub)
+        else:
+            loaded = cls._from_base_model(name, *model_args, config=without_experts, **kwargs)
+            _keep_generation_config(_model_of(loaded), name, hub, replace=True)
+        model = _model_of(loaded)
+        for language in languages:
+            model.load_experts(name, language, **hub)
+        model.freeze_backbone()
+        model.eval()
+        return loaded
+
+    @classmethod
+    def _from_base_model(cls, name: str, *model_args, config: DistilWhisperConfig, **kwargs):
+        """Loads the backbone that the config of `name` names."""
+        base = config.base_model_name_or_path
+        if base is None:
+            raise OSError(
+                f"{name} holds no {SAFE_WEIGHTS_NAME}, and its config names no `base_model_name_or_path` to take "
+                "the backbone from. Save it with the backbone, or set that name in config.json."
+            )
+        elsewhere = {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
+        # The Auto classes add where to look for an adapter: in the commit of the experts' repository.
+        elsewhere["adapter_kwargs"] = {**(kwargs.get("adapter_kwargs") or {})}
+        elsewhere["adapter_kwargs"].pop("revision", None)
+        hub = {"revision": config.base_model_revision, "subfolder": config.base_model_subfolder}
+        elsewhere |= {key: value for key, value in hub.items() if value is not None}
+        try:
+            loaded = super().from_pretrained(base, *model_args, config=config, **elsewhere)
+        except OSError as error:
+            raise OSError(
+                f"{name} holds experts alone, and its backbone, {base}, could not be loaded ({error}). Set "
+                "`base_model_name_or_path` in config.json to where that Whisper is."
+            ) from error
+        _keep_generation_config(
+            _model_of(loaded), base, {key: elsewhere[key] for key in HUB_ARGUMENTS if key in elsewhere}
+        )
+        return loaded
+
+
+def _model_of(loaded: Any) -> Any:
+    """The model in what `from_pretrained` returns, which is a tuple with `output_loading_info=True`."""
+    return loaded[0] if isinstance(loaded, tuple) else loaded
+
+
+def _keep_generation_config(model: PreTrainedModel, name: str, hub: dict, *, replace: bool = False) -> None:
+    """Gives a model the generation config of `name`, if there is one.
+
+    Transformers does so for models that generate. A model without a head needs it too: it names the languages' tokens,
+    and whoever loads a head on what this model saves generates by it.
+
+    Args:
+        replace: also replace that of a model that generates.
+    """
+    if model.can_generate() and not replace:
+        return
+    if cached_file(name, GENERATION_CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **hub):
+        model.generation_config = GenerationConfig.from_pretrained(name, **hub)
+
+
+__all__ = ["LoadingMixin"]

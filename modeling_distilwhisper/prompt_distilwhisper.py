@@ -1,0 +1,105 @@
+"""Which experts each row of a batch takes: language and task, read from its decoder prompt."""
+
+import torch
+from transformers import Cache, PreTrainedModel
+
+from .configuration_distilwhisper import DistilWhisperConfig
+
+
+class LanguagePromptMixin(PreTrainedModel):
+    """Reads prompts, `<|startoftranscript|><|gl|><|transcribe|>...`.
+
+    Needs from its class: a `DistilWhisperConfig` as `config`.
+    """
+
+    config: DistilWhisperConfig
+
+    def read_prompt(self, decoder_input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Reads which experts each row asks for from its decoder prompt.
+
+        Args:
+            decoder_input_ids: `(batch, tokens)`; the language token follows `<|startoftranscript|>`.
+
+        Returns:
+            Two tensors `(batch,)` with the id of the row's language token, or -1 if it has none or the language has no
+            loaded expert. The first is for the encoder, the second for the decoder, where translation takes the shared
+            path: experts learn transcription.
+
+        Example:
+            >>> import torch
+            >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+            >>> student = "examples/quickstart/student"
+            >>> model = DistilWhisperForConditionalGeneration.from_whisper(student, languages=["ca"])
+            >>> start, ca, gl, transcribe, translate = 701, 713, 761, 803, 802
+            >>> prompts = torch.tensor([[start, ca, transcribe], [start, ca, translate], [start, gl, transcribe]])
+            >>> for_encoder, for_decoder = model.read_prompt(prompts)
+            >>> for_encoder.tolist(), for_decoder.tolist()
+            ([713, 713, -1], [713, -1, -1])
+        """
+        language_ids = self._read_languages(decoder_input_ids)
+        return language_ids, language_ids.masked_fill(self.translates(decoder_input_ids), -1)
+
+    def translates(self, decoder_input_ids: torch.Tensor) -> torch.Tensor:
+        """`(batch,)`: whether the task in each row's prompt is translation.
+
+        Args:
+            decoder_input_ids: `(batch, tokens)`; the task token follows the language token.
+        """
+        after_start = decoder_input_ids[:, :-2] == self.config.decoder_start_token_id
+        translate = -1 if self.config.translate_token_id is None else self.config.translate_token_id
+        return (after_start & (decoder_input_ids[:, 2:] == translate)).any(dim=1)
+
+    def require_experts(self, decoder_input_ids: torch.Tensor) -> None:
+        """Checks that each row of `(batch, tokens)` names a language that has an expert to train.
+
+        Raises:
+            ValueError: a row does not.
+        """
+        without_expert = self._read_languages(decoder_input_ids) < 0
+        if without_expert.any():
+            row = int(without_expert.nonzero()[0])
+            raise ValueError(
+                f"The labels of row {row} begin with token {int(decoder_input_ids[row, 1])}, so no expert would learn "
+                f"from it. Expected the token of one of {self.config.language_token_ids} first, then task, "
+                "<|notimestamps|>, text..., end; a language not among these needs `add_language` or `load_experts`."
+            )
+
+    def _complete_language_ids(
+        self,
+        decoder_input_ids: torch.Tensor | None,
+        past_key_values: Cache | None,
+        language_ids: torch.Tensor | None,
+        decoder_language_ids: torch.Tensor | None,
+    ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """Language ids for encoder and decoder, `(batch,)`: those given; else those that the prompt asks for.
+
+        Raises:
+            ValueError: one of them is not given and the prompt is gone into the cache.
+        """
+        is_complete = language_ids is not None and decoder_language_ids is not None
+        if is_complete or decoder_input_ids is None or not self.config.languages:
+            return language_ids, decoder_language_ids
+        if past_key_values is not None and past_key_values.get_seq_length() > 0:
+            raise ValueError(
+                "The cache holds the prompt that names language and task, so pass `language_ids` and "
+                "`decoder_language_ids` with it, as `read_prompt` gives them. (`generate` does so.)"
+            )
+        if language_ids is None:
+            language_ids = self._read_languages(decoder_input_ids)
+        if decoder_language_ids is None:
+            translates = self.translates(decoder_input_ids).to(language_ids.device)
+            decoder_language_ids = language_ids.masked_fill(translates, -1)
+        return language_ids, decoder_language_ids
+
+    def _read_languages(self, decoder_input_ids: torch.Tensor) -> torch.Tensor:
+        """`(batch,)`: the id of the token after `<|startoftranscript|>` if that language has an expert, else -1."""
+        after_start = decoder_input_ids[:, :-1] == self.config.decoder_start_token_id
+        known = torch.tensor(list(self.config.experts_by_token), dtype=torch.long, device=decoder_input_ids.device)
+        is_language = after_start & torch.isin(decoder_input_ids[:, 1:], known)
+        # A prompt names one language at most. The maximum picks it, or the -1 that is put beside all tokens.
+        candidates = torch.where(is_language, decoder_input_ids[:, 1:], -1)
+        none = torch.full_like(decoder_input_ids[:, :1], -1)
+        return torch.cat([candidates, none], dim=1).amax(dim=1)
+
+
+__all__ = ["LanguagePromptMixin"]
