@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
-from ..runs.files import write_whole
+from ..runs.files import write_atomically
 from .figures import FIGURES
 from .groups import MIN_GROUP_UTTERANCES, MIN_UNITS
 from .sentences import CHANGES
@@ -61,7 +61,7 @@ def write_tables(found: Study, folder: Path) -> str:
     """
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     for name, (_, table) in all_tables(found).items():
-        write_whole(folder / "tables" / f"{name}.csv", table.to_csv(index=False))
+        write_atomically(folder / "tables" / f"{name}.csv", table.to_csv(index=False))
     shown = {**all_tables(found), "classes": ("Sentences by change, %", _with_intervals(found.classes))}
     chosen = [shown[name] for name in ("findings_after", "findings_before", "classes")]
     return "\n\n".join(f"## {title}\n\n{_text(table)}" for title, table in chosen)
@@ -82,7 +82,7 @@ def write_page(found: Study, pictures: Sequence[Path], folder: Path) -> Path:
     head = f'<meta charset="utf-8"><title>Bias study</title><style>{STYLE}</style>'
     body = "\n".join(parts)
     path = folder / "bias.html"
-    write_whole(path, f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n')
+    write_atomically(path, f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head>\n<body>\n{body}\n</body></html>\n')
     return path
 
 

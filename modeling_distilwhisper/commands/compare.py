@@ -21,7 +21,7 @@ import yaml
 from tabulate import tabulate
 from transformers.hf_argparser import string_to_bool
 
-from ..runs.files import file_name, write_whole
+from ..runs.files import file_name, write_atomically
 from ..runs.old_names import read_json
 from ..runs.settings import read_settings, split_name
 from .command_line import command, import_figures, make_parser
@@ -95,7 +95,7 @@ def evaluation_of(models: Mapping[str, str], shared: Settings, folder: Path) -> 
 
 def run(name: str, file: Path, settings: Settings) -> None:
     """Runs another command as a process, with its settings in a file that remains."""
-    write_whole(file, yaml.safe_dump(settings, allow_unicode=True, sort_keys=False))
+    write_atomically(file, yaml.safe_dump(settings, allow_unicode=True, sort_keys=False))
     print(f"\ndistilwhisper {name} {file}", flush=True)
     done = subprocess.run([sys.executable, "-m", __package__.partition(".")[0], name, str(file)])
     if done.returncode:
@@ -113,7 +113,7 @@ def report(models: Mapping[str, str], shared: Settings, minutes: Mapping[str, fl
     ]
     formats = [".3f"] * (len(means[0]) - 1) + [".1f"]
     table = tabulate(means, headers="keys", floatfmt=formats, missingval="-", tablefmt="github")
-    write_whole(folder / "means.md", f"{table}\n")
+    write_atomically(folder / "means.md", f"{table}\n")
     print(f"\n{table}")
     picture = ""
     if figures := import_figures():

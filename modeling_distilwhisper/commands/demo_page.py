@@ -16,7 +16,7 @@ from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from ..data.audio import read_audio
 from ..reporting.figures import draw_audio_gates
-from ..runs.files import file_name, write_whole
+from ..runs.files import file_name, write_atomically
 from ..transcription.segments import Transcript
 from ..transcription.side_by_side import Gates, SideBySide, changed_words, transcribe_side_by_side
 from ..transcription.subtitles import to_srt
@@ -64,7 +64,7 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
                 draw_audio_gates(result.gates.frames, samples, result.experts.seconds, plot)
                 plot = picture.move_resource_to_block_cache(plot)
             subtitles = Path(folder, f"{name_of(path)}.srt")
-            write_whole(subtitles, to_srt(result.experts))
+            write_atomically(subtitles, to_srt(result.experts))
             subtitles = download.move_resource_to_block_cache(subtitles)
         plain, experts = (marked(words) for words in changed_words(result.plain, result.experts))
         return (

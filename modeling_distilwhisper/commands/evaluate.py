@@ -28,7 +28,7 @@ from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.summary import difference_rows, error_rates_of, group_rows, score_rows, wer_difference
 from ..evaluation.transcription import transcribe_rows
 from ..runs.any_whisper import adapted_base, load_model, load_processor, name_models, weights_digest
-from ..runs.files import file_name, write_whole
+from ..runs.files import file_name, write_atomically
 from ..runs.old_names import read_json
 from ..runs.precision import PRECISIONS
 from ..runs.records import RecordFile
@@ -207,12 +207,12 @@ def summarise(
 def write_summary(summary: dict[str, list[dict]], folder: Path, precision: str) -> str:
     """Writes summary.json and summary.md; returns the text of the latter."""
     content = summary | {"precision": precision}
-    write_whole(folder / "summary.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(folder / "summary.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     text = "\n\n".join(
         f"## {name}\n\n{tabulate(rows, headers='keys', floatfmt='.3f', tablefmt='github')}"
         for name, rows in summary.items()
     )
-    write_whole(folder / "summary.md", f"{text}\n")
+    write_atomically(folder / "summary.md", f"{text}\n")
     return text
 
 

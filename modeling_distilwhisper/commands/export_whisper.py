@@ -33,7 +33,7 @@ from ..evaluation.transcription import transcribe_rows
 from ..export.whisper import WAYS, export_to_whisper, save_processor
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.any_whisper import weights_digest
-from ..runs.files import write_whole
+from ..runs.files import write_atomically
 from ..runs.old_names import with_new_flags
 from ..runs.records import RecordFile
 from ..runs.run_folder import RunFolder
@@ -71,7 +71,7 @@ def main(argv: list[str], prog: str) -> None:
     save_processor(processor, args.output_dir)
     content = settings | {"rows": len(selection.rows), "normalizer": args.normalizer, "way": best}
     content |= {"expert usage": usage, "scores": scores}
-    write_whole(args.output_dir / "export.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(args.output_dir / "export.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     print(f"\n{tabulate(scores, headers='keys', floatfmt='.3f')}\n\nExported: {best}, to {args.output_dir}")
 
 

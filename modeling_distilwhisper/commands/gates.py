@@ -26,7 +26,7 @@ from ..data.selection import Selection, read_rows
 from ..evaluation.gates import gates_of_utterance, measure_expert_usage
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.any_whisper import name_models
-from ..runs.files import file_name, write_whole
+from ..runs.files import file_name, write_atomically
 from .command_line import DEVICE, command, import_figures, parse_dataclasses
 
 
@@ -73,7 +73,7 @@ def main(argv: list[str], prog: str) -> None:
             usages[title] = measure_expert_usage(model, batches(model, selection, collate, arguments.batch_size))
             row = {"model": name, "data_set": source.name, "language": language, "split": arguments.split}
             table.append({**row, "utterances": len(selection.rows), **usages[title]})
-            write_whole(folder / "gates.json", json.dumps(table, indent=2, ensure_ascii=False) + "\n")
+            write_atomically(folder / "gates.json", json.dumps(table, indent=2, ensure_ascii=False) + "\n")
             if figures is not None:
                 draw_utterance(figures, model, collate, selection.rows[0], folder / f"{file_name(title)}.png")
     if not usages:

@@ -22,7 +22,7 @@ from transformers import set_seed
 
 from ..data.audio import read_audio
 from ..runs.any_whisper import adapted_base, load_model, load_processor, weights_digest
-from ..runs.files import write_whole
+from ..runs.files import write_atomically
 from ..runs.old_names import with_new_flags
 from ..runs.precision import PRECISIONS
 from ..runs.run_folder import RunFolder
@@ -127,7 +127,7 @@ def transcribe_batch(
             claims.claim(recording)
             recording.target.parent.mkdir(parents=True, exist_ok=True)
             for suffix in recording.missing:
-                write_whole(f"{recording.target}.{suffix}", FORMATS[suffix](transcript))
+                write_atomically(f"{recording.target}.{suffix}", FORMATS[suffix](transcript))
         except Exception as error:
             failures[recording.path] = reason_of(error)
             continue

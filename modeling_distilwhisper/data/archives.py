@@ -14,7 +14,7 @@ from typing import IO
 import datasets
 from tqdm.auto import tqdm
 
-from ..runs.files import write_whole, written_whole
+from ..runs.files import atomic_path, write_atomically
 from .rows import inside
 
 
@@ -59,11 +59,11 @@ def unpack(archive: Path, wanted: Collection[str]) -> Path:
     except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ValueError(f"{archive} cannot be read as a tar archive ({error}). Fetch it again.") from None
     if missing:
-        write_whole(absent_file, json.dumps(sorted(absent | missing)))
+        write_atomically(absent_file, json.dumps(sorted(absent | missing)))
     return folder
 
 
 def _write(content: IO[bytes], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(path) as temporary, open(temporary, "wb") as file:
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
         shutil.copyfileobj(content, file)

@@ -12,7 +12,7 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration, Whisper
 
 from ..configuration_distilwhisper import DistilWhisperConfig
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from ..runs.files import write_whole
+from ..runs.files import write_atomically
 
 # From the expert usage of a layer to the share of the expert in its weights: 1 is the expert, 0 the shared path.
 WAYS: dict[str, Callable[[float], float]] = {
@@ -87,4 +87,4 @@ def save_processor(processor: WhisperProcessor, folder: str | os.PathLike) -> No
     vocabulary = tokens.get_vocab(with_added_tokens=False)
     added = {token: number for token, number in tokens.get_vocab().items() if token not in vocabulary}
     for name, content in {"vocab.json": vocabulary, "added_tokens.json": added}.items():
-        write_whole(Path(folder, name), json.dumps(content, ensure_ascii=False))
+        write_atomically(Path(folder, name), json.dumps(content, ensure_ascii=False))

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from ..runs.files import written_whole
+from ..runs.files import atomic_path
 
 # The colours of Okabe and Ito, which colour-blind readers can distinguish.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
@@ -142,5 +142,5 @@ def add_legend(figure: Figure, panel, columns: int = 6) -> None:
 
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Writes a PNG. An interruption leaves no partial file."""
-    with written_whole(path) as temporary:
+    with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

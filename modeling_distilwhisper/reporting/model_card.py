@@ -16,7 +16,7 @@ from ..data import common_voice, fleurs
 from ..data.sources import Source
 from ..expert_file_distilwhisper import expert_file_name
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from ..runs.files import file_name, write_whole
+from ..runs.files import file_name, write_atomically
 from ..runs.old_names import with_new_names
 from ..runs.precision import QUANTISED
 from ..runs.results import RunResults
@@ -202,7 +202,7 @@ def save_card(card: ModelCard, path: str | Path) -> bool:
     path = Path(path)
     if path.is_file() and is_edited(path.read_text(encoding="utf-8", errors="replace")):
         return False
-    write_whole(path, with_digest(str(card)))
+    write_atomically(path, with_digest(str(card)))
     return True
 
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from .files import write_whole
+from .files import write_atomically
 
 
 class RecordFile:
@@ -28,7 +28,7 @@ class RecordFile:
 
     def keep(self, records: list[dict]) -> None:
         """These records in place of all."""
-        write_whole(self.path, "".join(_line(record) for record in records))
+        write_atomically(self.path, "".join(_line(record) for record in records))
 
     def add(self, records: list[dict]) -> None:
         with open(self.path, "a", encoding="utf-8") as file:

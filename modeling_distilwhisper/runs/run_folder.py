@@ -8,7 +8,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from .files import write_whole
+from .files import write_atomically
 from .old_names import read_json
 
 logger = logging.get_logger(__name__)
@@ -50,7 +50,7 @@ class RunFolder:
 
     def write(self, name: str, content: Any) -> Any:
         """Writes a JSON file and returns `content`."""
-        write_whole(self.folder / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(self.folder / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         return content
 
     def last_checkpoint(self) -> str | None:

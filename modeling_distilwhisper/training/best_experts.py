@@ -5,7 +5,7 @@ from pathlib import Path
 
 from transformers.utils import logging
 
-from ..runs.files import write_whole
+from ..runs.files import write_atomically
 
 logger = logging.get_logger(__name__)
 
@@ -49,7 +49,7 @@ class BestExperts:
 
     def _write(self, scores: dict[str, dict[str, float]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        write_whole(self.folder / "best.json", json.dumps(scores, indent=2) + "\n")
+        write_atomically(self.folder / "best.json", json.dumps(scores, indent=2) + "\n")
 
     def load(self, model) -> None:
         """Loads them into the model; languages that were never scored stay as they are."""

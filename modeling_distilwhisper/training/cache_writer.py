@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from transformers import WhisperTokenizer
 
 from ..data.labels import IGNORED, label_ids
-from ..runs.files import write_whole, written_whole
+from ..runs.files import atomic_path, write_atomically
 from .cache_files import (
     FORMAT,
     KEY,
@@ -77,9 +77,9 @@ class CacheWriter:
             if differ:
                 raise ValueError(f"{folder} holds a cache of another kind: {differ}. Use another folder.")
         elif k is None:
-            with written_whole(self.folder / OUTPUT) as temporary:
+            with atomic_path(self.folder / OUTPUT) as temporary:
                 save_file(teacher.output(), temporary)
-        write_whole(path, json.dumps(manifest | {"data": data}, indent=2) + "\n")
+        write_atomically(path, json.dumps(manifest | {"data": data}, indent=2) + "\n")
         table = read_table(self.folder, k)
         labels = table["labels"].to_pylist()
         self.done = {key: labels[number] for key, number in index_of(table).items()}
@@ -122,7 +122,7 @@ class CacheWriter:
         numbers = [int(path.stem.removeprefix("part-")) for path in part_paths(self.folder)]
         path = self.folder / f"part-{max(numbers, default=-1) + 1:05d}.arrow"
         with (
-            written_whole(path) as temporary,
+            atomic_path(path) as temporary,
             pa.OSFile(str(temporary), "wb") as file,
             pa.ipc.new_file(file, schema) as writer,
         ):

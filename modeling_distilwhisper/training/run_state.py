@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from ..runs.files import write_whole
+from ..runs.files import write_atomically
 from .kd_weight import DistillationWeight
 from .log import TrainingLog
 
@@ -22,7 +22,7 @@ def save_state(folder: Path, step: int, log: TrainingLog, kd_weight: Distillatio
         "kd_beta": kd_weight.learned,
         "best": best,
     }
-    write_whole(folder / STATE, json.dumps(state) + "\n")
+    write_atomically(folder / STATE, json.dumps(state) + "\n")
 
 
 def load_state(folder: Path, log: TrainingLog, kd_weight: DistillationWeight) -> tuple[int, Scores]:

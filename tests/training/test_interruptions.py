@@ -44,7 +44,7 @@ def half_deleted(output_dir, **_):
 
 # Where the process is killed, by the step in whose saving it happens.
 MOMENTS = {
-    "before the best experts are noted": (2, checkpoints, "write_whole", kill),
+    "before the best experts are noted": (2, checkpoints, "write_atomically", kill),
     "within a file": (2, torch, "save", half_written),
     "before the experts are whole": (4, os, "replace", kill),
     "before the state is written": (6, transformers_trainer.TrainerState, "save_to_json", kill),
