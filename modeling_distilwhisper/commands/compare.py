@@ -64,13 +64,22 @@ def read_comparison(arguments: argparse.Namespace) -> tuple[Settings, Settings]:
     """The comparison in a file, and the settings of training that its systems share.
 
     Raises:
-        ValueError: a system's name cannot name a model or a folder.
+        ValueError: a setting is missing, or a system's name cannot name a model or a folder.
     """
     comparison = as_lists(read_settings(arguments.comparison))
+    require_settings(arguments.comparison, comparison, "settings", "systems")
     overrides = {name: value for name in OVERRIDES if (value := getattr(arguments, name))}
     of_file, shared = as_lists(read_settings(comparison["settings"])), as_lists(comparison.get("shared", {}))
     check(comparison["systems"])
-    return comparison, without_blanks(of_file | shared | overrides)
+    settings = without_blanks(of_file | shared | overrides)
+    require_settings(comparison["settings"], settings, "student", "data", "languages")
+    return comparison, settings
+
+
+def require_settings(file: str | Path, settings: Settings, *names: str) -> None:
+    """Raises `ValueError` if a file lacks settings that a comparison needs."""
+    if missing := [name for name in names if not settings.get(name)]:
+        raise ValueError(f"{file} lacks {', '.join(missing)}. See examples/quickstart/compare.yaml for an example.")
 
 
 def evaluation_of(models: Mapping[str, str], shared: Settings, folder: Path) -> Settings:
