@@ -3,6 +3,7 @@
 import argparse
 import functools
 import importlib
+import linecache
 import os
 import re
 import sys
@@ -22,7 +23,7 @@ EXTRAS = {
     **dict.fromkeys(("onnx", "onnxruntime", "onnxscript", "ctranslate2", "faster_whisper"), "export"),
     **dict.fromkeys(("bitsandbytes", "torchao"), "quantised"),
 }
-# Modules whose ValueErrors and RuntimeErrors are messages to the user: this package, and parsers of settings and names.
+# Modules whose `raise ValueError(...)` and the like are messages to the user: this package, and parsers of settings.
 SPEAK_TO_USERS = (
     *(__name__.partition(".")[0], "huggingface_hub"),
     *("transformers.hf_argparser", "transformers.training_args", "transformers.training_args_seq2seq"),
@@ -65,9 +66,10 @@ def message_to_user(error: Exception) -> str | None:
     if isinstance(error, OSError):
         return str(error)
     if isinstance(error, (ImportError, RuntimeError, ValueError)):
-        *_, (innermost, _) = traceback.walk_tb(error.__traceback__)
+        *_, (innermost, line) = traceback.walk_tb(error.__traceback__)
         raised_in = innermost.f_globals.get("__name__", "")
-        if any(raised_in == name or raised_in.startswith(f"{name}.") for name in SPEAK_TO_USERS):
+        on_purpose = linecache.getline(innermost.f_code.co_filename, line).lstrip().startswith("raise ")
+        if on_purpose and any(raised_in == name or raised_in.startswith(f"{name}.") for name in SPEAK_TO_USERS):
             return str(error)
     return None
 

@@ -127,6 +127,10 @@ def test_a_message_of_the_package_is_one_line_and_a_bug_keeps_its_traceback(caps
     assert capsys.readouterr().err.startswith("distilwhisper x: error: this needs nothing_of_that_name, which is not")
     with pytest.raises(ValueError, match="invalid literal"):
         command(lambda argv, prog: int("a"))([], "distilwhisper x")
+    module = {"__name__": "modeling_distilwhisper.module"}
+    exec("def unpack(argv, prog):\n    (one,) = argv", module)
+    with pytest.raises(ValueError, match="not enough values to unpack"):
+        command(module["unpack"])([], "distilwhisper x")
     for bug in (KeyError("x"), ModuleNotFoundError("No module named 'nothing'", name="nothing"), RuntimeError("x")):
         with pytest.raises(type(bug)):
             refusing(bug)([], "distilwhisper x")
