@@ -114,7 +114,7 @@ def run(name: str, file: Path, settings: Settings) -> None:
 def report(models: Mapping[str, str], shared: Settings, minutes: Mapping[str, float], folder: Path) -> None:
     """Prints and writes the table of means, and draws the WER of every system."""
     scores = read_json(folder / "scores/summary.json")["scores"]
-    means = [
+    means: list[dict[str, str | float | None]] = [
         {f"WER ({shared.get('normalizer', 'marks')}), mean over languages": system}
         | mean_wers(scores, shared["languages"], system)
         | {"training, minutes": minutes.get(system)}

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 from tabulate import tabulate
@@ -176,15 +177,19 @@ def summarise(
     records: Mapping[str, list[dict]], selections: list[tuple[Source, Selection]], arguments: EvaluationArguments
 ) -> dict[str, list[dict]]:
     """Tables of scores, means, differences and rows left out, from the records of each model."""
+    rates: Callable[..., Any]
+    difference: Callable[..., Any]
     if arguments.task == "translate":
         from ..evaluation.translation import translation_difference, translation_rates
 
-        summary, difference = {"scores": score_rows(records, translation_rates)}, translation_difference
+        rates, difference = translation_rates, translation_difference
     else:
         rates = partial(error_rates_of, normalizer=arguments.normalizer)
         difference = partial(wer_difference, normalizer=arguments.normalizer)
-        summary = {"scores": score_rows(records, rates)}
-        summary["means"] = group_rows(summary["scores"], tuple(arguments.gap) or None)
+    summary: dict[str, list[dict]] = {"scores": score_rows(records, rates)}
+    if arguments.task == "transcribe":
+        gap = (arguments.gap[0], arguments.gap[1]) if arguments.gap else None
+        summary["means"] = group_rows(summary["scores"], gap)
     for other in arguments.compare[1:]:
         first = arguments.compare[0]
         rows = difference_rows(records[first], records[other], difference)

@@ -82,7 +82,8 @@ def by_onnxruntime(folder: Path, features: np.ndarray, tokens: np.ndarray, promp
     )
     (states,) = encoder.run(None, {"input_features": features})
     outputs = run_named(decoder, {"input_ids": tokens[:, :prompt_length], "encoder_hidden_states": states})
-    logits, cache = [outputs["logits"][:, -1]], {}
+    logits = [outputs["logits"][:, -1]]
+    cache: dict[str, np.ndarray] = {}
     for position in range(prompt_length, tokens.shape[1]):
         present = {name.removeprefix("present."): value for name, value in outputs.items() if name != "logits"}
         cache |= {f"past_key_values.{name}": value for name, value in present.items()}

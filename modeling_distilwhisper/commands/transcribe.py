@@ -10,6 +10,7 @@ command goes on where it was, and a corrected text stays. An output folder is of
 """
 
 import argparse
+import io
 import os
 import sys
 import time
@@ -44,7 +45,8 @@ FALLBACK = {
 def main(argv: list[str], prog: str) -> int:
     args = parse(argv, prog)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # the name of a file may have bytes that are not text
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # the name of a file may have bytes that are not text
     adapted_base(args.model)  # PEFT is an extra: without it, this says so for a LoRA adapter
     model = load_model(args.model, args.precision, args.device)
     processor = load_processor(args.model)

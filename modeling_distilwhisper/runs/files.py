@@ -2,6 +2,7 @@
 
 import re
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,3 +52,18 @@ def file_name(name: str) -> str:
     if not safe:
         raise ValueError(f"{name!r} cannot name a file. Expected letters or digits in it.")
     return safe
+
+
+@contextmanager
+def files_written_together(folder: str | Path, last: str) -> Iterator[Path]:
+    """A temporary folder to write several files to. They move to `folder` when the block ends, unless it fails.
+
+    Args:
+        folder: made if it does not exist.
+        last: name of the file that moves last, so that it is never there without the others.
+    """
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial") as temporary:
+        yield Path(temporary)
+        for path in sorted(Path(temporary).iterdir(), key=lambda path: path.name == last):
+            path.replace(Path(folder, path.name))

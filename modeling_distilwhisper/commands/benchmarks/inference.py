@@ -107,6 +107,7 @@ class Transcriber:
             forced = [ForcedText(text, prompts.shape[1])]
             settings = {"language": languages, "task": "transcribe", "logits_processor": forced, **length}
             return self.model.generate(encoder_outputs=encoder_outputs, **settings)
+        return None
 
     def facts(self) -> dict:
         return {"weights": sum(tensor.numel() * tensor.element_size() for tensor in self.model.parameters())}

@@ -124,7 +124,7 @@ def read_rows(args: argparse.Namespace):
 
 
 def make_trainer(name: str, args: argparse.Namespace) -> DistilWhisperTrainer:
-    trained, teacher = SYSTEMS[name]
+    trained, kind = SYSTEMS[name]
     folder = args.folder
     student, processor = folder / "student", make_processor()
     if isinstance(trained, dict):
@@ -136,10 +136,11 @@ def make_trainer(name: str, args: argparse.Namespace) -> DistilWhisperTrainer:
     elif trained == "fc1 and fc2":
         for parameter_name, parameter in model.named_parameters():
             parameter.requires_grad_(".fc1." in parameter_name or ".fc2." in parameter_name)
-    if teacher == "live":
+    teacher: Teacher | TeacherCache | None = None
+    if kind == "live":
         teacher = Teacher(make_whisper(args.size, seed=1))
-    elif teacher is not None:
-        teacher = TeacherCache(folder / teacher)
+    elif kind is not None:
+        teacher = TeacherCache(folder / kind)
     training_args = DistilWhisperTrainingArguments(
         output_dir=str(folder / name),
         per_device_train_batch_size=args.batch_size,

@@ -48,7 +48,7 @@ def take_turns(make: Callable[[str, Namespace], System], names: list[str], args:
         context.Process(target=_work, args=arguments, daemon=True).start()
         theirs.close()
         tasks[name] = pipes[name].recv()
-    results = {name: {"seconds": {task: [] for task in tasks[name]}} for name in names}
+    results: dict[str, dict] = {name: {"seconds": {task: [] for task in tasks[name]}} for name in names}
     all_tasks = list(dict.fromkeys(task for of_system in tasks.values() for task in of_system))
     for number in tqdm(range(args.rounds + 1), desc="Rounds", leave=False):
         for task in all_tasks:

@@ -56,7 +56,7 @@ def collect_results(
         trained: what `trainer.train()` returned.
     """
     return RunResults(
-        settings=run.read(SETTINGS) | {"training": trainer.args.to_dict()},
+        settings=(run.read(SETTINGS) or {}) | {"training": trainer.args.to_dict()},
         scores=scores,
         data=data.records,
         expert_usage=expert_usage(trainer, data) if trainer.is_routed else {},
@@ -73,7 +73,10 @@ def save_run(
     folder, processor = run.folder, trainer.processing_class
     # A quantised backbone is not saved: it is loaded from where the student is, in the precision that one chooses.
     with_backbone = model_args.save_backbone and model_args.student_precision not in QUANTISED
-    trainer.model.save_pretrained(folder, **({"save_backbone": with_backbone} if trainer.is_routed else {}))
+    if trainer.is_routed:
+        trainer.model.save_pretrained(folder, save_backbone=with_backbone)
+    else:
+        trainer.model.save_pretrained(folder)
     processor.save_pretrained(folder)
     if trainer.is_routed:
         results.sizes = sizes(trainer.model, folder)
