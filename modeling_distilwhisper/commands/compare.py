@@ -114,12 +114,11 @@ def run(name: str, file: Path, settings: Settings) -> None:
 def report(models: Mapping[str, str], shared: Settings, minutes: Mapping[str, float], folder: Path) -> None:
     """Prints and writes the table of means, and draws the WER of every system."""
     scores = read_json(folder / "scores/summary.json")["scores"]
-    means: list[dict[str, str | float | None]] = [
-        {f"WER ({shared.get('normalizer', 'marks')}), mean over languages": system}
-        | mean_wers(scores, shared["languages"], system)
-        | {"training, minutes": minutes.get(system)}
-        for system in models
-    ]
+    title = f"WER ({shared.get('normalizer', 'marks')}), mean over languages"
+    means = []
+    for system in models:
+        wers = mean_wers(scores, shared["languages"], system)
+        means.append({title: system, **wers, "training, minutes": minutes.get(system)})
     formats = [".3f"] * (len(means[0]) - 1) + [".1f"]
     table = tabulate(means, headers="keys", floatfmt=formats, missingval="-", tablefmt="github")
     write_atomically(folder / "means.md", f"{table}\n")

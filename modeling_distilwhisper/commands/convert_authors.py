@@ -25,7 +25,7 @@ def main(argv: list[str], prog: str) -> None:
     processor = processor_of_checkpoint(folder, args.base)
     model.save_pretrained(args.output_dir)
     processor.save_pretrained(args.output_dir)
-    if card := authors_card(args.source, list(model.config.languages), args.output_dir.resolve().name):
+    if card := authors_card(args.source, list(model.config.languages or ()), args.output_dir.resolve().name):
         save_card(card, args.output_dir / "README.md")
     else:
         print(f"No model card: only {', '.join(PUBLISHED)} have one, each with all of its languages.")

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
 
 from datasets import Dataset
 from tabulate import tabulate
@@ -173,19 +172,21 @@ def put_aside_if_weights_changed(folder: Path, settings: dict) -> None:
         print(f"The model's weights have changed. Its earlier transcripts are in {old}.")
 
 
+def scoring(arguments: EvaluationArguments) -> tuple[Callable[..., dict], Callable[..., dict]]:
+    """What scores the records of a model, and what compares those of two models, for the task."""
+    if arguments.task == "translate":
+        from ..evaluation.translation import translation_difference, translation_rates
+
+        return translation_rates, translation_difference
+    settings = {"normalizer": arguments.normalizer}
+    return partial(error_rates_of, **settings), partial(wer_difference, **settings)
+
+
 def summarise(
     records: Mapping[str, list[dict]], selections: list[tuple[Source, Selection]], arguments: EvaluationArguments
 ) -> dict[str, list[dict]]:
     """Tables of scores, means, differences and rows left out, from the records of each model."""
-    rates: Callable[..., Any]
-    difference: Callable[..., Any]
-    if arguments.task == "translate":
-        from ..evaluation.translation import translation_difference, translation_rates
-
-        rates, difference = translation_rates, translation_difference
-    else:
-        rates = partial(error_rates_of, normalizer=arguments.normalizer)
-        difference = partial(wer_difference, normalizer=arguments.normalizer)
+    rates, difference = scoring(arguments)
     summary: dict[str, list[dict]] = {"scores": score_rows(records, rates)}
     if arguments.task == "transcribe":
         gap = (arguments.gap[0], arguments.gap[1]) if arguments.gap else None

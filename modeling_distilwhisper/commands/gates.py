@@ -89,7 +89,7 @@ def main(argv: list[str], prog: str) -> None:
 def languages_to_measure(name: str, location: str, languages: list[str]) -> list[str]:
     """Those of the languages that a model has experts for; says so where it is not all of them."""
     config = AutoConfig.from_pretrained(location)
-    known = list(config.languages) if isinstance(config, DistilWhisperConfig) else []
+    known = list(config.languages or ()) if isinstance(config, DistilWhisperConfig) else []
     measured = [language for language in dict.fromkeys(languages) if language in known]
     if len(measured) < len(set(languages)):
         print(f"{name} has experts for {known}: of {languages} only {measured} are measured.")
