@@ -1,9 +1,10 @@
-"""What training and inference cost beside plain Whisper's, on random weights.
+"""Measure what training and inference cost beside plain Whisper's, on random weights.
 
-    python examples/benchmark.py train
+    python examples/benchmark.py train --size small --device cuda
     python examples/benchmark.py infer
 
-Every system is a process of its own, and they take turns, so that what else the machine does at a moment meets all.
+Each system is a process, and the processes take turns, so that whatever else the machine does slows all of them alike.
+`distilwhisper benchmark` does the same.
 """
 
 import sys

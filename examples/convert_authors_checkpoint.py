@@ -1,10 +1,11 @@
-"""Turns a checkpoint of the method's authors into a model of this package, number for number.
+"""Convert a checkpoint of the method's authors into a model of this package, number for number.
 
     python examples/convert_authors_checkpoint.py naver/multilingual-distilwhisper-28k --output_dir distilwhisper-28k
+    python examples/convert_authors_checkpoint.py checkpoint --languages ca gl --output_dir distilwhisper-ca-gl
 
-Their experts are pickles, of which only tensors are read, never code. What is not exactly such a checkpoint is refused,
-and then nothing is written. For one of the three that they published, with all of its languages, the folder gets its
-card from model_cards/.
+Their experts are pickles; only tensors are read from them, never code. Anything else than such a checkpoint is refused,
+and then nothing is written. The three checkpoints that they published, with all their languages, get a model card.
+`distilwhisper convert-authors` does the same.
 """
 
 import sys

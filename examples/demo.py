@@ -1,9 +1,11 @@
-"""A page to try a model: plain Whisper's transcript beside that of its language experts, and where they ran.
+"""Open a web page to try a model: plain Whisper beside its language experts, and where the experts ran.
 
     python examples/demo.py distilwhisper-quickstart --examples examples/quickstart/in_domain/*/test/001.ogg
+    python examples/demo.py me/distilwhisper-gl --host 0.0.0.0 --port 8000
 
-Upload or record, choose the language or have it detected. Recordings stay on this machine, and nothing is fetched from
-others: with the model in a folder, it works without a network. Needs `pip install -e ".[examples,demo]"`.
+Upload or record, and choose the language or have it detected. Recordings stay on this machine, and the page loads
+nothing from others: with the model in a folder, it works without a network. Needs
+`pip install "modeling_distilwhisper[demo]"`. `distilwhisper demo` does the same.
 """
 
 import sys

@@ -1,11 +1,12 @@
-"""One language of a DistilWhisper as ONNX, gates included, and a check that onnxruntime computes what PyTorch does.
+"""Export one language of a DistilWhisper as ONNX, gates included, and check onnxruntime against PyTorch.
 
     python examples/export_onnx.py distilwhisper-base-ru --language ru --clip prompts/ru/test/agent-loginok.flac \
         --output_dir distilwhisper-base-ru-onnx
 
-Needs `pip install -e ".[export]"`. The graphs are encoder and decoder with cache, named as Optimum names those of a
-Whisper. The clip is transcribed by PyTorch, and its tokens are then fed to the graphs one by one: in a batch with the
-clip's first half, and behind prompts of two lengths.
+Needs `pip install "modeling_distilwhisper[export]"`. The graphs are encoder and decoder with cache, named as Optimum
+names those of a Whisper. PyTorch transcribes the clip, and its tokens are then given to the graphs one by one: in a
+batch with the first half of the clip, and after prompts of two lengths. `distilwhisper export --format onnx` does the
+same.
 """
 
 import sys

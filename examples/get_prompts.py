@@ -1,6 +1,7 @@
 """Fetch a small set of real recordings to try things on: about 300 telephone prompts a language, read by one speaker.
 
     python examples/get_prompts.py prompts ru fr
+    python examples/get_prompts.py recordings es
 
 They are the prompts of the Asterisk telephone system (Digium and others, CC-BY-SA), as Debian and Ubuntu package them,
 so this needs `apt-get` and `dpkg-deb`. prompts/<language>/ gets train/, validation/ and test/, each with 16 kHz FLAC
@@ -24,19 +25,19 @@ from modeling_distilwhisper.data.audio import SAMPLING_RATE, read_audio
 SPEAKERS = {"ru": "female", "fr": "female", "es": "female", "en": "female", "it": "male"}
 SHARES = {"train": 20, "validation": 2, "test": 3}  # of 25 parts
 SECONDS = (0.5, 29)
-# Stage directions, tones, and lines whose accented letters were lost to question marks.
+# Stage directions, tones, and lines with question marks in place of accented letters.
 UNUSABLE = re.compile(r"[\[(\ufffd]|\w\?\s?\w|\b\?")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("languages", nargs="+", choices=SPEAKERS)
+    parser.add_argument("folder", type=Path, help="of the recordings; each language gets a folder in it")
+    parser.add_argument("languages", nargs="+", choices=SPEAKERS, help="codes")
     arguments = parser.parse_args()
     for language in arguments.languages:
         target = arguments.folder / language
         if target.exists():
-            print(f"{target} is there already")
+            print(f"{target} exists already")
             continue
         with tempfile.TemporaryDirectory() as scratch:
             sounds = unpack(f"asterisk-core-sounds-{language}-wav", Path(scratch))
@@ -61,7 +62,7 @@ def unpack(package: str, scratch: Path) -> Path:
 
 
 def read_listing(listing: Path) -> dict[str, str]:
-    """Name of a recording -> what is said, of the usable lines `name: text` with at least two words."""
+    """Text by name of the recording, from the usable lines `name: text` with at least two words."""
     texts = {}
     with gzip.open(listing, "rt", encoding="utf-8-sig", errors="replace") as lines:
         for line in lines:
@@ -73,7 +74,7 @@ def read_listing(listing: Path) -> dict[str, str]:
 
 
 def split_of(text: str) -> str:
-    """By the words' own hash, so that it never changes and equal texts stay together."""
+    """The split of a text, by a hash of its words: it never changes, and equal texts are in one split."""
     words = " ".join(re.findall(r"\w+", text.lower()))
     part = int(hashlib.sha256(words.encode()).hexdigest(), 16) % sum(SHARES.values())
     for split, share in SHARES.items():
@@ -84,6 +85,7 @@ def split_of(text: str) -> str:
 
 
 def write(recordings: Path, texts: dict[str, str], language: str, target: Path) -> dict[str, int]:
+    """Writes audio files and metadata.csv of each split; returns the number of recordings in each."""
     rows = {split: [] for split in SHARES}
     for name, text in sorted(texts.items()):
         source = recordings / f"{name}.wav"

@@ -1,18 +1,20 @@
-"""Whom does a Whisper fail, and whom more once it is compressed? Chapter 3 of the report, for any models.
+"""Compare the error rates of groups of speakers, before and after compression: chapter 3 of the report, for any models.
 
     python examples/run_bias.py --models tiny=openai/whisper-tiny large=openai/whisper-large-v2 \
         --precision float16 int8 nf4 --balanced fleurs:google/fleurs \
         --data common_voice:cv-corpus-13.0-2023-03-09 --languages ca gl hu uk --output_dir bias
 
-Writes which rows were taken and why, a file of transcripts for each model, precision, corpus and language, and from
+Writes which rows were used and why, a file of transcripts for each model, precision, corpus and language, and from
 them tables, figures 2 to 12 of the report and one page with all of it. Started again, it goes on where it was. On three
-machines, each with --part 1/3 (2/3, 3/3) and a folder of its own; then, anywhere:
+machines, give each --part 1/3 (2/3, 3/3) and a folder of its own; then, anywhere:
 
     python examples/run_bias.py --join part1 part2 part3 --output_dir bias --precision float16
 
-With neither --models nor --join it redraws what a folder holds, all or some of the figures:
+With neither --models nor --join it draws again what a folder holds, all or some of the figures:
 
     python examples/run_bias.py --output_dir bias --precision float16 --figures figure7 figure10
+
+Needs `pip install "modeling_distilwhisper[bias]"`. `distilwhisper bias` does the same.
 """
 
 import sys

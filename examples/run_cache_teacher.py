@@ -1,4 +1,4 @@
-"""Run a teacher once over the training data and keep what it expects, so that training needs no teacher in memory.
+"""Run a teacher once over the training data and store its predictions, so that training needs no teacher in memory.
 
     python examples/run_cache_teacher.py --student openai/whisper-base --teacher openai/whisper-large-v2 \
         --languages gl ca --data recordings/{language} --output_dir teacher-gl-ca
@@ -9,7 +9,8 @@
 For each position of each reference transcript it stores the k likeliest tokens and the mass of all others, 0.5 kB for
 k = 64; or, with --k 0, the teacher's last hidden state, 2.5 kB for whisper-large, which is as good as the teacher at
 any temperature. examples/README.md says how far the first is from it. Stopped, it goes on where it was; with more
-languages or corpora it adds what lacks. Another student of the same tokenizer, or other settings, use the same cache.
+languages or corpora it adds what is missing. Another student with the same tokenizer, or other settings of training,
+can use the same cache. `distilwhisper cache-teacher` does the same.
 """
 
 import sys

@@ -45,7 +45,9 @@ class Silero:
         try:
             from silero_vad import get_speech_timestamps, load_silero_vad  # an extra
         except ImportError:
-            raise ImportError('Voice activity needs silero-vad: pip install -e ".[bias]", or --vad none') from None
+            raise ImportError(
+                'Voice activity needs silero-vad: pip install "modeling_distilwhisper[bias]", or --vad none'
+            ) from None
         torch.set_num_threads(threads)  # its import sets one thread, and transcription would be slow
         self._model, self._find = load_silero_vad(), get_speech_timestamps
 

@@ -1,33 +1,35 @@
-"""What training and inference cost beside plain Whisper's, on random weights.
+"""Measure what training and inference cost beside plain Whisper's, on random weights.
 
-    python examples/benchmark.py train
-    python examples/benchmark.py infer
+    distilwhisper benchmark train
+    distilwhisper benchmark infer
 
-Every system is a process of its own, and they take turns, so that what else the machine does at a moment meets all.
+Each system is a process, and the processes take turns, so that whatever else the machine does slows all of them alike.
 """
 
-import argparse
+import sys
 
-import torch
-
+from ..runs.old_names import with_new_flags
 from .benchmarks import inference, training
 from .benchmarks.whispers import SIZES
+from .command_line import DEVICE, command, make_parser
+
+MODES = {"train": training, "infer": inference}
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    what = parser.add_subparsers(dest="what", required=True)
-    for name, module in {"train": training, "infer": inference}.items():
-        own = what.add_parser(name, description=module.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-        own.add_argument("--size", choices=SIZES, default="base")
-        own.add_argument("--rounds", type=int, default=9, help="times that count of each")
-        gpu = torch.cuda.is_available()
-        own.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if gpu else "cpu")
-        module.add_arguments(own)
-        own.set_defaults(run=module.run)
-    args = parser.parse_args(argv)
+@command
+def main(argv: list[str], prog: str) -> None:
+    parser = make_parser(__doc__, prog)
+    modes = parser.add_subparsers(dest="mode", required=True, help="what to measure")
+    for name, module in MODES.items():
+        mode = modes.add_parser(name, description=module.__doc__, formatter_class=parser.formatter_class)
+        mode.add_argument("--size", choices=SIZES, default="base", help="size of the Whisper, as published")
+        mode.add_argument("--rounds", type=int, default=9, help="measurements of each system")
+        mode.add_argument("--device", choices=["cpu", "cuda"], default=DEVICE, help="where the models run")
+        module.add_arguments(mode)
+        mode.set_defaults(run=module.run)
+    args = parser.parse_args(with_new_flags(argv))
     args.run(args)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

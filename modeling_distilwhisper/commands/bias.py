@@ -1,18 +1,18 @@
-"""Whom does a Whisper fail, and whom more once it is compressed? Chapter 3 of the report, for any models.
+"""Compare the error rates of groups of speakers, before and after compression: chapter 3 of the report, for any models.
 
-    python examples/run_bias.py --models tiny=openai/whisper-tiny large=openai/whisper-large-v2 \
+    distilwhisper bias --models tiny=openai/whisper-tiny large=openai/whisper-large-v2 \
         --precision float16 int8 nf4 --balanced fleurs:google/fleurs \
         --data common_voice:cv-corpus-13.0-2023-03-09 --languages ca gl hu uk --output_dir bias
 
-Writes which rows were taken and why, a file of transcripts for each model, precision, corpus and language, and from
+Writes which rows were used and why, a file of transcripts for each model, precision, corpus and language, and from
 them tables, figures 2 to 12 of the report and one page with all of it. Started again, it goes on where it was. On three
-machines, each with --part 1/3 (2/3, 3/3) and a folder of its own; then, anywhere:
+machines, give each --part 1/3 (2/3, 3/3) and a folder of its own; then, anywhere:
 
-    python examples/run_bias.py --join part1 part2 part3 --output_dir bias --precision float16
+    distilwhisper bias --join part1 part2 part3 --output_dir bias --precision float16
 
-With neither --models nor --join it redraws what a folder holds, all or some of the figures:
+With neither --models nor --join it draws again what a folder holds, all or some of the figures:
 
-    python examples/run_bias.py --output_dir bias --precision float16 --figures figure7 figure10
+    distilwhisper bias --output_dir bias --precision float16 --figures figure7 figure10
 """
 
 import sys
@@ -20,23 +20,19 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-import torch
-from transformers import HfArgumentParser
-
 from ..bias.corpora import MIN_BALANCED_UTTERANCES, Corpus
-from ..bias.figures import FIGURES, draw_figures
-from ..bias.grid import join, read_study_rows, run_grid, share_of
-from ..bias.page import write_page, write_tables
-from ..bias.study import read_study
+from ..bias.grid import join, read_rows, run_grid, share_of
 from ..data import parse_sources
 from ..evaluation.normalization import NORMALIZERS
 from ..runs.any_whisper import name_models
 from ..runs.precision import PRECISIONS
-from ..runs.settings import parse_settings
+from .command_line import DEVICE, command, parse_dataclasses, require
 
 
 @dataclass
 class BiasArguments:
+    """The settings of a study of groups of speakers."""
+
     output_dir: str = field(metadata={"help": "Folder of rows, transcripts, tables, figures and page."})
     models: list[str] = field(
         default_factory=list, metadata={"help": "Folders or Hub ids, each with or without name= in front."}
@@ -47,14 +43,14 @@ class BiasArguments:
     )
     balanced: list[str] = field(
         default_factory=list,
-        metadata={"help": "Corpora of which only sentences read by both genders are taken, such as fleurs:location."},
+        metadata={"help": "Corpora of which only sentences read by both genders are used, such as fleurs:location."},
     )
     data: list[str] = field(
         default_factory=list,
         metadata={"help": "Corpora as they are: [name=][folder:|common_voice:|fleurs:|hub:]location[?setting=value]"},
     )
     splits: list[str] = field(
-        default_factory=lambda: ["validation"], metadata={"help": "Of --data: train, validation or test."}
+        default_factory=lambda: ["validation"], metadata={"help": "Splits of --data: train, validation or test."}
     )
     languages: list[str] = field(default_factory=list, metadata={"help": "Whisper's codes, such as gl ca."})
     vad: str = field(
@@ -64,44 +60,67 @@ class BiasArguments:
         default=MIN_BALANCED_UTTERANCES, metadata={"help": "Utterances that a language of --balanced must have."}
     )
     part: str = field(default="1/1", metadata={"help": "This machine's share of corpora and languages, such as 2/3."})
-    join: list[str] = field(default_factory=list, metadata={"help": "Folders of other machines to put into this one."})
-    normalizer: str = field(default="marks", metadata={"help": f"Of the scores: {' or '.join(NORMALIZERS)}."})
-    figures: list[str] = field(default_factory=list, metadata={"help": f"Which to draw: {', '.join(FIGURES)}. All."})
+    join: list[str] = field(
+        default_factory=list, metadata={"help": "Output folders of other machines, to join into this one."}
+    )
+    normalizer: str = field(
+        default="marks", metadata={"help": f"Normaliser of the scores: {' or '.join(NORMALIZERS)}."}
+    )
+    figures: list[str] = field(
+        default_factory=list, metadata={"help": "Which figures of the report to draw, such as figure7; by default all."}
+    )
     batch_size: int = field(default=16, metadata={"help": "Utterances at a time."})
     num_beams: int = field(default=1, metadata={"help": "Width of the beam; 1 is greedy decoding."})
-    device: str = field(
-        default="cuda" if torch.cuda.is_available() else "cpu", metadata={"help": "Where the models run."}
-    )
+    device: str = field(default=DEVICE, metadata={"help": "Where the models run: cpu, cuda, mps."})
 
 
-def main(argv: list[str] | None = None) -> None:
-    (arguments,) = parse_settings(HfArgumentParser(BiasArguments), sys.argv[1:] if argv is None else argv)
+@command
+def main(argv: list[str], prog: str) -> None:
+    (arguments,) = parse_dataclasses(__doc__, argv, prog, BiasArguments)
+    require("matplotlib", "pandas", extra="bias")
     models, units = check(arguments)
     folder = Path(arguments.output_dir)
     if arguments.join:
         join([Path(part) for part in arguments.join], folder)
     if models:
-        data = read_study_rows(folder, units, arguments.vad, arguments.min_utterances)
+        data = read_rows(folder, units, arguments.vad, arguments.min_utterances)
         settings = {name: getattr(arguments, name) for name in ("batch_size", "num_beams", "device")}
         run_grid(folder, models, arguments.precision, data, **settings)
-    found = read_study(folder, arguments.precision[0], arguments.normalizer)
-    pictures = draw_figures(found, folder, arguments.figures or list(FIGURES))
-    text = write_tables(found, folder)
-    page = write_page(found, pictures, folder)
+    analyse(folder, arguments)
+
+
+def analyse(folder: Path, arguments: BiasArguments) -> None:
+    """Writes tables, figures and the page from the transcripts in a folder."""
+    from ..bias.figures import FIGURES, draw_figures  # these modules need an extra
+    from ..bias.page import write_page, write_tables
+    from ..bias.study import study
+
+    findings = study(folder, arguments.precision[0], arguments.normalizer)
+    pictures = draw_figures(findings, folder, arguments.figures or list(FIGURES))
+    text = write_tables(findings, folder)
+    page = write_page(findings, pictures, folder)
     print(f"\n{text}\n\nAll tables and pictures: {page}; beside it as CSV and PNG.")
 
 
 def check(arguments: BiasArguments) -> tuple[dict[str, str], list[tuple[Corpus, str]]]:
-    """Models by name, and this machine's corpora and languages; before anything takes time."""
+    """Models by name, and this machine's corpora and languages.
+
+    Raises:
+        ValueError: a setting is wrong; nothing has taken time yet.
+    """
+    from ..bias.figures import FIGURES
+
     for setting, values in {"precision": PRECISIONS[1:], "figures": FIGURES, "normalizer": NORMALIZERS}.items():
-        given = getattr(arguments, setting)
-        if wrong := sorted(set([given] if isinstance(given, str) else given) - set(values)):
+        value = getattr(arguments, setting)
+        if wrong := sorted(set([value] if isinstance(value, str) else value) - set(values)):
             raise ValueError(f"--{setting} takes some of {', '.join(values)}; got {', '.join(wrong)}.")
     if arguments.models and not (arguments.languages and (arguments.balanced or arguments.data)):
-        raise ValueError("--models wants speech to be judged on: --balanced or --data, and --languages.")
+        raise ValueError("--models needs speech to transcribe: give --balanced or --data, and --languages.")
     part, _, parts = arguments.part.partition("/")
     if not (part.isdecimal() and parts.isdecimal()):
-        raise ValueError(f"--part takes a machine's number and how many there are, such as 2/3; got {arguments.part}.")
+        raise ValueError(
+            f"--part takes the machine's number and the number of machines, such as 2/3; got {arguments.part}."
+        )
     languages = list(dict.fromkeys(arguments.languages))
     sources = parse_sources([*arguments.balanced, *arguments.data], languages)
     corpora = [Corpus.balanced_from(source) for source in sources[: len(arguments.balanced)]]
@@ -110,4 +129,4 @@ def check(arguments: BiasArguments) -> tuple[dict[str, str], list[tuple[Corpus, 
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,15 +1,15 @@
-"""Run a teacher once over the training data and keep what it expects, so that training needs no teacher in memory.
+"""Run a teacher once over the training data and store its predictions, so that training needs no teacher in memory.
 
-    python examples/run_cache_teacher.py --student openai/whisper-base --teacher openai/whisper-large-v2 \
-        --languages gl ca --data recordings/{language} --output_dir teacher-gl-ca
+    distilwhisper cache-teacher --student openai/whisper-base --teacher openai/whisper-large-v2 \
+        --languages gl ca --data "recordings/{language}" --output_dir teacher-gl-ca
 
-    python examples/run_distil.py --student openai/whisper-base --teacher_cache teacher-gl-ca \
-        --languages gl ca --data recordings/{language} --output_dir distilwhisper-base
+    distilwhisper train --student openai/whisper-base --teacher_cache teacher-gl-ca \
+        --languages gl ca --data "recordings/{language}" --output_dir distilwhisper-base
 
 For each position of each reference transcript it stores the k likeliest tokens and the mass of all others, 0.5 kB for
 k = 64; or, with --k 0, the teacher's last hidden state, 2.5 kB for whisper-large, which is as good as the teacher at
-any temperature. examples/README.md says how far the first is from it. Stopped, it goes on where it was; with more
-languages or corpora it adds what lacks. Another student of the same tokenizer, or other settings, use the same cache.
+any temperature. Stopped, it goes on where it was; with more languages or corpora it adds what is missing. Another
+student with the same tokenizer, or other settings of training, can use the same cache.
 """
 
 import sys
@@ -17,31 +17,39 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import torch
+from datasets import Dataset
 from tabulate import tabulate
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import AutoConfig, HfArgumentParser, WhisperProcessor
+from transformers import AutoConfig, WhisperConfig, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from ..data import keep_usable, parse_sources
+from ..data import parse_sources
 from ..data.collate import SpeechCollator
+from ..data.selection import read_rows
 from ..runs.any_whisper import weights_digest
 from ..runs.precision import PRECISIONS
-from ..runs.settings import parse_settings
 from ..training.cache_files import KEY, tokenizer_digest
 from ..training.cache_writer import CacheWriter, WithDigests
-from ..training.teacher import load_teacher
+from ..training.teacher import Teacher, load_teacher
+from .command_line import DEVICE, command, parse_dataclasses
+from .training_run.models import precision_of_teacher
 
 
 @dataclass
-class Arguments:
+class CacheArguments:
+    """The settings of a cache of a teacher."""
+
     student: str = field(metadata={"help": "Folder or Hub id of the Whisper that is to learn: its tokens are stored."})
     teacher: str = field(metadata={"help": "Folder or Hub id of the Whisper to learn from."})
     languages: list[str] = field(metadata={"help": "Codes of the languages, such as gl ca."})
-    data: list[str] = field(metadata={"help": "Corpora, as run_distil.py reads them; their training split is taken."})
+    data: list[str] = field(metadata={"help": "Corpora, as for `distilwhisper train`; their training split is stored."})
     output_dir: str = field(metadata={"help": "Folder of the cache."})
     k: int = field(
-        default=64, metadata={"help": "How many tokens of each position are stored; 0: hidden states, which mean all."}
+        default=64,
+        metadata={
+            "help": "How many tokens of each position are stored; 0: the hidden state instead, which gives all tokens."
+        },
     )
     temperatures: list[float] = field(
         default_factory=lambda: [1.0], metadata={"help": "With k: temperatures that a training may distil at."}
@@ -51,52 +59,67 @@ class Arguments:
     )
     max_rows: int | None = field(default=None, metadata={"help": "At most so many rows of each language, for a try."})
     batch_size: int = field(default=16, metadata={"help": "Utterances at a time."})
-    part_size: int = field(default=512, metadata={"help": "Utterances a file: what a stop may lose."})
+    part_size: int = field(default=512, metadata={"help": "Utterances in a file; a stop loses at most so many."})
     workers: int = field(default=0, metadata={"help": "Processes that compute features."})
-    device: str = field(default="cuda" if torch.cuda.is_available() else "cpu", metadata={"help": "cpu, cuda, mps."})
+    device: str = field(default=DEVICE, metadata={"help": "Where the teacher runs: cpu, cuda, mps."})
 
 
-def main(argv: list[str] | None = None) -> None:
-    (args,) = parse_settings(HfArgumentParser(Arguments), sys.argv[1:] if argv is None else argv)
+@command
+def main(argv: list[str], prog: str) -> None:
+    (args,) = parse_dataclasses(__doc__, argv, prog, CacheArguments)
     processor = WhisperProcessor.from_pretrained(args.student)
     config = AutoConfig.from_pretrained(args.student)
     teacher = load_teacher(args.teacher, args.teacher_precision, args.device).prepare(config, processor, args.device)
-    precision = {"auto": str(teacher.model.dtype)}.get(args.teacher_precision, args.teacher_precision)
-    metadata = {
-        "teacher": args.teacher,
-        "teacher weights": weights_digest(args.teacher) or getattr(teacher.model.config, "_commit_hash", None),
-        "teacher precision": precision,
-        "tokenizer": tokenizer_digest(processor),
-        "vocabulary": config.vocab_size,
-    }
-    writer = CacheWriter(
-        args.output_dir, teacher, k=args.k or None, temperatures=args.temperatures, metadata=metadata, data=args.data
-    )
+    writer = open_cache(args, teacher, processor, config)
     collator = SpeechCollator(processor, extra=WithDigests(teacher.batch_extra))
     table = []
     for source in parse_sources(args.data, args.languages):
         for language in args.languages:
-            rows = source.read("train", language)
-            if args.max_rows is not None:
-                rows = rows.select(range(min(args.max_rows, len(rows))))
-            rows, left_out = keep_usable(rows, processor, config.max_target_positions)
-            told = rows.remove_columns("audio")
-            lacking = rows.select([n for n, row in enumerate(told) if writer.lacks(row, processor.tokenizer)])
-            add(writer, collator, lacking.sort("seconds"), config, args)
-            counts = {"rows": len(rows), "new": len(lacking), "left out": left_out.total()}
+            selection = read_rows(
+                source,
+                "train",
+                language,
+                max_rows=args.max_rows,
+                processor=processor,
+                max_tokens=config.max_target_positions,
+            )
+            rows = selection.rows
+            without_audio = rows.remove_columns("audio")
+            missing = [index for index, row in enumerate(without_audio) if writer.lacks(row, processor.tokenizer)]
+            store(writer, collator, rows.select(missing).sort("seconds"), config, args)
+            counts = {"rows": len(rows), "new": len(missing), "left out": selection.left_out.total()}
             table.append({"corpus": source.name, "language": language, **counts})
     print(tabulate(table, headers="keys"))
     print(f"\n{args.output_dir}: {writer.megabytes():.1f} MB")
 
 
-def add(writer: CacheWriter, collator: SpeechCollator, rows, config, args: Arguments) -> None:
+def open_cache(
+    args: CacheArguments, teacher: Teacher, processor: WhisperProcessor, config: WhisperConfig
+) -> CacheWriter:
+    """The cache in the output folder, which remembers what it was made with."""
+    metadata = {
+        "teacher": args.teacher,
+        "teacher weights": weights_digest(args.teacher) or getattr(teacher.model.config, "_commit_hash", None),
+        "teacher precision": precision_of_teacher(teacher, args.teacher_precision),
+        "tokenizer": tokenizer_digest(processor),
+        "vocabulary": config.vocab_size,
+    }
+    return CacheWriter(
+        args.output_dir, teacher, k=args.k or None, temperatures=args.temperatures, metadata=metadata, data=args.data
+    )
+
+
+def store(
+    writer: CacheWriter, collator: SpeechCollator, rows: Dataset, config: WhisperConfig, args: CacheArguments
+) -> None:
+    """Adds the teacher's predictions for the rows, a file for each `part_size` of them."""
     settings = {"batch_size": args.batch_size, "num_workers": args.workers}
     loader = DataLoader(rows, collate_fn=partial(batch_of, collator), **settings)
     lines = []
-    for own, batch in tqdm(loader, desc="Listening to the teacher", unit="batch", disable=not len(rows)):
+    for keys, batch in tqdm(loader, desc="Teacher's predictions", unit="batch", disable=not len(rows)):
         batch = {name: value.to(args.device) for name, value in batch.items()}
-        prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
-        lines += writer.lines(own, batch, prompted)
+        decoder_input_ids = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
+        lines += writer.lines(keys, batch, decoder_input_ids)
         if len(lines) >= args.part_size:
             writer.write(lines)
             lines = []
@@ -105,8 +128,9 @@ def add(writer: CacheWriter, collator: SpeechCollator, rows, config, args: Argum
 
 
 def batch_of(collator: SpeechCollator, rows: list[dict]) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    """The columns by which the cache finds each row, and the rows as a batch."""
     return [{name: row[name] for name in KEY} for row in rows], collator(rows)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,50 +1,65 @@
-"""Writes the model card of a run: README.md for the Hub, from its results.json and, if given, an evaluation of it.
+"""Write the model card of a run: README.md for the Hub, from its results.json and, if given, an evaluation of it.
 
-    python examples/make_card.py distilwhisper-small-gl --name org/distilwhisper-small-gl --license apache-2.0 \
+    distilwhisper card distilwhisper-small-gl --name org/distilwhisper-small-gl --license apache-2.0 \
         --evaluation scores/summary.json --bias bias --system ours
 
-`run_distil.py` writes one at its end already; this adds a name on the Hub, a licence, scores of `run_eval.py` and what
-`run_bias.py` found of groups of speakers. So it comes before any words of one's own: a card that somebody has edited is
-left alone, until it is deleted or moved.
+`distilwhisper train` writes a card at its end already; this adds a name on the Hub, a licence, scores of `distilwhisper
+eval`, and error rates of groups of speakers by `distilwhisper bias`. Run it before you add words of your own: a card
+that somebody has edited is left alone, until it is deleted or moved.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
-from ..bias.card_rows import card_rows
 from ..reporting.model_card import card_of_run, not_saved_message, save_card
 from ..runs.old_names import read_json
+from .command_line import command, make_parser
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="a run's folder, or its results.json")
-    parser.add_argument("--output", type=Path, help="the card's file; by default README.md beside results.json")
-    parser.add_argument("--name", help="Hub id or folder that the card's examples load; by default the run's folder")
-    parser.add_argument("--evaluation", type=Path, help="summary.json of run_eval.py")
-    parser.add_argument("--system", help="what --evaluation and --bias call this model")
-    parser.add_argument("--bias", type=Path, help="output folder of run_bias.py")
-    parser.add_argument("--license", help="as the Hub names it, such as apache-2.0")
-    parser.add_argument("--note", help="what a reader has to know before all else")
-    args = parser.parse_args(argv)
-    if (args.evaluation is None and args.bias is None) != (args.system is None):
-        parser.error("--evaluation or --bias and --system go together: it says which of their models the card is of.")
-
+@command
+def main(argv: list[str], prog: str) -> None:
+    args = parse(argv, prog)
     results = args.run / "results.json" if args.run.is_dir() else args.run
     card = card_of_run(
         read_json(results),
         name=args.name or results.parent.resolve().name,
         evaluation=args.evaluation and read_json(args.evaluation),
         system=args.system,
-        bias=args.bias and card_rows(args.bias, args.system),
+        bias=bias_rows(args),
         license=args.license,
         note=args.note,
     )
     output = args.output or results.with_name("README.md")
     if not save_card(card, output):
-        parser.error(f"{not_saved_message(output)} Or name another --output.")
+        raise ValueError(f"{not_saved_message(output)} Or name another --output.")
     print(output)
 
 
+def bias_rows(args: argparse.Namespace):
+    """The rows of a study of groups of speakers, if one is given."""
+    if args.bias is None:
+        return None
+    from ..bias.card_rows import card_rows  # here alone: the module needs an extra
+
+    return card_rows(args.bias, args.system)
+
+
+def parse(argv: list[str], prog: str) -> argparse.Namespace:
+    parser = make_parser(__doc__, prog)
+    parser.add_argument("run", type=Path, help="a run's folder, or its results.json")
+    parser.add_argument("--output", type=Path, help="the card's file; by default README.md beside results.json")
+    parser.add_argument("--name", help="Hub id or folder that the card's examples load; by default the run's folder")
+    parser.add_argument("--evaluation", type=Path, help="summary.json of `distilwhisper eval`")
+    parser.add_argument("--system", help="the name of this model in --evaluation and --bias")
+    parser.add_argument("--bias", type=Path, help="output folder of `distilwhisper bias`")
+    parser.add_argument("--license", help="as the Hub names it, such as apache-2.0")
+    parser.add_argument("--note", help="what a reader must know first")
+    args = parser.parse_args(argv)
+    if (args.evaluation is None and args.bias is None) != (args.system is None):
+        parser.error("--system goes with --evaluation or --bias: it names the model there that the card is of.")
+    return args
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

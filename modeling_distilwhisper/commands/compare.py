@@ -1,11 +1,11 @@
-"""The report's main comparison (its Table 6) on any data: one student, taught in several ways from the same rows.
+"""Train one student in several ways on the same rows, and compare the scores: the report's Table 6, on any data.
 
-    python examples/compare.py examples/quickstart/compare.yaml
-    python examples/compare.py examples/configs/compare_prompts_ru.yaml
+    distilwhisper compare examples/quickstart/compare.yaml
+    distilwhisper compare examples/configs/compare_prompts_ru.yaml
 
-The file names the settings of `run_distil.py` that all systems share, and what each has of its own. Every system is a
-run of that script, and `run_eval.py` scores them all: what is finished is not made again, what was killed goes on.
-After a change of the data behind the same names, name another folder. The minutes are those of a system's last start,
+The file names a file of settings that all systems share, and the settings of each system. Every system is a run of
+`distilwhisper train`, and `distilwhisper eval` scores them all: what is finished is not made again, and what was
+stopped goes on. If the data behind a name changes, name another folder. The minutes are of the last start of a system,
 scoring between its steps included.
 """
 
@@ -21,99 +21,140 @@ import yaml
 from tabulate import tabulate
 from transformers.hf_argparser import string_to_bool
 
-from ..reporting.figures import draw_wer
 from ..runs.files import file_name, write_atomically
 from ..runs.old_names import read_json
 from ..runs.settings import read_settings, split_name
+from .command_line import command, import_figures, make_parser
 
 LISTS = ("data", "test_data", "languages", "test_languages")  # one alone may stand without brackets
-GIVEN = ("student", "teacher", "student_precision")
-TAKEN = ("student", "teacher", "scores")  # by the untrained models, and by a folder beside the systems'
+OVERRIDES = ("student", "teacher", "student_precision")  # flags that win over the file
+RESERVED = ("student", "teacher", "scores")  # names of the untrained models, and of a folder beside the systems'
+
+Settings = dict[str, Any]
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("comparison", type=Path, help="a file such as examples/quickstart/compare.yaml")
-    for name in ("output_dir", *GIVEN):
-        parser.add_argument(f"--{name}", help="in place of the file's")
-    arguments = parser.parse_args(argv)
-    comparison = as_lists(read_settings(arguments.comparison))
-    given = {name: value for name in GIVEN if (value := getattr(arguments, name))}
-    shared = without_blanks(
-        as_lists(read_settings(comparison["settings"])) | as_lists(comparison.get("shared", {})) | given
-    )
-    check(comparison["systems"])
+@command
+def main(argv: list[str], prog: str) -> None:
+    arguments = parse(argv, prog)
+    comparison, shared = read_comparison(arguments)
     folder = Path(arguments.output_dir or comparison["output_dir"])
     folder.mkdir(parents=True, exist_ok=True)
-
-    systems, minutes = {"student": shared["student"]}, {}
+    models = {"student": shared["student"]}  # by name: folder or Hub id
     if shared.get("teacher", shared["student"]) != shared["student"]:
-        systems["teacher"] = shared["teacher"]
-    for system, own in comparison["systems"].items():
-        systems[system] = output = str(folder / file_name(system))
-        run("train", Path(f"{output}.yaml"), without_blanks({**shared, **own, "output_dir": output}))
-        results = read_json(Path(output, "results.json"))
-        minutes[system] = results["training"]["train_runtime"] / 60
-    ours, normalizer = list(systems)[-1], shared.get("normalizer", "marks")
+        models["teacher"] = shared["teacher"]
+    minutes = {}
+    for system, settings in comparison["systems"].items():
+        models[system] = output = str(folder / file_name(system))
+        run("train", Path(f"{output}.yaml"), without_blanks({**shared, **settings, "output_dir": output}))
+        minutes[system] = read_json(Path(output, "results.json"))["training"]["train_runtime"] / 60
+    run("eval", folder / "scores.yaml", evaluation_of(models, shared, folder))
+    report(models, shared, minutes, folder)
+
+
+def parse(argv: list[str], prog: str) -> argparse.Namespace:
+    parser = make_parser(__doc__, prog)
+    parser.add_argument("comparison", type=Path, help="a file such as examples/quickstart/compare.yaml")
+    parser.add_argument("--output_dir", help="folder for the systems and their scores; by default the file's")
+    for name in OVERRIDES:
+        parser.add_argument(f"--{name}", help="in place of the file's")
+    return parser.parse_args(argv)
+
+
+def read_comparison(arguments: argparse.Namespace) -> tuple[Settings, Settings]:
+    """The comparison in a file, and the settings of training that its systems share.
+
+    Raises:
+        ValueError: a setting is missing, or a system's name cannot name a model or a folder.
+    """
+    comparison = as_lists(read_settings(arguments.comparison))
+    require_settings(arguments.comparison, comparison, "settings", "systems")
+    overrides = {name: value for name in OVERRIDES if (value := getattr(arguments, name))}
+    of_file, shared = as_lists(read_settings(comparison["settings"])), as_lists(comparison.get("shared", {}))
+    check(comparison["systems"])
+    settings = without_blanks(of_file | shared | overrides)
+    require_settings(comparison["settings"], settings, "student", "data", "languages")
+    return comparison, settings
+
+
+def require_settings(file: str | Path, settings: Settings, *names: str) -> None:
+    """Raises `ValueError` if a file lacks settings that a comparison needs."""
+    if missing := [name for name in names if not settings.get(name)]:
+        raise ValueError(f"{file} lacks {', '.join(missing)}. See examples/quickstart/compare.yaml for an example.")
+
+
+def evaluation_of(models: Mapping[str, str], shared: Settings, folder: Path) -> Settings:
+    """Settings of `distilwhisper eval` that score all models; the last one is compared with the others."""
+    *others, last = models
     evaluation = {
-        "models": [f"{system}={location}" for system, location in systems.items()],
+        "models": [f"{name}={location}" for name, location in models.items()],
         "data": shared["data"] + shared.get("test_data", []),
         "languages": shared["languages"] + shared.get("test_languages", []),
-        "normalizer": normalizer,
+        "normalizer": shared.get("normalizer", "marks"),
         "batch_size": shared.get("per_device_eval_batch_size", 16),
         "precision": shared.get("student_precision", "float32"),
-        "compare": [ours, *(system for system in systems if system != ours)],
+        "compare": [last, *others],
         "output_dir": str(folder / "scores"),
     }
-    evaluation |= {"max_rows": shared["max_rows"]} if "max_rows" in shared else {}
-    evaluation |= {"device": "cpu"} if string_to_bool(shared.get("use_cpu", "false")) else {}
-    run("evaluate", folder / "scores.yaml", evaluation)
+    if "max_rows" in shared:
+        evaluation["max_rows"] = shared["max_rows"]
+    if string_to_bool(shared.get("use_cpu", "false")):
+        evaluation["device"] = "cpu"
+    return evaluation
 
+
+def run(name: str, file: Path, settings: Settings) -> None:
+    """Runs another command as a process, with its settings in a file that remains."""
+    write_atomically(file, yaml.safe_dump(settings, allow_unicode=True, sort_keys=False))
+    print(f"\ndistilwhisper {name} {file}", flush=True)
+    done = subprocess.run([sys.executable, "-m", __package__.partition(".")[0], name, str(file)])
+    if done.returncode:
+        raise RuntimeError(f"`distilwhisper {name} {file}` failed with exit status {done.returncode} (see above).")
+
+
+def report(models: Mapping[str, str], shared: Settings, minutes: Mapping[str, float], folder: Path) -> None:
+    """Prints and writes the table of means, and draws the WER of every system."""
     scores = read_json(folder / "scores/summary.json")["scores"]
-    draw_wer(side_by_side(scores), list(systems), folder / "wer.png")
-    means = [
-        {f"WER ({normalizer}), mean over languages": system}
-        | mean_wers(scores, shared["languages"], system)
-        | {"training, minutes": minutes.get(system)}
-        for system in systems
-    ]
+    title = f"WER ({shared.get('normalizer', 'marks')}), mean over languages"
+    means = []
+    for system in models:
+        wers = mean_wers(scores, shared["languages"], system)
+        means.append({title: system, **wers, "training, minutes": minutes.get(system)})
     formats = [".3f"] * (len(means[0]) - 1) + [".1f"]
     table = tabulate(means, headers="keys", floatfmt=formats, missingval="-", tablefmt="github")
     write_atomically(folder / "means.md", f"{table}\n")
-    print(f"\n{table}\n\nAlso: {folder}/means.md, {folder}/wer.png and, with intervals, {folder}/scores/summary.md")
+    print(f"\n{table}")
+    picture = ""
+    if figures := import_figures():
+        figures.draw_wer(side_by_side(scores), list(models), folder / "wer.png")
+        picture = f", {folder}/wer.png"
+    print(f"\nAlso: {folder}/means.md{picture} and, with intervals, {folder}/scores/summary.md")
 
 
 def check(systems: Iterable[str]) -> None:
-    """Before anything is trained: every system's name must do as the name of a model and of a folder."""
-    names = [*TAKEN, *map(file_name, systems)]
+    """Refuses, before anything is trained, systems whose names cannot name a model and a folder."""
+    names = [*RESERVED, *map(file_name, systems)]
     if len(set(names)) < len(names) or any(split_name(f"{system}=x")[0] != system for system in systems):
         raise ValueError(
-            f"Systems must have names of their own, not {', '.join(TAKEN)}, without = : / or ?; got {list(systems)}."
+            f"Systems need different names, not {', '.join(RESERVED)}, and without = : / or ?; got {list(systems)}."
         )
 
 
-def as_lists(settings: dict[str, Any]) -> dict[str, Any]:
-    return settings | {name: [own] for name in LISTS if isinstance(own := settings.get(name), str)}
+def as_lists(settings: Settings) -> Settings:
+    """The settings, with a single corpus or language as a list of one."""
+    return settings | {name: [value] for name in LISTS if isinstance(value := settings.get(name), str)}
 
 
-def without_blanks(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What is left where `teacher: ""` took the teacher of the shared settings away."""
+def without_blanks(settings: Settings) -> Settings:
+    """The settings that have a value: `teacher: ""` in a system removes the teacher that the others share."""
     return {name: value for name, value in settings.items() if value not in ("", None)}
-
-
-def run(command: str, file: Path, settings: Mapping[str, Any]) -> None:
-    """Runs another command with the settings, written to a file to be looked at."""
-    write_atomically(file, yaml.safe_dump(settings, allow_unicode=True, sort_keys=False))
-    print(f"\n{command} {file}", flush=True)
-    subprocess.run([sys.executable, "-m", f"{__package__}.{command}", str(file)], check=True)
 
 
 def side_by_side(scores: Iterable[Mapping]) -> list[dict]:
     """A row for each data set and language, with the WER of every system."""
     rows: dict[tuple[str, str], dict] = {}
     for score in scores:
-        about = {"test set": score["data_set"], **{name: score[name] for name in ("language", "words", "normalizer")}}
-        rows.setdefault((score["data_set"], score["language"]), about)[score["system"]] = score["wer"]
+        row = {"test set": score["data_set"], **{name: score[name] for name in ("language", "words", "normalizer")}}
+        rows.setdefault((score["data_set"], score["language"]), row)[score["system"]] = score["wer"]
     return list(rows.values())
 
 
@@ -128,4 +169,4 @@ def mean_wers(scores: Iterable[Mapping], trained: list[str], system: str) -> dic
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

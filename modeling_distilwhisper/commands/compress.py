@@ -1,38 +1,29 @@
-"""Makes the experts of a model small: low-rank, in 8-bit integers, or both.
+"""Make the experts of a model smaller: low rank, 8-bit integers, or both.
 
-    python examples/compress_experts.py distilwhisper-small-gl --rank 128 --output_dir distilwhisper-small-gl-128
+    distilwhisper compress distilwhisper-small-gl --rank 128 --output_dir distilwhisper-small-gl-128
 
-The folder that it writes is a model like the other. To train it a little more, which mends what was lost:
-`run_distil.py --experts_from distilwhisper-small-gl-128 ...` with the settings of the training.
+The output folder is a model like the first one. To train it a little more, which regains what was lost:
+`distilwhisper train --experts_from distilwhisper-small-gl-128 ...` with the settings of the training.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from tabulate import tabulate
 from transformers import WhisperProcessor
 
-from .. import DistilWhisperForConditionalGeneration
 from ..expert_file_distilwhisper import expert_file_name
 from ..export.low_rank import compress_experts
+from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from .command_line import command, make_parser
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="folder or Hub id of a model with full experts")
-    parser.add_argument("--output_dir", required=True, type=Path)
-    parser.add_argument("--languages", nargs="+", help="whose experts; by default all that it has")
-    parser.add_argument("--rank", type=int, help="of the update to each matrix; without it experts stay full")
-    parser.add_argument("--int8", action="store_true", help="store matrices as 8-bit integers with a scale a row")
-    parser.add_argument("--no_backbone", action="store_true", help="write the experts alone")
-    args = parser.parse_args(argv)
-    if args.output_dir.exists():
-        parser.error(f"{args.output_dir} is there already. Name a new folder.")
-    if args.rank is None and not args.int8:
-        parser.error("there is nothing to do without --rank or --int8.")
-
+@command
+def main(argv: list[str], prog: str) -> None:
+    args = parse(argv, prog)
     model = DistilWhisperForConditionalGeneration.from_pretrained(args.model, languages=args.languages)
-    before = {language: size(model, language) for language in model.config.languages}
+    before = {language: count_weights(model, language) for language in model.config.languages}
     if args.rank is not None:
         compress_experts(model, args.rank)
     model.save_pretrained(args.output_dir, save_backbone=not args.no_backbone)
@@ -42,7 +33,7 @@ def main(argv: list[str] | None = None) -> None:
     rows = [
         {
             "language": language,
-            "weights, M": size(model, language) / 1e6,
+            "weights, M": count_weights(model, language) / 1e6,
             "of": before[language] / 1e6,
             "file, MB": (args.output_dir / expert_file_name(language)).stat().st_size / 1e6,
         }
@@ -51,9 +42,28 @@ def main(argv: list[str] | None = None) -> None:
     print(tabulate(rows, headers="keys", floatfmt=".1f"))
 
 
-def size(model: DistilWhisperForConditionalGeneration, language: str) -> int:
+def count_weights(model: DistilWhisperForConditionalGeneration, language: str) -> int:
+    """The number of weights of the experts of a language, gates included."""
     return sum(tensor.numel() for expert in model.experts_of(language).values() for tensor in expert.parameters())
 
 
+def parse(argv: list[str], prog: str) -> argparse.Namespace:
+    parser = make_parser(__doc__, prog)
+    parser.add_argument("model", help="folder or Hub id of a model with full experts")
+    parser.add_argument("--output_dir", required=True, type=Path, help="a new folder")
+    parser.add_argument("--languages", nargs="+", help="whose experts; by default all that the model has")
+    parser.add_argument("--rank", type=int, help="of the update to each matrix; without it experts stay full")
+    parser.add_argument(
+        "--int8", action="store_true", help="store matrices as 8-bit integers with a scale for each row"
+    )
+    parser.add_argument("--no_backbone", action="store_true", help="write the experts alone")
+    args = parser.parse_args(argv)
+    if args.output_dir.exists():
+        parser.error(f"{args.output_dir} exists already. Name a new folder.")
+    if args.rank is None and not args.int8:
+        parser.error("there is nothing to do without --rank or --int8.")
+    return args
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,25 +1,45 @@
-"""Turns a checkpoint of the method's authors into a model of this package, number for number.
+"""Convert a checkpoint of the method's authors into a model of this package, number for number.
 
-    python examples/convert_authors_checkpoint.py naver/multilingual-distilwhisper-28k --output_dir distilwhisper-28k
+    distilwhisper convert-authors naver/multilingual-distilwhisper-28k --output_dir distilwhisper-28k
 
-Their experts are pickles, of which only tensors are read, never code. What is not exactly such a checkpoint is refused,
-and then nothing is written. For one of the three that they published, with all of its languages, the folder gets its
-card.
+Their experts are pickles; only tensors are read from them, never code. Anything else than such a checkpoint is refused,
+and then nothing is written. The three checkpoints that they published, with all their languages, get a model card.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 from tabulate import tabulate
 
 from ..export.authors import PUBLISHED, authors_card, convert_checkpoint, fetch_checkpoint, processor_of_checkpoint
 from ..reporting.model_card import save_card, sizes
+from .command_line import command, make_parser
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("source", help="folder or Hub id of a checkpoint of theirs")
-    parser.add_argument("--output_dir", required=True, type=Path)
+@command
+def main(argv: list[str], prog: str) -> None:
+    args = parse(argv, prog)
+    folder = fetch_checkpoint(args.source, args.languages)
+    model = convert_checkpoint(folder, args.base, args.languages)
+    processor = processor_of_checkpoint(folder, args.base)
+    model.save_pretrained(args.output_dir)
+    processor.save_pretrained(args.output_dir)
+    if card := authors_card(args.source, list(model.config.languages or ()), args.output_dir.resolve().name):
+        save_card(card, args.output_dir / "README.md")
+    else:
+        print(f"No model card: only {', '.join(PUBLISHED)} have one, each with all of its languages.")
+    rows = [
+        {"language": language, "weights, M": experts["parameters"] / 1e6, "file, MB": experts["bytes"] / 1e6}
+        for language, experts in sizes(model, args.output_dir)["experts"].items()
+    ]
+    print(tabulate(rows, headers="keys", floatfmt=".1f"))
+
+
+def parse(argv: list[str], prog: str) -> argparse.Namespace:
+    parser = make_parser(__doc__, prog)
+    parser.add_argument("source", help="folder or Hub id of one of their checkpoints")
+    parser.add_argument("--output_dir", required=True, type=Path, help="a new folder")
     parser.add_argument("--languages", nargs="+", help="codes, such as ca gl; by default all that it has")
     parser.add_argument(
         "--base",
@@ -28,24 +48,9 @@ def main(argv: list[str] | None = None) -> None:
     )
     args = parser.parse_args(argv)
     if args.output_dir.exists():
-        parser.error(f"{args.output_dir} is there already. Name a new folder.")
-
-    folder = fetch_checkpoint(args.source, args.languages)
-    model = convert_checkpoint(folder, args.base, args.languages)
-    processor = processor_of_checkpoint(folder, args.base)
-    model.save_pretrained(args.output_dir)
-    processor.save_pretrained(args.output_dir)
-    if card := authors_card(args.source, model.config.languages, args.output_dir.resolve().name):
-        save_card(card, args.output_dir / "README.md")
-    else:
-        print(f"No model card: there are some of {', '.join(PUBLISHED)} alone, each with all of its languages.")
-    found = sizes(model, args.output_dir)["experts"]
-    rows = [
-        {"language": code, "weights, M": own["parameters"] / 1e6, "file, MB": own["bytes"] / 1e6}
-        for code, own in found.items()
-    ]
-    print(tabulate(rows, headers="keys", floatfmt=".1f"))
+        parser.error(f"{args.output_dir} exists already. Name a new folder.")
+    return args
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,48 +1,55 @@
-"""Join languages that were trained apart, on several machines or at several times, to one model.
+"""Join languages that were trained separately, on several machines or at several times, into one model.
 
-    python examples/join_languages.py distilwhisper-gl distilwhisper-ca other/expert-folder --output_dir distilwhisper
+    distilwhisper join distilwhisper-gl distilwhisper-ca other/expert-folder --output_dir distilwhisper
 
-The first model gives the backbone, which the others' experts must have been made on. Each language's file comes out as
-it went in, so the joined model does for it what the one that it was trained in does.
+The first model gives the backbone, on which the experts of the others must have been trained. The file of each language
+is copied byte for byte, so the joined model transcribes it as the model that it comes from.
 """
 
 import argparse
 import shutil
+import sys
 from pathlib import Path
 
-from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor
+from transformers import WhisperProcessor
 from transformers.utils import cached_file
 
-import modeling_distilwhisper  # noqa: F401 (registers the model)
-
 from ..expert_file_distilwhisper import expert_file_name
+from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..repository_distilwhisper import languages_in
+from .command_line import command, make_parser
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="+", help="folders or Hub ids, the one with the backbone first")
-    parser.add_argument("--output_dir", required=True)
-    args = parser.parse_args(argv)
-    if any(Path(model).resolve() == Path(args.output_dir).resolve() for model in args.models):
-        raise ValueError(f"{args.output_dir} is one of the models to be joined. Expected a folder of its own.")
+@command
+def main(argv: list[str], prog: str) -> None:
+    args = parse(argv, prog)
     first, *others = args.models
-    model = AutoModelForSpeechSeq2Seq.from_pretrained(first)
+    model = DistilWhisperForConditionalGeneration.from_pretrained(first)
     origin = dict.fromkeys(model.config.languages, first)
     for other in others:
-        found = languages_in(other)
-        if not found:
+        languages = languages_in(other)
+        if not languages:
             raise FileNotFoundError(f"{other} has no experts. Expected files such as {expert_file_name('gl')} in it.")
-        for language in found:
-            model.load_experts(other, language)  # refused if it is there already, or of another backbone
+        for language in languages:
+            model.load_experts(other, language)  # refused if the model has it already, or if its backbone differs
             origin[language] = other
     model.save_pretrained(args.output_dir)
-    for language, source in origin.items():  # as they are: loading may have rounded them to the backbone's precision
+    for language, source in origin.items():  # copied, since loading may have rounded them to the backbone's precision
         name = expert_file_name(language)
         shutil.copyfile(cached_file(source, name), Path(args.output_dir, name))
     WhisperProcessor.from_pretrained(first).save_pretrained(args.output_dir)
     print(f"{args.output_dir}: {', '.join(model.config.languages)}")
 
 
+def parse(argv: list[str], prog: str) -> argparse.Namespace:
+    parser = make_parser(__doc__, prog)
+    parser.add_argument("models", nargs="+", help="folders or Hub ids, the one with the backbone first")
+    parser.add_argument("--output_dir", required=True, help="a folder that is none of the models")
+    args = parser.parse_args(argv)
+    if any(Path(model).resolve() == Path(args.output_dir).resolve() for model in args.models):
+        parser.error(f"--output_dir {args.output_dir} is one of the models to join. Name another folder.")
+    return args
+
+
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

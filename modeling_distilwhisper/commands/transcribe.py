@@ -1,28 +1,28 @@
-"""Transcribe recordings of any length, with times, by any Whisper: plain, LoRA, or with language experts.
+"""Transcribe recordings of any length, with timestamps, by any Whisper: plain, LoRA, or with language experts.
 
-    python examples/transcribe.py recordings --model distilwhisper-small --output_dir transcripts
+    distilwhisper transcribe recordings --model distilwhisper-small --output_dir transcripts
 
-Takes files and folders, which are searched to their depth. Each recording's language is detected, or given by
-`--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Recordings of like
-length are transcribed together, whatever their languages, and a long one alone. A recording that cannot be read is
-named at the end and does not stop the rest; transcripts that are there already are left alone, so that an interrupted
-run goes on and a corrected text stays. An output folder is of one model, language and task.
+Takes files and folders, which are searched with their subfolders. The language of each recording is detected, or given
+by `--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Recordings of
+similar length are transcribed together, whatever their languages, and a long one alone. A recording that cannot be read
+is named at the end and does not stop the others. Transcripts that exist already are left alone, so an interrupted
+command goes on where it was, and a corrected text stays. An output folder is of one model, language and task.
 """
 
 import argparse
+import io
 import os
 import sys
 import time
 from pathlib import Path
 
 import soundfile
-import torch
 from tabulate import tabulate
 from tqdm.auto import tqdm
 from transformers import set_seed
 
 from ..data.audio import read_audio
-from ..runs.any_whisper import load_model, load_processor, weights_digest
+from ..runs.any_whisper import adapted_base, load_model, load_processor, weights_digest
 from ..runs.files import write_atomically
 from ..runs.old_names import with_new_flags
 from ..runs.precision import PRECISIONS
@@ -30,8 +30,9 @@ from ..runs.run_folder import RunFolder
 from ..transcription.recordings import OutputClaims, Recording, batches, find_recordings, find_unsupported
 from ..transcription.segments import Transcript, transcribe_clips
 from ..transcription.subtitles import FORMATS
+from .command_line import DEVICE, command, make_parser
 
-# Whisper's own remedy for loops: other temperatures where the text repeats itself or is unlikely (Radford et al., 4.5).
+# Whisper's remedy for loops: other temperatures where the text repeats itself or is unlikely (Radford et al., 4.5).
 FALLBACK = {
     "temperature": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
     "compression_ratio_threshold": 2.4,
@@ -40,66 +41,86 @@ FALLBACK = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
-    args = parse(argv)
+@command
+def main(argv: list[str], prog: str) -> int:
+    args = parse(argv, prog)
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a file's name may have bytes that are no letters
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # the name of a file may have bytes that are not text
+    adapted_base(args.model)  # PEFT is an extra: without it, this says so for a LoRA adapter
     model = load_model(args.model, args.precision, args.device)
     processor = load_processor(args.model)
-    known = {name.strip("<|>") for name in getattr(model.generation_config, "lang_to_id", None) or {}}
-    if not known:
-        raise ValueError(f"{args.model} is not a multilingual Whisper.")
-    found = find_recordings(args.recordings, args.output_dir, args.language, known)
-    decides = {"model": args.model, "weights": weights_digest(args.model)}
-    decides |= {name: getattr(args, name) for name in ("language", "task", "num_beams", "fallback")}
-    RunFolder(args.output_dir, {"run": decides})
+    recordings = find_recordings(args.recordings, args.output_dir, args.language, known_languages(args.model, model))
+    settings = {"model": args.model, "weights": weights_digest(args.model)}
+    settings |= {name: getattr(args, name) for name in ("language", "task", "num_beams", "fallback")}
+    RunFolder(args.output_dir, {"run": settings})
     claims = OutputClaims(args.output_dir)
-    recordings, whole = [], 0
-    failures = find_unsupported(args.recordings, found)
-    for recording in found:
-        try:
-            recording.missing = [name for name in args.formats if not Path(f"{recording.target}.{name}").is_file()]
-            claims.check(recording)
-            if not recording.missing:
-                whole += 1
-                continue
-            recording.seconds = soundfile.info(os.fsencode(recording.path)).duration
-            recordings.append(recording)
-        except Exception as error:  # whatever a damaged file may bring about: it must not stop the rest
-            failures[recording.path] = reason(error)
-    settings = {"task": args.task, "num_beams": args.num_beams} | (FALLBACK if args.fallback else {})
+    failures = find_unsupported(args.recordings, recordings)
+    missing, complete = select_missing(recordings, args.formats, claims, failures)
+    generation = {"task": args.task, "num_beams": args.num_beams} | (FALLBACK if args.fallback else {})
     rows = []
-    with tqdm(total=round(sum(recording.seconds for recording in recordings)), unit="s", desc="Heard") as bar:
-        for batch in batches(recordings, args.batch_size):
-            rows += transcribe(batch, model, processor, settings, claims, failures)
+    with tqdm(total=round(sum(recording.seconds for recording in missing)), unit="s", desc="Transcribed") as bar:
+        for batch in batches(missing, args.batch_size):
+            rows += transcribe_batch(batch, model, processor, generation, claims, failures)
             bar.update(round(sum(recording.seconds for recording in batch)))
     print(tabulate(rows, headers="keys", floatfmt=".1f") if rows else "Nothing was transcribed.")
-    print(f"{whole} of {len(found)} recordings had their transcripts already and were left alone.")
-    for path, why in failures.items():
-        print(f"Left out: {path}: {why}", file=sys.stderr)
+    print(f"{complete} of {len(recordings)} recordings had their transcripts already and were left alone.")
+    for path, reason in failures.items():
+        print(f"Left out: {path}: {reason}", file=sys.stderr)
     return 1 if failures else 0
 
 
-def transcribe(
-    batch: list[Recording], model, processor, settings: dict, claims: OutputClaims, failures: dict
+def known_languages(location: str, model) -> set[str]:
+    """The codes of the languages that a Whisper knows.
+
+    Raises:
+        ValueError: it is an English one.
+    """
+    languages = {name.strip("<|>") for name in getattr(model.generation_config, "lang_to_id", None) or {}}
+    if not languages:
+        raise ValueError(f"{location} is not a multilingual Whisper.")
+    return languages
+
+
+def select_missing(
+    recordings: list[Recording], formats: list[str], claims: OutputClaims, failures: dict[Path, str]
+) -> tuple[list[Recording], int]:
+    """The recordings that lack a transcript in one of the formats, and how many lack none. Others go to `failures`."""
+    selected, complete = [], 0
+    for recording in recordings:
+        try:
+            recording.missing = [name for name in formats if not Path(f"{recording.target}.{name}").is_file()]
+            claims.check(recording)
+            if not recording.missing:
+                complete += 1
+                continue
+            recording.seconds = soundfile.info(os.fsencode(recording.path)).duration
+            selected.append(recording)
+        except Exception as error:  # whatever a damaged file may cause: it must not stop the others
+            failures[recording.path] = reason_of(error)
+    return selected, complete
+
+
+def transcribe_batch(
+    batch: list[Recording], model, processor, generation: dict, claims: OutputClaims, failures: dict[Path, str]
 ) -> list[dict]:
-    """Writes the transcripts of a batch that are missing; gives a row of the table for each recording."""
+    """Writes the missing transcripts of a batch; returns a row of the table for each recording."""
     clips = {}
     for recording in batch:
         try:
             samples = read_audio(recording.path)
             if not len(samples):
-                raise ValueError("there is nothing in it")
+                raise ValueError("the recording is empty")
             clips[recording.path] = samples
         except Exception as error:
-            failures[recording.path] = reason(error)
+            failures[recording.path] = reason_of(error)
     batch = [recording for recording in batch if recording.path in clips]
     if not batch:
         return []
     begun = time.perf_counter()
-    spoken = [recording.language for recording in batch]
-    transcripts = hear(model, processor, list(clips.values()), spoken, settings)
-    share = (time.perf_counter() - begun) / len(batch)
+    languages = [recording.language for recording in batch]
+    transcripts = transcribe_or_explain(model, processor, list(clips.values()), languages, generation)
+    seconds = (time.perf_counter() - begun) / len(batch)
     rows = []
     for recording, transcript in zip(batch, transcripts, strict=True):
         try:
@@ -107,50 +128,60 @@ def transcribe(
                 raise transcript
             claims.claim(recording)
             recording.target.parent.mkdir(parents=True, exist_ok=True)
-            for ending in recording.missing:
-                write_atomically(f"{recording.target}.{ending}", FORMATS[ending](transcript))
+            for suffix in recording.missing:
+                write_atomically(f"{recording.target}.{suffix}", FORMATS[suffix](transcript))
         except Exception as error:
-            failures[recording.path] = reason(error)
+            failures[recording.path] = reason_of(error)
             continue
-        told = {"recording": recording.path, "language": transcript.language, "seconds": transcript.seconds}
-        rows.append({**told, "took": share, "words": len(transcript.text.split())})
+        row = {"recording": recording.path, "language": transcript.language, "seconds": transcript.seconds}
+        rows.append({**row, "took": seconds, "words": len(transcript.text.split())})
     return rows
 
 
-def hear(model, processor, clips: list, languages: list[str | None], settings: dict) -> list[Transcript | Exception]:
-    """A transcript of each, or what it broke with: where a batch breaks, each of its recordings is heard alone."""
-    set_seed(0)  # other temperatures draw
+def transcribe_or_explain(
+    model, processor, clips: list, languages: list[str | None], generation: dict
+) -> list[Transcript | Exception]:
+    """The transcript of each clip, or the exception it raised. If a batch fails, its clips are tried one by one."""
+    set_seed(0)  # sampling at other temperatures is random
     try:
-        return transcribe_clips(model, processor, clips, languages, **settings)
+        return transcribe_clips(model, processor, clips, languages, **generation)
     except Exception as error:
         if len(clips) == 1:
-            return [error.with_traceback(None)]  # which holds the memory that others need
-    alone = zip(clips, languages, strict=True)
-    return [one for clip, language in alone for one in hear(model, processor, [clip], [language], settings)]
+            return [error.with_traceback(None)]  # a traceback would hold memory that others need
+    transcripts = []
+    for clip, language in zip(clips, languages, strict=True):
+        transcripts += transcribe_or_explain(model, processor, [clip], [language], generation)
+    return transcripts
 
 
-def reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a recording has no transcript, for the user."""
     if isinstance(error, soundfile.LibsndfileError):
         return f"not readable audio ({error.error_string})"
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 
-def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parse(argv: list[str], prog: str) -> argparse.Namespace:
+    parser = make_parser(__doc__, prog)
     parser.add_argument("recordings", nargs="+", type=Path, help="files and folders")
     parser.add_argument("--model", required=True, help="folder or Hub id of a multilingual Whisper")
-    parser.add_argument("--output_dir", required=True, type=Path)
+    parser.add_argument("--output_dir", required=True, type=Path, help="folder for the transcripts")
     parser.add_argument("--language", default="detect", help="a code, 'folder', or 'detect' (the default)")
-    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS))
-    parser.add_argument("--task", choices=["transcribe", "translate"], default="transcribe")
-    parser.add_argument("--batch_size", type=int, default=8, help="most recordings at a time")
+    parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="by default all")
+    parser.add_argument(
+        "--task",
+        choices=["transcribe", "translate"],
+        default="transcribe",
+        help="transcribe, or translate into English",
+    )
+    parser.add_argument("--batch_size", type=int, default=8, help="at most so many recordings at a time")
     parser.add_argument("--num_beams", type=int, default=1, help="width of the beam; 1 is greedy decoding")
     parser.add_argument(
         "--fallback", action="store_true", help="try other temperatures where a text goes wrong: slower"
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="precision of the weights")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    return parser.parse_args(with_new_flags(sys.argv[1:] if argv is None else argv))
+    parser.add_argument("--device", default=DEVICE, help="cpu, cuda, mps")
+    return parser.parse_args(with_new_flags(argv))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,7 @@ def _quantisation(precision: str, dtype: torch.dtype) -> BitsAndBytesConfig | To
             return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=NOT_QUANTISED)
         import bitsandbytes as _needed  # noqa: F401 (an extra; without it Transformers' message is longer)
     except ImportError as error:
-        raise ImportError(f'{precision} needs {error.name}: pip install -e ".[quantised]"') from None
+        raise ImportError(f'{precision} needs {error.name}: pip install "modeling_distilwhisper[quantised]"') from None
     silence_cast_messages()
     if precision == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=NOT_QUANTISED)

@@ -48,7 +48,7 @@ def test_systems_are_trained_and_scored_side_by_side(whisper_dir, tmp_path):
     comparison["systems"] = {"r=32": {}}
     (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(comparison))
     _, _, errors = run_script("compare.py", tmp_path / "wrong.yaml")
-    assert "Systems must have names of their own" in errors
+    assert "Systems need different names" in errors
 
 
 @pytest.mark.slow

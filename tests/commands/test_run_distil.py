@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 from helpers import speech, tiny
-from helpers.scripts import run_script
+from helpers.scripts import run_command, run_script
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 from transformers import WhisperForConditionalGeneration
@@ -115,9 +115,9 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     model = DistilWhisperForConditionalGeneration.from_pretrained(output, languages=["ca"])
     assert model.config.base_model_name_or_path == str(whisper_dir)
 
-    code, shown, errors = run(file)
+    code, shown, errors = run_command("train", file)
     assert code == 0 and "Training" not in errors, errors[-3000:]
-    assert shown.endswith(printed[printed.index("\nWER") :]), "a finished run shows its tables again"
+    assert shown.endswith(printed[printed.index("\nWER") :]), "a finished run shows its tables again, by either name"
     assert json.loads((output / "results.json").read_text()) == results
 
     # A third epoch. As if the run had been killed while it wrote its last checkpoint:

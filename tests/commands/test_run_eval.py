@@ -177,7 +177,7 @@ def test_transcripts_of_a_model_that_was_trained_on_are_not_taken_for_its_own(pl
     model.save_pretrained(tmp_path / "routed")
     old = (tmp_path / "out/routed/own/gl.test.jsonl").read_bytes()
     code, printed, errors = run(*command, cache=place / "cache")
-    assert code == 0 and "The model's weights are others now" in printed, errors[-3000:]
+    assert code == 0 and "The model's weights have changed" in printed, errors[-3000:]
     assert (tmp_path / "out/routed/own/gl.test.jsonl").read_bytes() != old
     (aside,) = (tmp_path / "out/routed").glob("own.*")
     assert (aside / "gl.test.jsonl").read_bytes() == old, "and none are lost"

@@ -14,6 +14,7 @@ from helpers import authors, hub, speech, tiny
 from helpers.pages import ROOT, RUN, Block, blocks, commands, program, script_of
 from helpers.real import required
 from helpers.remote import run_without_the_package
+from helpers.scripts import run_command as run_distilwhisper
 from helpers.scripts import run_script
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
@@ -28,7 +29,8 @@ REAL_DATA = (
 SMALLER = {"--rank": "4", "--expert_rank": "4"}  # than the tiny models are wide
 TEACHERS = ("whisper-large", "teacher")  # in commands that only those with a teacher give
 NEEDS_REAL_WHISPER = ("from faster_whisper import", "ct2-transformers-converter")
-NEEDS_OWN_STREAMS = "examples/export_onnx.py"  # PyTorch's exporter writes to those that a fork has closed
+# PyTorch's exporter writes to streams that a fork has closed.
+NEEDS_OWN_STREAMS = ("examples/export_onnx.py", "distilwhisper export --format onnx")
 ON_THE_HUB = '"me/'  # in programs that talk to it
 
 
@@ -129,9 +131,13 @@ def run_command(where: str, command: list[str], place: Path) -> None:
         if flag in script:
             script[script.index(flag) + 1] = value
     name, *arguments = [*script, *RUN[script[0]]]
-    if name == NEEDS_OWN_STREAMS:
-        done = subprocess.run([sys.executable, name, *arguments], cwd=place, capture_output=True, text=True)
+    _, _, command_name = name.partition("distilwhisper ")
+    if name in NEEDS_OWN_STREAMS:
+        start = [ROOT / "distilwhisper_cli.py", *command_name.split()] if command_name else [name]
+        done = subprocess.run([sys.executable, *start, *arguments], cwd=place, capture_output=True, text=True)
         code, printed, errors = done.returncode, done.stdout, done.stderr
+    elif command_name:
+        code, printed, errors = run_distilwhisper(*command_name.split(), *arguments, cwd=place)
     else:
         code, printed, errors = run_script(name.removeprefix("examples/"), *arguments, cwd=place)
     assert code == 0, f"{where}: {' '.join(command)}\n{printed[-1000:]}{errors[-3000:]}"

@@ -78,7 +78,7 @@ def test_the_language_is_learned_and_nothing_else_changes(trained):
     assert after <= before / 2, f"WER {before:.3f} -> {after:.3f} on clips it never saw"
 
     clip = read_audio(REPOSITORY / example["clip"])
-    for loaded, name in {student: "heard, languages=[]", model: f"heard, languages={[LEARNED]}"}.items():
+    for loaded, name in {student: "transcript, languages=[]", model: f"transcript, languages={[LEARNED]}"}.items():
         speech = make_pipeline(loaded, WhisperProcessor.from_pretrained(trained))
         assert speech(clip, generate_kwargs={"language": LEARNED})["text"].strip() == example[name]
     assert {path.name for path in trained.glob("*.png")} == {"wer.png", "expert_usage.png"}

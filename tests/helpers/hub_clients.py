@@ -1,11 +1,14 @@
 """What clients of the Hub do in a process of their own, which takes the stand-in for the Hub: see `client`."""
 
+import contextlib
+import io
 import os
 
 import torch
 from helpers import tiny
 from transformers import AutoModelForSpeechSeq2Seq, pipeline
 
+import distilwhisper_cli
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
 ME, OTHER = "hf_me", "hf_other"  # tokens
@@ -64,3 +67,11 @@ def hear_by_pipeline(repo_id, cache, language) -> str:
 def say_noise(pipe, language) -> str:
     samples = torch.randn(16_000, generator=torch.Generator().manual_seed(4)).numpy()
     return pipe(samples, generate_kwargs={"language": language, "max_new_tokens": 12})["text"]
+
+
+def run_command(*argv, token=ME) -> tuple[int, str, str]:
+    """Exit status, output and errors of `distilwhisper` with these arguments; the token says who is logged in."""
+    printed, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+        code = with_environment("HF_TOKEN", token, distilwhisper_cli.main, [*map(str, argv)])
+    return code, printed.getvalue(), errors.getvalue()

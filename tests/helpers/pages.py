@@ -39,6 +39,30 @@ PARSED = {
 }
 
 
+# The command of `distilwhisper` that does the same as a script.
+SAME = {
+    "train": "run_distil",
+    "cache-teacher": "run_cache_teacher",
+    "eval": "run_eval",
+    "compare": "compare",
+    "transcribe": "transcribe",
+    "demo": "demo",
+    "gates": "run_gates",
+    "bias": "run_bias",
+    "benchmark": "benchmark",
+    "join": "join_languages",
+    "compress": "compress_experts",
+    "export": "export_whisper",
+    "export --format onnx": "export_onnx",
+    "convert-authors": "convert_authors_checkpoint",
+    "card": "make_card",
+}
+SAME = {f"distilwhisper {command}": f"examples/{script}.py" for command, script in SAME.items()}
+RUN |= {command: RUN[script] for command, script in SAME.items() if script in RUN}
+RUN["distilwhisper push"] = []
+PARSED |= {command: PARSED[script] for command, script in SAME.items() if script in PARSED}
+
+
 @dataclass
 class Block:
     language: str  # as the page names it
@@ -84,12 +108,24 @@ def program(command: list[str]) -> str:
 
 
 def script_of(command: list[str]) -> list[str] | None:
-    """Script and arguments of a command that starts one of ours, itself or by torchrun."""
+    """Script and arguments of a command that starts one of ours, itself or by torchrun; or the name of a command of
+    `distilwhisper`, as in `SAME`, and its arguments."""
     if program(command) == "torchrun":
         from torch.distributed.run import get_args_parser
 
-        told = get_args_parser().parse_args(command[1:])
-        command = [PYTHON[0], told.training_script, *told.training_script_args]
+        parsed = get_args_parser().parse_args(command[1:])
+        command = [PYTHON[0], parsed.training_script, *parsed.training_script_args]
+        if parsed.module and parsed.training_script == "modeling_distilwhisper":
+            command = ["distilwhisper", *parsed.training_script_args]
+    if program(command) == "distilwhisper" and not command[1].startswith("-"):
+        words = with_files(command[1:])
+        name = f"distilwhisper {' '.join(words[:3])}"
+        return [name, *words[3:]] if name in SAME else [f"distilwhisper {words[0]}", *words[1:]]
     if program(command) in PYTHON and command[1].endswith(".py"):
-        return [word for one in command[1:] for word in (sorted(glob.glob(one, root_dir=ROOT)) or [one])]
+        return with_files(command[1:])
     return None
+
+
+def with_files(words: list[str]) -> list[str]:
+    """The words of a command, with the repository's files in place of patterns such as `examples/*.ogg`."""
+    return [file for word in words for file in (sorted(glob.glob(word, root_dir=ROOT)) or [word])]

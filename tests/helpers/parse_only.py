@@ -1,7 +1,7 @@
 """Gives command lines to the scripts' own argument parsers and goes no further.
 
-python tests/helpers/parse_only.py commands.json: a list of [script or module, arguments...], from the folder that they
-are started from. Ends with the first that is refused, with what the parser says.
+python tests/helpers/parse_only.py commands.json: a list of [script, module or "distilwhisper train", arguments...],
+from the folder that they are started from. Ends with the first that is refused, with what the parser says.
 """
 
 import argparse
@@ -9,11 +9,13 @@ import json
 import runpy
 import sys
 import tempfile
+from argparse import Namespace
 from pathlib import Path
 
 import yaml
 from transformers import HfArgumentParser
 
+import distilwhisper_cli
 from modeling_distilwhisper.commands import compare
 
 
@@ -32,8 +34,11 @@ def parsed(script: str, arguments: list[str]):
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path(script).resolve().parent))
     try:
-        run = runpy.run_path if script.endswith(".py") else runpy.run_module
-        run(script, run_name="__main__")
+        if script.startswith("distilwhisper "):
+            distilwhisper_cli.main([*script.split()[1:], *arguments])
+        else:
+            run = runpy.run_path if script.endswith(".py") else runpy.run_module
+            run(script, run_name="__main__")
     except Parsed as what:
         return what.args[0]
     finally:
@@ -43,14 +48,12 @@ def parsed(script: str, arguments: list[str]):
 
 def parse_comparison(file: Path) -> None:
     """The settings of each system of a comparison are settings of a training."""
-    comparison = compare.read(file)
-    shared = compare.read(Path(comparison["settings"])) | compare.as_lists(comparison.get("shared", {}))
-    compare.check(comparison["systems"])
-    for own in comparison["systems"].values():
-        every = {**shared, **own, "output_dir": "out"}
+    arguments = Namespace(comparison=file, **dict.fromkeys(compare.OVERRIDES))
+    comparison, shared = compare.read_comparison(arguments)
+    for system in comparison["systems"].values():
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as settings:
-            yaml.safe_dump({name: value for name, value in every.items() if value != ""}, settings)
-            parsed("examples/run_distil.py", [settings.name])
+            yaml.safe_dump(compare.without_blanks({**shared, **system, "output_dir": "out"}), settings)
+            parsed("distilwhisper train", [settings.name])
 
 
 def main() -> None:
@@ -59,7 +62,7 @@ def main() -> None:
     for script, *arguments in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
         print(script, *arguments, file=sys.stderr, flush=True)
         namespace = parsed(script, arguments)
-        if Path(script).name == "compare.py":
+        if script in ("examples/compare.py", "distilwhisper compare"):
             parse_comparison(namespace.comparison)
 
 

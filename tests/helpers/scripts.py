@@ -1,4 +1,4 @@
-"""The example scripts, run as people run them: each a process of its own.
+"""The example scripts and the commands of `distilwhisper`, run as people run them: each in a process.
 
 Such a process is forked from one that has imported what all of them import, which takes longer than most runs.
 """
@@ -12,7 +12,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
 IMPORTED = [
     "modeling_distilwhisper.training.trainer",
     "modeling_distilwhisper.runs.precision",
@@ -24,7 +25,7 @@ _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(IMPORTED)
 
 
-def run_script(name: str, *arguments, cwd: Path | None = None, **environment) -> tuple[int, str, str]:
+def run_script(name: str | Path, *arguments, cwd: Path | None = None, **environment) -> tuple[int, str, str]:
     """Exit status, output and errors of `examples/<name>`; on one thread, since tests run side by side.
 
     Args:
@@ -41,7 +42,14 @@ def run_script(name: str, *arguments, cwd: Path | None = None, **environment) ->
         return process.exitcode, *(path.read_text(encoding="utf-8") for path in written)
 
 
-def _run(name: str, arguments: list[str], cwd: Path, environment: dict[str, str], output: Path, errors: Path) -> None:
+def run_command(name: str, *arguments, **settings) -> tuple[int, str, str]:
+    """Exit status, output and errors of `distilwhisper <name>`; settings as for `run_script`."""
+    return run_script(ROOT / "distilwhisper_cli.py", name, *arguments, **settings)
+
+
+def _run(
+    name: str | Path, arguments: list[str], cwd: Path, environment: dict[str, str], output: Path, errors: Path
+) -> None:
     import datasets
     import torch
 

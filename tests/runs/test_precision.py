@@ -100,7 +100,9 @@ def test_a_missing_library_is_told_with_how_to_get_it(monkeypatch, precision):
         return ordinary(name, *rest, **named)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(ImportError, match=r'needs (bitsandbytes|torchao): pip install -e ".\[quantised\]"'):
+    with pytest.raises(
+        ImportError, match=r'needs (bitsandbytes|torchao): pip install "modeling_distilwhisper\[quantised\]"'
+    ):
         precision_settings(precision)
 
 

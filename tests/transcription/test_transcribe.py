@@ -158,7 +158,7 @@ def test_a_folder_is_transcribed_around_what_is_bad_and_goes_on_where_it_was(fol
     flags += ["--batch_size", 2]
     status, printed, errors = run_script("transcribe.py", *flags)
     assert status == 1, "something was left out"
-    assert "cut.wav: not readable audio" in errors and "empty.wav: there is nothing in it" in errors
+    assert "cut.wav: not readable audio" in errors and "empty.wav: the recording is empty" in errors
     assert "notes.txt" not in errors and "Traceback" not in errors
     endings = ("srt", "vtt", "json", "txt")
     stems = ("gl/a", "gl/long", "fr/a", "fr/b.wav", "fr/b.flac")

@@ -1,1 +1,1 @@
-"""What training and inference cost beside plain Whisper."""
+"""Measurements of what training and inference cost beside plain Whisper's."""

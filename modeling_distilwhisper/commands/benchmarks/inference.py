@@ -1,8 +1,8 @@
 """What transcribing costs: plain Whisper and language experts side by side.
 
-Encoder: 30 s of audio a row. Prefill: the decoder's first pass, over a prompt of four tokens. Decode: 40 tokens,
-greedily, their prefill with them. All systems write the same, tokens that were drawn for each row. Experts are copies,
-and the thresholds of their gates are set so that about half of the tokens take one.
+Encoder: 30 s of audio in each row. Prefill: the decoder's first pass, over a prompt of four tokens. Decode: 40 tokens,
+greedily, with their prefill. All systems generate the same text, random tokens for each row. Experts are copies of the
+shared feed-forwards, and the thresholds of their gates are set so that about half of the tokens take an expert.
 """
 
 import argparse
@@ -13,12 +13,12 @@ from tabulate import tabulate
 from transformers import LogitsProcessor, logging, set_seed
 from transformers.modeling_outputs import BaseModelOutput
 
-from ... import DistilWhisperForConditionalGeneration
+from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .turns import take_turns
 from .whispers import LANGUAGES, make_whisper
 
 PLAIN = "plain Whisper"
-# Languages that are loaded, those that the rows speak, in turn, and the experts' rank (0: full).
+# Languages that are loaded, languages of the rows, in turn, and the experts' rank (0: full).
 SYSTEMS = {
     PLAIN: ([], LANGUAGES[:1], 0),
     "one language": (LANGUAGES[:1], LANGUAGES[:1], 0),
@@ -31,35 +31,37 @@ PARTS = ("encoder", "prefill", "decode")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8])
-    parser.add_argument("--tokens", type=int, default=40, help="tokens that are decoded")
-    parser.add_argument(
-        "--dtypes", choices=["float32", "bfloat16", "float16"], nargs="+", default=["float32", "bfloat16"]
-    )
+    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8], help="rows in a batch")
+    parser.add_argument("--tokens", type=int, default=40, help="tokens to decode")
+    precisions = ["float32", "bfloat16", "float16"]
+    parser.add_argument("--precision", choices=precisions, nargs="+", default=precisions[:2], help="of the weights")
 
 
 def run(args: argparse.Namespace) -> None:
     threads = torch.get_num_threads()
     print(f"whisper-{args.size}, random weights, {args.device}, {threads} threads, {args.rounds} rounds")
     print("median ms, and by how much it is more than plain Whisper's")
-    for dtype in args.dtypes:
-        results = take_turns(Transcriber, list(SYSTEMS), argparse.Namespace(**vars(args), dtype=dtype))
+    for precision in args.precision:
+        settings = argparse.Namespace(**vars(args) | {"precision": precision})
+        results = take_turns(Transcriber, list(SYSTEMS), settings)
         table = []
         for task, plain in results[PLAIN]["seconds"].items():
-            row = {dtype: task, PLAIN: f"{1000 * statistics.median(plain):.1f}"}
+            row = {precision: task, PLAIN: f"{1000 * statistics.median(plain):.1f}"}
             for name in list(SYSTEMS)[1:]:
                 if seconds := results[name]["seconds"].get(task):
                     median = statistics.median(seconds)
                     row[name] = f"{1000 * median:.1f} ({median / statistics.median(plain):.2f})"
             table.append(row)
-        for figure, title in {"weights": "weights MB", "memory": "peak memory MB"}.items():
-            table.append({dtype: title} | {name: f"{found[figure] / 1e6:.0f}" for name, found in results.items()})
+        for quantity, title in {"weights": "weights MB", "memory": "peak memory MB"}.items():
+            table.append(
+                {precision: title} | {name: f"{result[quantity] / 1e6:.0f}" for name, result in results.items()}
+            )
         aligned = ("left", *["right"] * len(SYSTEMS))
         print(f"\n{tabulate(table, headers='keys', disable_numparse=True, colalign=aligned)}", flush=True)
 
 
-class Dictated(LogitsProcessor):
-    """Greedy decoding writes these tokens, `(batch, tokens)`: left to random weights, all rows would write alike."""
+class ForcedText(LogitsProcessor):
+    """Makes greedy decoding generate these tokens, `(batch, tokens)`: with random weights, all rows would be alike."""
 
     def __init__(self, tokens: torch.Tensor, prompt_length: int):
         self.tokens, self.prompt_length = tokens, prompt_length
@@ -70,48 +72,49 @@ class Dictated(LogitsProcessor):
 
 
 class Transcriber:
-    """One system in one precision; a task is a part of transcribing and a batch size."""
+    """One system in one precision; a task is a part of transcription with a batch size."""
 
     @torch.inference_mode()
     def __init__(self, name: str, args: argparse.Namespace):
-        logging.set_verbosity_error()  # `generate` has a remark on lengths each time
-        loaded, self.spoken, rank = SYSTEMS[name]
-        self.model = model = make_model(args.size, loaded, rank).to(args.device, getattr(torch, args.dtype))
+        logging.set_verbosity_error()  # `generate` warns about lengths at each call
+        loaded, self.languages, rank = SYSTEMS[name]
+        self.model = model = make_model(args.size, loaded, rank).to(args.device, getattr(torch, args.precision))
         self.inputs: dict[str, tuple] = {}
         for rows in args.batch_sizes:
-            if rows == 1 and len(self.spoken) > 1:
+            if rows == 1 and len(self.languages) > 1:
                 continue
             set_seed(rows)
             shape = (rows, model.config.num_mel_bins, 2 * model.config.max_source_positions)
             features = torch.randn(shape, device=model.device, dtype=model.dtype)
             text = random_text(rows, args.tokens).to(model.device)
-            prompts = prompts_of(model, [self.spoken[row % len(self.spoken)] for row in range(rows)])
-            heard = model.model.encoder(features, **routing(model, prompts)).last_hidden_state
+            prompts = prompts_of(model, [self.languages[row % len(self.languages)] for row in range(rows)])
+            states = model.model.encoder(features, **routing(model, prompts)).last_hidden_state
             for part in PARTS:
-                self.inputs[f"{part}, batch {rows}"] = (part, features, prompts, heard, text)
+                self.inputs[f"{part}, batch {rows}"] = (part, features, prompts, states, text)
         self.tasks = list(self.inputs)
 
     @torch.inference_mode()
     def run(self, task: str) -> torch.Tensor | None:
-        part, features, prompts, heard, text = self.inputs[task]
-        heard = BaseModelOutput(heard)
+        part, features, prompts, states, text = self.inputs[task]
+        encoder_outputs = BaseModelOutput(states)
         if part == "encoder":
             self.model.model.encoder(features, **routing(self.model, prompts))
         elif part == "prefill":
-            self.model(encoder_outputs=heard, decoder_input_ids=prompts)
+            self.model(encoder_outputs=encoder_outputs, decoder_input_ids=prompts)
         else:
-            spoken = [self.spoken[row % len(self.spoken)] for row in range(len(prompts))]
+            languages = [self.languages[row % len(self.languages)] for row in range(len(prompts))]
             length = {"min_new_tokens": text.shape[1], "max_new_tokens": text.shape[1]}
-            dictated = [Dictated(text, prompts.shape[1])]
-            settings = {"language": spoken, "task": "transcribe", "logits_processor": dictated, **length}
-            return self.model.generate(encoder_outputs=heard, **settings)
+            forced = [ForcedText(text, prompts.shape[1])]
+            settings = {"language": languages, "task": "transcribe", "logits_processor": forced, **length}
+            return self.model.generate(encoder_outputs=encoder_outputs, **settings)
+        return None
 
     def facts(self) -> dict:
         return {"weights": sum(tensor.numel() * tensor.element_size() for tensor in self.model.parameters())}
 
 
 def random_text(rows: int, tokens: int) -> torch.Tensor:
-    return torch.randint(256, (rows, tokens))  # the vocabulary's letters
+    return torch.randint(256, (rows, tokens))  # letters, which the vocabulary begins with
 
 
 def routing(model, prompts: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -124,23 +127,26 @@ def make_model(size: str, languages: list[str], rank: int):
         return plain
     model = with_experts(plain, languages, rank).eval()
     set_seed(0)
-    own = model.config
+    config = model.config
     with torch.inference_mode():
         for language in languages:
             prompts, text = prompts_of(model, [language] * 2), random_text(2, 40)
-            features = torch.randn(2, own.num_mel_bins, 2 * own.max_source_positions)
+            features = torch.randn(2, config.num_mel_bins, 2 * config.max_source_positions)
             outputs = model(features, decoder_input_ids=torch.cat([prompts, text], dim=1), output_gates=True)
             logits = [*outputs.encoder_gate_logits, *(one[:, 4:] for one in outputs.decoder_gate_logits)]
-            for layer, own_logits in zip(model.routed_layers().values(), logits, strict=True):
-                layer.experts[language].gate.threshold.fill_(own_logits.median())
+            for layer, layer_logits in zip(model.routed_layers().values(), logits, strict=True):
+                layer.experts[language].gate.threshold.fill_(layer_logits.median())
     return model
 
 
 def prompts_of(model, languages: list[str]) -> torch.Tensor:
     """Whisper's prompt of four tokens for rows in these languages."""
-    told = model.generation_config
-    start, end = [told.decoder_start_token_id], [told.task_to_id["transcribe"], told.no_timestamps_token_id]
-    rows = [[*start, told.lang_to_id[f"<|{language}|>"], *end] for language in languages]
+    generation = model.generation_config
+    start, end = (
+        [generation.decoder_start_token_id],
+        [generation.task_to_id["transcribe"], generation.no_timestamps_token_id],
+    )
+    rows = [[*start, generation.lang_to_id[f"<|{language}|>"], *end] for language in languages]
     return torch.tensor(rows, device=model.device)
 
 

@@ -1,7 +1,7 @@
 """What a training step costs: plain fine-tuning, LoRA and experts side by side.
 
-A step is what the trainer does with a batch that is there already: loss, gradients, optimiser; making the batch is the
-work of a data loader's processes meanwhile. The teacher is of the student's size.
+A step is what the trainer does with a batch that is ready: loss, gradients, optimiser. To make the batch is the work of
+a data loader's processes meanwhile. The teacher has the student's size.
 """
 
 import argparse
@@ -13,31 +13,33 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from peft import LoraConfig, get_peft_model
 from tabulate import tabulate
 from transformers import WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from ... import DistilWhisperForConditionalGeneration
 from ...data.audio import SAMPLING_RATE
 from ...data.collate import SpeechCollator
+from ...data.labels import IGNORED
 from ...data.rows import make_rows
+from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ...training.arguments import DistilWhisperTrainingArguments
 from ...training.cache_files import tokenizer_digest
 from ...training.cache_writer import CacheWriter, WithDigests
 from ...training.teacher import Teacher
 from ...training.teacher_cache import TeacherCache
 from ...training.trainer import DistilWhisperTrainer
+from ..command_line import require
+from ..training_run.models import with_lora
 from .turns import take_turns
 from .whispers import LANGUAGES, make_processor, make_whisper
 
 LANGUAGE = LANGUAGES[0]
-BASELINE, CLSR = "fc1 and fc2 only", "CLSR, full experts"
-# Settings of the experts, or what else is trained; and the teacher.
+BASELINE, CLSR, LORA = "fc1 and fc2 only", "CLSR, full experts", "LoRA, r = 32"
+# Settings of the experts, or the weights that are trained instead; and the teacher.
 SYSTEMS = {
     "full fine-tuning": ("all", None),
     BASELINE: ("fc1 and fc2", None),
-    "LoRA, r = 32": ("LoRA", None),
+    LORA: ("LoRA", None),
     CLSR: ({}, None),
     "CLSR, r = 64": ({"expert_rank": 64}, None),
     "CLSR, r = 128": ({"expert_rank": 128}, None),
@@ -57,19 +59,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=names,
         default=names,
         metavar="SYSTEM",
-        help=f"what to compare with {BASELINE!r} and {CLSR!r}, where all at once need too much memory: {names}",
+        help=f"systems beside {BASELINE!r} and {CLSR!r}, if all at once need too much memory: {names}",
     )
-    parser.add_argument("--batch_size", type=int, default=4)
-    parser.add_argument("--tokens", type=int, default=40, help="tokens of each row's labels")
+    parser.add_argument("--batch_size", type=int, default=4, help="rows in a batch")
+    parser.add_argument("--tokens", type=int, default=40, help="label tokens of each row")
 
 
 def run(args: argparse.Namespace) -> None:
+    if LORA in args.beside:
+        require("peft")
     systems = [name for name in SYSTEMS if name in (BASELINE, CLSR, *args.beside)]
     with tempfile.TemporaryDirectory() as folder:
         args.folder = Path(folder)
         write_batch(args)
         results = take_turns(TrainingStep, systems, args)
-    seconds = {name: found["seconds"][STEP] for name, found in results.items()}
+    seconds = {name: result["seconds"][STEP] for name, result in results.items()}
     base, clsr = (statistics.median(seconds[name]) for name in (BASELINE, CLSR))
     table = [
         {
@@ -78,12 +82,12 @@ def run(args: argparse.Namespace) -> None:
             "fastest s": min(seconds[name]),
             f"/ {BASELINE}": statistics.median(seconds[name]) / base,
             f"/ {CLSR}": statistics.median(seconds[name]) / clsr,
-            "making a batch s": found["batch"],
-            "peak memory GB": found["memory"] / 1e9,
-            "checkpoint MB": found["checkpoint"] / 1e6,
-            "/ its tensors": found["checkpoint"] / found["tensors"],
+            "making a batch s": result["batch"],
+            "peak memory GB": result["memory"] / 1e9,
+            "checkpoint MB": result["checkpoint"] / 1e6,
+            "/ its tensors": result["checkpoint"] / result["tensors"],
         }
-        for name, found in results.items()
+        for name, result in results.items()
     ]
     print(
         f"whisper-{args.size}, random weights, batch {args.batch_size}, {args.tokens} label tokens, {args.rounds} steps"
@@ -93,34 +97,34 @@ def run(args: argparse.Namespace) -> None:
 
 
 def write_batch(args: argparse.Namespace) -> None:
-    """The student, the recordings of one batch (noise of 30 s), and what the teacher expects in them."""
+    """Writes the student, the recordings of one batch (noise of 30 s), and the teacher's predictions for them."""
     folder = args.folder
     make_whisper(args.size, seed=0).save_pretrained(folder / "student")
     processor = make_processor()
-    noise = np.random.default_rng(0)
+    random = np.random.default_rng(0)
     for number in range(args.batch_size):
-        soundfile.write(folder / f"{number}.wav", 0.1 * noise.standard_normal(30 * SAMPLING_RATE), SAMPLING_RATE)
+        soundfile.write(folder / f"{number}.wav", 0.1 * random.standard_normal(30 * SAMPLING_RATE), SAMPLING_RATE)
     rows = list(read_rows(args))
     teacher = Teacher(make_whisper(args.size, seed=1))
     batch = SpeechCollator(processor, extra=WithDigests(None))(rows)
     config = teacher.model.config
-    prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
+    decoder_input_ids = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
     metadata = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
     for kind, k in CACHES.items():
         writer = CacheWriter(folder / kind, teacher, k=k, temperatures=[1.0], metadata=metadata, data=["noise"])
-        writer.write(writer.lines(rows, batch, prompted))
+        writer.write(writer.lines(rows, batch, decoder_input_ids))
 
 
 def read_rows(args: argparse.Namespace):
-    text = "a" * (args.tokens - 5)  # with a space in front; language, task, no times and end make up the rest
-    told = {"text": text, "language": LANGUAGE, "data_set": "noise", "split": "train"}
+    text = "a" * (args.tokens - 5)  # the others: the space before it, language, task, no timestamps, end
+    columns = {"text": text, "language": LANGUAGE, "data_set": "noise", "split": "train"}
     return make_rows(
-        {"audio": args.folder / f"{number}.wav", "id": str(number), **told} for number in range(args.batch_size)
+        {"audio": args.folder / f"{number}.wav", "id": str(number), **columns} for number in range(args.batch_size)
     )
 
 
 def make_trainer(name: str, args: argparse.Namespace) -> DistilWhisperTrainer:
-    trained, teacher = SYSTEMS[name]
+    trained, kind = SYSTEMS[name]
     folder = args.folder
     student, processor = folder / "student", make_processor()
     if isinstance(trained, dict):
@@ -128,14 +132,15 @@ def make_trainer(name: str, args: argparse.Namespace) -> DistilWhisperTrainer:
     else:
         model = WhisperForConditionalGeneration.from_pretrained(student)
     if trained == "LoRA":
-        model = get_peft_model(model, LoraConfig(r=32, lora_alpha=64, target_modules=["fc1", "fc2"]))
+        model = with_lora(model, rank=32)
     elif trained == "fc1 and fc2":
         for parameter_name, parameter in model.named_parameters():
             parameter.requires_grad_(".fc1." in parameter_name or ".fc2." in parameter_name)
-    if teacher == "live":
+    teacher: Teacher | TeacherCache | None = None
+    if kind == "live":
         teacher = Teacher(make_whisper(args.size, seed=1))
-    elif teacher is not None:
-        teacher = TeacherCache(folder / teacher)
+    elif kind is not None:
+        teacher = TeacherCache(folder / kind)
     training_args = DistilWhisperTrainingArguments(
         output_dir=str(folder / name),
         per_device_train_batch_size=args.batch_size,
@@ -158,7 +163,7 @@ def make_trainer(name: str, args: argparse.Namespace) -> DistilWhisperTrainer:
 
 
 class TrainingStep:
-    """One system, with its optimiser, and the batch that all of its steps are made on."""
+    """One system, with its optimiser, and the batch of all its steps."""
 
     tasks = [STEP]
 
@@ -171,7 +176,7 @@ class TrainingStep:
         begun = time.perf_counter()
         self.batch = next(iter(trainer.get_train_dataloader()))
         self.collating = time.perf_counter() - begun
-        self.label_tokens = (self.batch["labels"] != -100).sum()
+        self.label_tokens = (self.batch["labels"] != IGNORED).sum()
 
     def run(self, task: str) -> None:
         self.trainer.training_step(self.model, dict(self.batch), self.label_tokens)
@@ -180,10 +185,10 @@ class TrainingStep:
         self.trainer.optimizer.zero_grad()
 
     def facts(self) -> dict:
-        """What a checkpoint of it takes, and its weights and AdamW's two moments in float32, in bytes."""
+        """Bytes of its checkpoint, and of its trained weights with AdamW's two moments in float32."""
         self.trainer.state.global_step = 1
         self.trainer._save_checkpoint(self.model, None)
         files = Path(self.trainer.args.output_dir, "checkpoint-1").iterdir()
-        learned = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
+        trained = sum(parameter.numel() for parameter in self.model.parameters() if parameter.requires_grad)
         checkpoint = sum(path.stat().st_size for path in files)
-        return {"batch": self.collating, "checkpoint": checkpoint, "tensors": 3 * 4 * learned}
+        return {"batch": self.collating, "checkpoint": checkpoint, "tensors": 3 * 4 * trained}

@@ -1,6 +1,6 @@
-"""Timing systems against each other: each is a process of its own, and they take turns, one piece of work each.
+"""Times systems against each other: each is a process, and the processes take turns, one task at a time.
 
-What else the machine does at a moment meets them all, and none has the memory that another leaves behind.
+So whatever else the machine does slows all of them alike, and none uses memory that another left behind.
 """
 
 import ctypes
@@ -17,41 +17,41 @@ from tqdm.auto import tqdm
 
 
 class System(Protocol):
-    """One of those that are compared."""
+    """One of the systems that are compared."""
 
     tasks: list[str]
 
     def run(self, task: str) -> None:
-        """Does the work whose time is taken."""
+        """Does the work that is timed."""
 
     def facts(self) -> dict:
-        """What else there is to say, asked for at the end."""
+        """Further results, asked for at the end."""
 
 
 def take_turns(make: Callable[[str, Namespace], System], names: list[str], args: Namespace) -> dict[str, dict]:
-    """Times every task of every system `args.rounds` times, after a round that does not count.
+    """Times every task of every system `args.rounds` times, after a round that is not counted.
 
-    A turn is the task twice, of which the second counts: the first has memory to ask for that the last turn gave back.
+    A turn does the task twice and counts the second time: the first one allocates memory that the last turn gave back.
 
     Args:
-        make: makes a system by its name, in the system's own process: a function that can be imported.
-        args: also for `make`; with `device` and `rounds`.
+        make: makes a system by its name, in the process of that system; a function that can be imported.
+        args: `device` and `rounds`, and what `make` needs.
 
     Returns:
-        By system: `seconds` by task, `memory`, the most it ever held in bytes, and its `facts`.
+        By system: `seconds` by task; `memory`, its peak in bytes; and its `facts`.
     """
     context = multiprocessing.get_context("spawn")
     pipes, tasks = {}, {}
     for name in tqdm(names, desc="Starting", leave=False):
         pipes[name], theirs = context.Pipe()
-        told = (make, name, args, torch.get_num_threads(), theirs)
-        context.Process(target=_work, args=told, daemon=True).start()
+        arguments = (make, name, args, torch.get_num_threads(), theirs)
+        context.Process(target=_work, args=arguments, daemon=True).start()
         theirs.close()
         tasks[name] = pipes[name].recv()
-    results = {name: {"seconds": {task: [] for task in tasks[name]}} for name in names}
-    every = list(dict.fromkeys(task for own in tasks.values() for task in own))
+    results: dict[str, dict] = {name: {"seconds": {task: [] for task in tasks[name]}} for name in names}
+    all_tasks = list(dict.fromkeys(task for of_system in tasks.values() for task in of_system))
     for number in tqdm(range(args.rounds + 1), desc="Rounds", leave=False):
-        for task in every:
+        for task in all_tasks:
             for name in (name for name in names if task in tasks[name]):
                 pipes[name].send(task)
                 seconds = pipes[name].recv()
@@ -76,7 +76,7 @@ def _work(make: Callable[[str, Namespace], System], name: str, args: Namespace, 
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - begun
         if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-            libc.malloc_trim(0)  # what a turn left free goes to the next system's
+            libc.malloc_trim(0)  # memory that this turn freed is for the next system
         pipe.send(seconds)
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     pipe.send({"memory": torch.cuda.max_memory_allocated() if on_gpu else memory, **system.facts()})

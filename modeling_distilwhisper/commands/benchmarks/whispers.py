@@ -1,4 +1,4 @@
-"""Whispers of the published sizes with random weights: what a thing costs does not depend on what they learned."""
+"""Whispers of the published sizes with random weights: time and memory do not depend on what a model has learned."""
 
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
@@ -17,7 +17,7 @@ LANGUAGES = ["gl", "ca", "hu", "uk", "fi", "hi", "ta", "th"]
 
 
 def make_processor() -> WhisperProcessor:
-    """Whisper's features and control tokens, with letters for a vocabulary."""
+    """Whisper's features and control tokens, with a vocabulary of letters."""
     letters = {letter: index for index, letter in enumerate(sorted(ByteLevel.alphabet()))}
     tokenizer = WhisperTokenizer(vocab=letters | {"<|endoftext|>": len(letters)}, merges=[], pad_token="<|endoftext|>")
     names = ("startoftranscript", *LANGUAGES, "translate", "transcribe", "notimestamps")
@@ -32,7 +32,7 @@ def make_whisper(size: str, seed: int) -> WhisperForConditionalGeneration:
     def ids(*names: str) -> dict[str, int]:
         return {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in names}
 
-    end, start, no_times = ids("endoftext", "startoftranscript", "notimestamps").values()
+    end, start, no_timestamps = ids("endoftext", "startoftranscript", "notimestamps").values()
     set_seed(seed)
     config = WhisperConfig(
         **{
@@ -49,7 +49,7 @@ def make_whisper(size: str, seed: int) -> WhisperForConditionalGeneration:
         lang_to_id={f"<|{code}|>": token for code, token in ids(*LANGUAGES).items()},
         task_to_id=ids("translate", "transcribe"),
         is_multilingual=True,
-        no_timestamps_token_id=no_times,
+        no_timestamps_token_id=no_timestamps,
         decoder_start_token_id=start,
         **{f"{name}_token_id": end for name in ("pad", "bos", "eos")},
     )

@@ -1,0 +1,141 @@
+"""The settings of a training run, and which of them make it another run."""
+
+import re
+from dataclasses import asdict, dataclass, field
+
+from ...runs.precision import PRECISIONS, QUANTISED
+from ...runs.run_folder import RunFolder
+from ...runs.settings import defaults_of
+from ...training.arguments import DistilWhisperTrainingArguments
+from ..command_line import require
+
+METHODS = ("experts", "lora", "finetune")
+STUDENT_PRECISIONS = ("float32", "int8", "nf4")
+# Training arguments that make another run. How long a run trains, and what it logs, may change when it is continued.
+DEFINING = (
+    *("learning_rate", "lr_scheduler_type", "warmup_epochs", "warmup_steps", "weight_decay"),
+    *("adam_beta1", "adam_beta2", "per_device_train_batch_size", "gradient_accumulation_steps"),
+    *("label_smoothing_factor", "bf16", "fp16", "seed"),
+    *("kd_beta", "kd_beta_schedule", "kd_beta_end", "kd_beta_max", "kd_divergence", "kd_temperature"),
+    *("gate_momentum", "language_temperature", "normalizer"),
+)
+
+
+@dataclass
+class ModelArguments:
+    """The student, its experts, and who teaches them."""
+
+    student: str = field(metadata={"help": "Folder or Hub id of the Whisper that learns."})
+    languages: list[str] = field(metadata={"help": "Codes of the languages to train, such as gl ca."})
+    student_precision: str = field(
+        default="float32",
+        metadata={"help": "'float32', or quantised: 'int8' (LLM.int8()) or 'nf4'. Trained weights stay float32."},
+    )
+    teacher: str | None = field(
+        default=None, metadata={"help": "Folder or Hub id of the Whisper to learn from, of any size and kind."}
+    )
+    teacher_precision: str = field(
+        default="auto", metadata={"help": f"One of {', '.join(PRECISIONS)}; int8 is LLM.int8()."}
+    )
+    teacher_cache: str | None = field(
+        default=None, metadata={"help": "Folder that `distilwhisper cache-teacher` wrote, in place of --teacher."}
+    )
+    method: str = field(
+        default="experts",
+        metadata={"help": "'experts', or to compare: 'lora' (on fc1 and fc2), 'finetune' (all weights)."},
+    )
+    gate_budget: float = field(default=0.5, metadata={"help": "Share of tokens that should take the expert."})
+    language_budgets: list[str] = field(
+        default_factory=list, metadata={"help": "Other budgets for some languages: gl=0.7 ca=0.4."}
+    )
+    skip_gate_prob: float = field(default=0.2, metadata={"help": "Share of gates that training closes at random."})
+    gate_training: str = field(default="hard", metadata={"help": "'hard', or 'soft' as in the report."})
+    gate_noise_max: float = field(default=5.0, metadata={"help": "Final value of the noise of soft gates."})
+    expert_rank: int = field(default=0, metadata={"help": "0 for full experts, or the rank of low-rank ones."})
+    experts_from: str | None = field(
+        default=None, metadata={"help": "Folder or Hub id of experts to train further, such as compressed ones."}
+    )
+    lora_rank: int = field(default=32, metadata={"help": "Rank of --method lora."})
+    save_backbone: bool = field(default=True, metadata={"help": "Save Whisper's weights beside the experts."})
+
+    @property
+    def budgets(self) -> dict[str, float]:
+        """`language_budgets` by language.
+
+        Raises:
+            ValueError: one of them is not of a trained language, or not a share.
+        """
+        budgets = {}
+        for word in self.language_budgets:
+            language, _, budget = word.partition("=")
+            if language not in self.languages or not re.fullmatch(r"[01]|[01]?\.\d+", budget):
+                raise ValueError(
+                    f"--language_budgets: expected one of the languages {self.languages} and a share, such as "
+                    f"{self.languages[0]}=0.7, got {word!r}."
+                )
+            budgets[language] = float(budget)
+        return budgets
+
+
+@dataclass
+class DataArguments:
+    """The corpora to train and test on."""
+
+    data: list[str] = field(
+        metadata={"help": "Corpora: [name=][folder:|common_voice:|fleurs:|hub:]location[?train=10000&...]"}
+    )
+    test_data: list[str] = field(default_factory=list, metadata={"help": "More corpora, only for testing."})
+    test_languages: list[str] = field(
+        default_factory=list, metadata={"help": "Languages that are tested too, though they are not trained."}
+    )
+    max_rows: int | None = field(default=None, metadata={"help": "At most so many rows of each split, for a try."})
+    score_teacher: bool = field(default=False, metadata={"help": "Score the teacher on the test sets too."})
+
+
+def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args) -> None:
+    """Refuses settings that do not go together, before anything takes time.
+
+    Raises:
+        ValueError: the message names the setting, what it got and what to give instead.
+        ImportError: a library that these settings need is not installed.
+    """
+    if model_args.method not in METHODS:
+        raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {model_args.method!r}.")
+    if model_args.teacher and model_args.teacher_cache and not data_args.score_teacher:
+        raise ValueError("--teacher beside --teacher_cache is only used with --score_teacher. Give one of the two.")
+    if data_args.score_teacher and model_args.teacher_precision in QUANTISED:
+        raise ValueError(
+            f"--score_teacher cannot score a quantised teacher, got {model_args.teacher_precision}. "
+            "Score it with `distilwhisper eval`."
+        )
+    if model_args.experts_from and (model_args.method != "experts" or model_args.expert_rank):
+        raise ValueError(
+            "--experts_from takes the rank from those experts: give neither --expert_rank nor another --method."
+        )
+    if model_args.student_precision not in STUDENT_PRECISIONS:
+        raise ValueError(
+            f"--student_precision must be one of {', '.join(STUDENT_PRECISIONS)} (half precision in training is --bf16 "
+            f"or --fp16), got {model_args.student_precision!r}."
+        )
+    if model_args.student_precision in QUANTISED and model_args.method == "finetune":
+        raise ValueError("Quantised weights cannot be fine-tuned. Train experts on them, or --method lora.")
+    if model_args.language_budgets and model_args.method != "experts":
+        raise ValueError(f"--language_budgets are for gates, which --method {model_args.method} does not have.")
+    if model_args.method == "lora":
+        require("peft")
+    if "tensorboard" in training_args.report_to:
+        require("tensorboard")
+
+
+def open_run(
+    model_args: ModelArguments, data_args: DataArguments, training_args: DistilWhisperTrainingArguments
+) -> RunFolder:
+    """The folder of the run, `--output_dir`.
+
+    Raises:
+        ValueError: it holds a run with other settings; the message names them.
+    """
+    training = {name: getattr(training_args, name) for name in DEFINING}
+    settings = {"model": asdict(model_args), "data": asdict(data_args), "training": training}
+    defaults = defaults_of(ModelArguments, DataArguments, DistilWhisperTrainingArguments)
+    return RunFolder(training_args.output_dir, settings, defaults)

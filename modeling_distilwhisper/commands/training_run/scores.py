@@ -1,0 +1,44 @@
+"""The scores of a training run: before and after training, of the teacher, and with forced gates."""
+
+from ...evaluation.gates import forced_gates
+from ...runs.run_folder import RunFolder
+from ...training.scoring import Scores, score
+from ...training.teacher import Teacher
+from ...training.trainer import DistilWhisperTrainer
+from .speech import SpeechData
+
+
+def score_before(
+    run: RunFolder, trainer: DistilWhisperTrainer, data: SpeechData, teacher: Teacher | None
+) -> dict[str, Scores]:
+    """Scores of the student before training and, if it is given, of the teacher. They are kept in `before.json`.
+
+    Args:
+        teacher: give it to score it too (`--score_teacher`).
+    """
+    scores = run.read("before.json")
+    if scores is None:
+        scores = {"before": score(trainer, data.tests)}
+        if teacher is not None:
+            teacher_trainer = DistilWhisperTrainer(
+                teacher.model, trainer.args, eval_dataset=data.validation, processing_class=teacher.processor
+            )
+            scores["teacher"] = score(teacher_trainer, data.tests)
+            teacher_trainer.release()
+        run.write("before.json", scores)
+    return scores
+
+
+def score_after(trainer: DistilWhisperTrainer, data: SpeechData) -> dict[str, Scores]:
+    """Scores of the trained model; of experts also with all gates open, and with all shut (then it is the student)."""
+    scores = {"after": score(trainer, data.tests)}
+    if trainer.is_routed:
+        for name, is_open in {"gates open": True, "gates shut": False}.items():
+            with forced_gates(trainer.model, is_open=is_open):
+                scores[name] = score(trainer, data.trained_tests)
+    return scores
+
+
+def expert_usage(trainer: DistilWhisperTrainer, data: SpeechData) -> dict[str, dict[str, float]]:
+    """The share of tokens that take the expert, by trained language and layer, on the first corpus's test rows."""
+    return {language: trainer.measure_expert_usage(rows) for language, rows in data.trained_tests[data.first].items()}
