@@ -39,6 +39,12 @@ def require_known(place: str, command: list[str]) -> None:
     if script := script_of(command):
         assert script[0] in {**RUN, **PARSED}, f"{place}: no test runs or parses {script[0]}"
         assert (ROOT / script[0]).is_file(), place
+    elif name in PYTHON and rest == ["-m", "mypy"]:
+        settings = configparser.ConfigParser()
+        settings.read(ROOT / "setup.cfg")
+        assert settings["mypy"]["files"], place
+    elif name == "mkdocs":
+        assert rest == ["build", "--strict"] and (ROOT / "mkdocs.yml").is_file(), place
     elif name in PYTHON and rest[:2] == ["-m", "pytest"]:
         done = subprocess.run(
             [sys.executable, *rest, "--noconftest", "--markers"], cwd=ROOT, capture_output=True, text=True
@@ -65,7 +71,7 @@ def require_known(place: str, command: list[str]) -> None:
         known = (
             name == "ct2-transformers-converter"
             or (name == "bash" and "ffmpeg" in rest[-1])
-            or [name, *rest] == ["python3", "-m", "venv", ".venv"]
+            or [name, *rest] in (["python3", "-m", "venv", ".venv"], ["source", ".venv/bin/activate"])
         )
         assert known, f"{place}: no test runs or checks {' '.join(command)!r}"
 
@@ -76,7 +82,15 @@ def test_every_command_is_known_to_these_tests():
 
 
 @pytest.mark.parametrize(
-    "command", ["curl example.org", "python examples/new.py", "pip install x", "python -m pytest -m quick", "rm -r x"]
+    "command",
+    [
+        "curl example.org",
+        "python examples/new.py",
+        "pip install x",
+        "distilwhisper cook",
+        "python -m pytest -m quick",
+        "rm -r x",
+    ],
 )
 def test_a_command_that_nothing_runs_is_noticed(command):
     (words,) = commands(Block("bash", command, "here:1"))

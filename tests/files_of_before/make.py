@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 
 import torch
@@ -21,8 +20,7 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from helpers import speech, tiny
-from helpers.before import ARCHIVE, LETTERS, cpu, inputs
+from helpers import before, speech, tiny
 
 LANGUAGES = ("gl", "ca")
 SHARED = """student: student
@@ -88,8 +86,8 @@ def main(checkout: Path) -> None:
     for name in ("runs", ".lock", "training_args.bin"):  # of no use to anyone who goes on
         for path in list(Path().rglob(name)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    Path("made.json").write_text(json.dumps({"cpu": cpu(), "torch": torch.__version__}, indent=2) + "\n")
-    with tarfile.open(ARCHIVE, "w:xz", preset=9) as archive:
+    Path("made.json").write_text(json.dumps({"cpu": before.cpu(), "torch": torch.__version__}, indent=2) + "\n")
+    with tarfile.open(before.ARCHIVE, "w:xz", preset=9) as archive:
         for path in sorted(Path().iterdir()):
             archive.add(path, filter=lambda entry: None if "__pycache__" in entry.name else entry)
 
@@ -97,7 +95,7 @@ def main(checkout: Path) -> None:
 def logits(model, processor) -> torch.Tensor:
     """Of one utterance in each language, and one in a language without an expert."""
     with torch.no_grad():
-        return model(**inputs(processor)).logits[..., :LETTERS].contiguous()
+        return model(**before.inputs(processor)).logits[..., : before.LETTERS].contiguous()
 
 
 def start(checkout: Path, script: str, *arguments: str) -> None:
@@ -107,6 +105,7 @@ def start(checkout: Path, script: str, *arguments: str) -> None:
 
 if __name__ == "__main__":
     checkout = Path(sys.argv[1]).resolve()
-    with tempfile.TemporaryDirectory() as folder:
-        os.chdir(folder)
-        main(checkout)
+    Path(before.FOLDER).mkdir()
+    os.chdir(before.FOLDER)
+    main(checkout)
+    shutil.rmtree(before.FOLDER)

@@ -1,4 +1,4 @@
-"""Files of an earlier version of the library (`tests/files_of_before/make.py`), unpacked where tests may change them."""
+"""Files of an earlier version of the library (`tests/files_of_before/make.py`), unpacked for a test."""
 
 import platform
 import tarfile
@@ -10,12 +10,15 @@ from . import tiny
 
 ROOT = Path(__file__).parents[2]
 ARCHIVE = ROOT / "tests/files_of_before/files.tar.xz"
+FOLDER = "/tmp/files_of_before"  # where they were made: configurations name it as the place of their backbone
 LETTERS = 64  # tokens of the stored logits: the rest are special ones, and would take megabytes
 
 
 def unpack(folder: Path) -> Path:
     with tarfile.open(ARCHIVE) as archive:
         archive.extractall(folder, filter="data")
+    for config in folder.rglob("config.json"):
+        config.write_text(config.read_text().replace(FOLDER, str(folder)))
     return folder
 
 
