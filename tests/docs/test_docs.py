@@ -87,7 +87,6 @@ def test_every_command_is_known_to_these_tests():
         "curl example.org",
         "python examples/new.py",
         "pip install x",
-        "distilwhisper cook",
         "python -m pytest -m quick",
         "rm -r x",
     ],

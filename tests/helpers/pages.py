@@ -38,24 +38,6 @@ PARSED = {
     "examples/compare.py": "processes of its own: tests/commands/test_compare.py",
     "examples/demo.py": "a browser: tests/commands/test_demo.py",
 }
-# The script that does the same as a command of `distilwhisper`.
-SCRIPTS = {
-    "train": "examples/run_distil.py",
-    "cache-teacher": "examples/run_cache_teacher.py",
-    "join": "examples/join_languages.py",
-    "compare": "examples/compare.py",
-    "eval": "examples/run_eval.py",
-    "gates": "examples/run_gates.py",
-    "bias": "examples/run_bias.py",
-    "benchmark": "examples/benchmark.py",
-    "transcribe": "examples/transcribe.py",
-    "demo": "examples/demo.py",
-    "compress": "examples/compress_experts.py",
-    "export": "examples/export_whisper.py",
-    "export --format onnx": "examples/export_onnx.py",
-    "card": "examples/make_card.py",
-    "convert-authors": "examples/convert_authors_checkpoint.py",
-}
 
 
 @dataclass
@@ -103,17 +85,12 @@ def program(command: list[str]) -> str:
 
 
 def script_of(command: list[str]) -> list[str] | None:
-    """Script and arguments of a command that starts one of ours: itself, by torchrun, or as `distilwhisper`."""
+    """Script and arguments of a command that starts one of ours, itself or by torchrun."""
     if program(command) == "torchrun":
         from torch.distributed.run import get_args_parser
 
         told = get_args_parser().parse_args(command[1:])
         command = [PYTHON[0], told.training_script, *told.training_script_args]
-    if program(command) == "distilwhisper":
-        name, *arguments = command[1:]
-        if {"--format", "onnx"} <= {*arguments}:
-            name, arguments = f"{name} --format onnx", [one for one in arguments if one not in ("--format", "onnx")]
-        command = [PYTHON[0], SCRIPTS[name], *arguments]
     if program(command) in PYTHON and command[1].endswith(".py"):
         return [word for one in command[1:] for word in (sorted(glob.glob(one, root_dir=ROOT)) or [one])]
     return None
