@@ -39,12 +39,6 @@ def require_known(place: str, command: list[str]) -> None:
     if script := script_of(command):
         assert script[0] in {**RUN, **PARSED}, f"{place}: no test runs or parses {script[0]}"
         assert (ROOT / script[0]).is_file(), place
-    elif name in PYTHON and rest == ["-m", "mypy"]:
-        settings = configparser.ConfigParser()
-        settings.read(ROOT / "setup.cfg")
-        assert settings["mypy"]["files"], place
-    elif name == "mkdocs":
-        assert rest == ["build", "--strict"] and (ROOT / "mkdocs.yml").is_file(), place
     elif name in PYTHON and rest[:2] == ["-m", "pytest"]:
         done = subprocess.run(
             [sys.executable, *rest, "--noconftest", "--markers"], cwd=ROOT, capture_output=True, text=True
@@ -59,6 +53,12 @@ def require_known(place: str, command: list[str]) -> None:
         settings.read(ROOT / "setup.cfg")
         wanted = re.fullmatch(r"\.\[([\w,-]+)\]", rest[-1])[1].split(",")
         assert set(wanted) <= set(settings["options.extras_require"]), place
+    elif name in PYTHON and rest == ["-m", "mypy"]:
+        settings = configparser.ConfigParser()
+        settings.read(ROOT / "setup.cfg")
+        assert settings["mypy"]["files"], place
+    elif name == "mkdocs":
+        assert rest == ["build", "--strict"] and (ROOT / "mkdocs.yml").is_file(), place
     elif name == "ruff":
         options = [sys.executable, "-m", "ruff", *rest[:-1], "tests/helpers/pages.py", "--exit-zero"]
         if rest[0] == "format":
@@ -82,14 +82,7 @@ def test_every_command_is_known_to_these_tests():
 
 
 @pytest.mark.parametrize(
-    "command",
-    [
-        "curl example.org",
-        "python examples/new.py",
-        "pip install x",
-        "python -m pytest -m quick",
-        "rm -r x",
-    ],
+    "command", ["curl example.org", "python examples/new.py", "pip install x", "python -m pytest -m quick", "rm -r x"]
 )
 def test_a_command_that_nothing_runs_is_noticed(command):
     (words,) = commands(Block("bash", command, "here:1"))
