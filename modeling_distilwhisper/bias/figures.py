@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -149,7 +150,7 @@ def _lines_over_languages(series: Mapping[str, pd.DataFrame], title: str, value:
     panel = figure.subplots()
     for index, (name, rows) in enumerate(series.items()):
         rows = rows.set_index("language").reindex(order)
-        style = {"marker": MARKERS[index % len(MARKERS)], "color": PALETTE[index % len(PALETTE)]}
+        style: dict[str, Any] = {"marker": MARKERS[index % len(MARKERS)], "color": PALETTE[index % len(PALETTE)]}
         style["linestyle"] = DASHES[index // len(PALETTE) % len(DASHES)]
         # Side by side, or the intervals of one would hide those of another.
         places = np.arange(len(order)) + 0.3 * ((index + 0.5) / len(series) - 0.5)
