@@ -88,5 +88,5 @@ def share_interval(counts: np.ndarray, totals: np.ndarray) -> tuple[float, float
     share, units = ratio(counts, totals), len(totals)
     if 0 < share < 1 and units > 1:
         return interval(ratio, (counts, totals))
-    found = binomtest(round(float(share) * units), units).proportion_ci(CONFIDENCE, method="wilson")
+    found = binomtest(round(share * units), units).proportion_ci(CONFIDENCE, method="wilson")
     return float(found.low), float(found.high)

@@ -194,12 +194,11 @@ def _on_same_sentences(own: pd.DataFrame) -> dict | None:
         return None
     parts = [column(means, (name, gender)) for gender in ("female", "male") for name in ("errors", "words")]
     low, high = interval(_relative, parts)
-    female, male = ratio(parts[0], parts[1]), ratio(parts[2], parts[3])
-    relative = _relative(parts[0], parts[1], parts[2], parts[3])
+    female, male = ratio(*parts[:2]), ratio(*parts[2:])
     sums = np.concatenate([np.stack(parts[:2], axis=1), np.stack(parts[2:], axis=1)])
     groups = np.repeat(["female", "male"], len(means))
     p = shuffle_test(sums, groups, np.tile(means.index.to_numpy(str), 2), rates_differ)
-    about = {"female": 100 * female, "male": 100 * male, "difference": float(relative)}
+    about = {"female": 100 * female, "male": 100 * male, "difference": float(_relative(*parts))}
     return about | {"low": low, "high": high, "p": p}
 
 
