@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "modeling_distilwhisper"
@@ -21,6 +22,7 @@ MAY_IMPORT = {
 REMOTE_LIBRARIES = {"torch", "transformers", "huggingface_hub", "safetensors"}
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     """By dotted name below the package: `training.trainer`."""
     found = {}
