@@ -2,6 +2,7 @@
 
 import ast
 import sys
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "modeling_distilwhisper"
@@ -25,6 +26,7 @@ for rooms in (rooms for room, rooms in MAY_IMPORT.items() if room not in (REMOTE
 REMOTE_LIBRARIES = {"torch", "transformers", "huggingface_hub", "safetensors"}
 
 
+@cache
 def modules() -> dict[str, ast.Module]:
     """By dotted name below the package: `training.trainer`."""
     found = {}
@@ -58,8 +60,8 @@ def imports_of(module: str, tree: ast.Module, known: set[str]) -> set[str]:
     return targets - {module, ""}
 
 
-def test_every_import_between_rooms_is_one_that_the_table_allows():
-    trees = modules()
+def broken_rules(trees: dict[str, ast.Module]) -> list[str]:
+    """A line for each import that the table does not allow."""
     broken = []
     for module, tree in sorted(trees.items()):
         if module == "__init__":  # the front door: it hands on what is in every room
@@ -70,29 +72,49 @@ def test_every_import_between_rooms_is_one_that_the_table_allows():
             other = room_of(target)
             if other != room and other not in MAY_IMPORT[room]:
                 broken.append(f"{module} imports {target}: {room} may import {sorted(MAY_IMPORT[room]) or 'no room'}.")
+    return broken
+
+
+def circle_in(arrows: dict[str, set[str]]) -> list[str] | None:
+    """The first circle of imports, as the modules on the way round; `None` where there is none."""
+    done: set[str] = set()
+
+    def follow(module: str, path: list[str]) -> list[str] | None:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module in done:
+            return None
+        for target in sorted(arrows.get(module, ())):
+            if circle := follow(target, [*path, module]):
+                return circle
+        done.add(module)
+        return None
+
+    return next((circle for module in sorted(arrows) if (circle := follow(module, []))), None)
+
+
+def test_every_import_between_rooms_is_one_that_the_table_allows():
+    broken = broken_rules(modules())
     assert not broken, "\n".join(broken)
+
+
+def test_an_import_against_the_rules_is_noticed_also_inside_a_function():
+    planted = ast.parse("def read():\n    from ..training.trainer import DistilWhisperTrainer")
+    (line,) = broken_rules(modules() | {"data.planted": planted})
+    assert line.startswith("data.planted imports training.trainer: data may import ['runs'")
 
 
 def test_no_import_of_the_library_leads_back_to_where_it_began():
     trees = modules()
     arrows = {module: imports_of(module, tree, set(trees)) & set(trees) for module, tree in trees.items()}
     del arrows["__init__"]
-    done, path = set(), []
+    circle = circle_in(arrows)
+    assert circle is None, f"These modules import each other in a circle: {' -> '.join(circle)}."
+    assert circle_in(arrows | {"runs.files": {"training.trainer"}}), "a planted circle"
 
-    def follow(module: str) -> None:
-        if module in path:
-            circle = [*path[path.index(module) :], module]
-            raise AssertionError(f"These modules import each other in a circle: {' -> '.join(circle)}.")
-        if module in done or module not in arrows:
-            return
-        path.append(module)
-        for target in sorted(arrows[module]):
-            follow(target)
-        path.pop()
-        done.add(module)
 
-    for module in sorted(arrows):
-        follow(module)
+def test_the_rules_themselves_have_no_circle_so_that_arrows_point_downwards():
+    assert circle_in(MAY_IMPORT) is None
 
 
 def test_what_travels_with_a_checkpoint_imports_only_what_every_user_of_transformers_has():

@@ -109,7 +109,7 @@ def model_findings(
         *_gender_rows(genders[genders["precision"] == baseline]),
         *_size_rows(languages[(languages["precision"] == baseline) & ~languages["too small"]], models),
     ]
-    for row, p in zip(rows, adjusted([row.get("p", np.nan) for row in rows]), strict=True):
+    for row, p in zip(rows, adjusted(np.array([row.get("p", np.nan) for row in rows])), strict=True):
         if not np.isnan(p):
             row["here"] = NOT_SHOWN if p >= LEVEL else "shown" if row["as reported"] else "the contrary"
             row["why"] += f"; p = {p:.3f}"

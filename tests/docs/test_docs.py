@@ -55,6 +55,12 @@ def require_known(place: str, command: list[str]) -> None:
         assert package, place
         wanted = package[1].split(",") if package[1] else []
         assert set(wanted) <= set(settings["options.extras_require"]), place
+    elif name in PYTHON and rest == ["-m", "mypy"]:
+        settings = configparser.ConfigParser()
+        settings.read(ROOT / "setup.cfg")
+        assert settings["mypy"]["files"], place
+    elif name == "mkdocs":
+        assert rest == ["build", "--strict"] and (ROOT / "mkdocs.yml").is_file(), place
     elif name == "ruff":
         options = [sys.executable, "-m", "ruff", *rest[:-1], "tests/helpers/pages.py", "--exit-zero"]
         if rest[0] == "format":
@@ -69,7 +75,7 @@ def require_known(place: str, command: list[str]) -> None:
         known = (
             name == "ct2-transformers-converter"
             or (name == "bash" and "ffmpeg" in rest[-1])
-            or [name, *rest] == ["python3", "-m", "venv", ".venv"]
+            or [name, *rest] in (["python3", "-m", "venv", ".venv"], ["source", ".venv/bin/activate"])
         )
         assert known, f"{place}: no test runs or checks {' '.join(command)!r}"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from helpers import authors, hub, speech, tiny
+from helpers import authors, cards, hub, speech, tiny
 from helpers.pages import ROOT, RUN, Block, blocks, commands, program, script_of
 from helpers.real import required
 from helpers.remote import run_without_the_package
@@ -68,10 +68,10 @@ def place(tmp_path, whisper_dir, processor, monkeypatch):
     return tmp_path
 
 
-def add_model(place: Path, processor, name: str, languages: list[str]) -> None:
-    """A model with experts on openai/whisper-base."""
-    model = DistilWhisperForConditionalGeneration.from_whisper(place / "openai/whisper-base", languages=languages)
-    model.config.base_model_name_or_path = "openai/whisper-base"
+def add_model(place: Path, processor, name: str, languages: list[str], base: str = "openai/whisper-base") -> None:
+    """A model with experts, saved in the folder."""
+    model = DistilWhisperForConditionalGeneration.from_whisper(place / base, languages=languages)
+    model.config.base_model_name_or_path = base
     tiny.unsettle(model)
     model.save_pretrained(place / name)
     processor.save_pretrained(place / name)
@@ -143,34 +143,63 @@ def run_command(where: str, command: list[str], place: Path) -> None:
     assert code == 0, f"{where}: {' '.join(command)}\n{printed[-1000:]}{errors[-3000:]}"
 
 
-@pytest.mark.slow
-def test_the_readme_runs_from_its_top_to_its_end(place, processor, served):
-    for language in ("gl", "ru", "fr"):
-        folder = {"gl": "recordings"}.get(language, "prompts")
-        speech.write_folder(place / folder / language, language, rows=4)
-    shutil.copy(place / "talks/monday.flac", place / "prompts/ru/test/agent-loginok.flac")
-    add_model(place, processor, "distilwhisper-base-ru", ["ru"])
-    run_page("README.md", place, served[1])
-    assert (place / "my-experts/expert.ru.safetensors").is_file()
-    assert (place / "transcripts/monday.srt").is_file()
-    assert (place / "distilwhisper-small-gl/expert.gl.safetensors").is_file()
-
-
-@pytest.mark.slow
-def test_the_page_of_the_scripts_runs_from_its_top_to_its_end(place, processor, served):
+@pytest.fixture
+def furnished(place, processor):
+    """The folder with recordings and models that pages speak of and other pages make."""
     for folder, languages in {"recordings": ("gl", "ca"), "prompts": ("ru", "fr")}.items():
         for language in languages:
             speech.write_folder(place / folder / language, language, rows=4)
     shutil.copy(place / "talks/monday.flac", place / "prompts/ru/test/agent-loginok.flac")
-    for language in ("gl", "ca"):
-        add_model(place, processor, f"run-{language}", [language])
-    whisper = WhisperForConditionalGeneration.from_pretrained(place / "openai/whisper-small")
-    (place / "naver").mkdir()
-    authors.write_checkpoint(place / "naver/multilingual-distilwhisper-28k", whisper)
-    run_page("examples/README.md", place, served[1])
-    made = ("distilwhisper-cached", "distilwhisper-joined", "distilwhisper-small-gl-tuned", "whisper-base-ru")
-    made += ("distilwhisper-base-ru-onnx", "distilwhisper-28k")
-    assert all((place / name / "config.json").is_file() for name in made)
+    models = {"distilwhisper-base-ru": "ru", "distilwhisper-quickstart": "ca", "run-gl": "gl", "run-ca": "ca"}
+    for name, language in models.items():
+        add_model(place, processor, name, [language])
+    add_model(place, processor, "distilwhisper-small-gl", ["gl"], "openai/whisper-small")
+    return place
+
+
+@pytest.mark.slow
+def test_the_readme_runs_from_its_top_to_its_end(furnished, served):
+    shutil.rmtree(furnished / "distilwhisper-small-gl")  # the page makes it
+    run_page("README.md", furnished, served[1])
+    assert len([*(furnished / "transcripts").rglob("*.srt")]) == 40
+    assert (furnished / "distilwhisper-small-gl/expert.gl.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_the_page_about_use_runs_from_its_top_to_its_end(furnished, served):
+    run_page("docs/use.md", furnished, served[1])
+    assert (furnished / "my-experts/expert.ru.safetensors").is_file()
+    assert (furnished / "transcripts/monday.srt").is_file()
+
+
+@pytest.mark.slow
+def test_the_page_about_training_runs_from_its_top_to_its_end(furnished, served):
+    for name in ("distilwhisper-base-ru", "distilwhisper-small-gl"):
+        shutil.rmtree(furnished / name)
+    run_page("docs/train.md", furnished, served[1])
+    made = ("distilwhisper-small-gl", "distilwhisper-cached", "distilwhisper-small", "distilwhisper-joined")
+    assert all((furnished / name / "config.json").is_file() for name in (*made, "distilwhisper-base-ru"))
+
+
+@pytest.mark.slow
+def test_the_page_about_evaluation_runs_from_its_top_to_its_end(furnished, served):
+    run_page("docs/evaluate.md", furnished, served[1])
+    systems = {row["system"] for row in json.loads((furnished / "scores/summary.json").read_text())["scores"]}
+    assert systems == {"base", "ours"}
+    assert [*(furnished / "gates").iterdir()]
+
+
+@pytest.mark.slow
+def test_the_page_about_deployment_runs_from_its_top_to_its_end(furnished, served):
+    (furnished / "distilwhisper-base-ru/results.json").write_text(json.dumps(cards.results()))
+    (furnished / "scores").mkdir()
+    (furnished / "scores/summary.json").write_text(json.dumps(cards.summary()))
+    whisper = WhisperForConditionalGeneration.from_pretrained(furnished / "openai/whisper-small")
+    (furnished / "naver").mkdir()
+    authors.write_checkpoint(furnished / "naver/multilingual-distilwhisper-28k", whisper)
+    run_page("docs/deploy.md", furnished, served[1])
+    made = ("distilwhisper-small-gl-tuned", "whisper-base-ru", "distilwhisper-base-ru-onnx", "distilwhisper-28k")
+    assert all((furnished / name / "config.json").is_file() for name in made)
     assert "expert.ru.safetensors" in served[0].repositories["me/distilwhisper-base"].at().files
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PAGES = {name: ROOT / name for name in ("README.md", "examples/README.md", "CONTRIBUTING.md", "docs/your_language.md")}
+TASKS = ("docs/use.md", "docs/train.md", "docs/evaluate.md", "docs/deploy.md")
+PAGES = {name: ROOT / name for name in ("README.md", *TASKS, "CONTRIBUTING.md", "docs/your_language.md")}
 
 PYTHON = ("python", "python3")
 # Behind the flags of the docs, whose last one counts.

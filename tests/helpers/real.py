@@ -8,5 +8,7 @@ import pytest
 def required(variable: str) -> str:
     value = os.environ.get(variable)
     if not value:
-        pytest.fail(f"{variable} is not set: these tests need real data (see the top of test_real_whisper.py)")
+        pytest.skip(
+            f"{variable} is not set: these tests need real data (see the top of tests/model/test_real_whisper.py)"
+        )
     return value
