@@ -14,17 +14,17 @@ from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 ME, OTHER = "hf_me", "hf_other"  # tokens
 
 
-def heard(where, cache, languages=None, say=("gl", "ca"), **settings) -> list[list[int]]:
-    """Tokens that a model says of the same noise, a row a language."""
+def load_and_generate(where, cache, languages=None, rows=("gl", "ca"), **settings) -> list[list[int]]:
+    """Tokens that a model generates from the same noise, a row for each language."""
     model = DistilWhisperForConditionalGeneration.from_pretrained(
         where, languages=languages, cache_dir=cache, **settings
     )
-    return tokens(model, say)
+    return tokens(model, rows)
 
 
-def tokens(model, say=("gl", "ca")) -> list[list[int]]:
-    noise = torch.randn(len(say), 8, 200, generator=torch.Generator().manual_seed(3))
-    return model.eval().generate(noise, language=list(say), task="transcribe", max_new_tokens=8).tolist()
+def tokens(model, rows=("gl", "ca")) -> list[list[int]]:
+    noise = torch.randn(len(rows), 8, 200, generator=torch.Generator().manual_seed(3))
+    return model.eval().generate(noise, language=list(rows), task="transcribe", max_new_tokens=8).tolist()
 
 
 def push(folder, repo_id, how="push_experts_to_hub", name=None, **settings) -> str:
@@ -55,16 +55,16 @@ def with_environment(name, value, function, *arguments, **settings):
         os.environ.pop(name) if before is None else os.environ.update({name: before})
 
 
-def hear_by_auto_class(repo_id, cache) -> list[list[int]]:
+def generate_by_auto_class(repo_id, cache) -> list[list[int]]:
     return tokens(AutoModelForSpeechSeq2Seq.from_pretrained(repo_id, cache_dir=cache))
 
 
-def hear_by_pipeline(repo_id, cache, language) -> str:
+def transcribe_by_pipeline(repo_id, cache, language) -> str:
     pipe = pipeline("automatic-speech-recognition", model=repo_id, model_kwargs={"cache_dir": cache})
-    return say_noise(pipe, language)
+    return transcribe_noise(pipe, language)
 
 
-def say_noise(pipe, language) -> str:
+def transcribe_noise(pipe, language) -> str:
     samples = torch.randn(16_000, generator=torch.Generator().manual_seed(4)).numpy()
     return pipe(samples, generate_kwargs={"language": language, "max_new_tokens": 12})["text"]
 

@@ -7,14 +7,14 @@ import pytest
 import torch
 from helpers import tiny
 from helpers.hub_clients import (
-    hear_by_auto_class,
-    hear_by_pipeline,
-    heard,
+    generate_by_auto_class,
+    load_and_generate,
     make_from_hub,
     push,
     save_and_push,
-    say_noise,
     tokens,
+    transcribe_by_pipeline,
+    transcribe_noise,
 )
 from helpers.remote import run_without_the_package
 from helpers.speech import make_pipeline
@@ -52,9 +52,9 @@ def test_a_whole_model_is_pushed_with_all_that_the_pipeline_needs(hub, client, s
     if how == "save_pretrained":
         card = (tmp_path / "target/README.md").read_bytes()
         assert card.decode() == "My card, with é." and repository.at().files["README.md"] == card
-    assert client(heard, "me/whole", tmp_path / "cache") == tokens(model)
-    said = say_noise(make_pipeline(model, processor), "gl")
-    assert client(hear_by_pipeline, "me/whole", tmp_path / "cache", "gl") == said, "by its name alone"
+    assert client(load_and_generate, "me/whole", tmp_path / "cache") == tokens(model)
+    transcript = transcribe_noise(make_pipeline(model, processor), "gl")
+    assert client(transcribe_by_pipeline, "me/whole", tmp_path / "cache", "gl") == transcript, "by its name alone"
 
 
 def test_a_whole_model_is_pushed_with_its_folders_card_and_keeps_the_repositorys(hub, client, saved):
@@ -79,21 +79,21 @@ def test_two_of_twenty_languages_cost_two_files(hub, client, tmp_path):
     model.save_pretrained(tmp_path / "twenty")
     hub.add("me/twenty", tmp_path / "twenty")
 
-    client(heard, "me/twenty", tmp_path / "none", [])
+    client(load_and_generate, "me/twenty", tmp_path / "none", [])
     without = hub.fetched()
     hub.requests.clear()
-    said = client(heard, "me/twenty", tmp_path / "two", ["ca", "uk"], say=("ca", "uk"))
+    transcript = client(load_and_generate, "me/twenty", tmp_path / "two", ["ca", "uk"], rows=("ca", "uk"))
     assert sorted(without) == ["config.json", "generation_config.json", "model.safetensors"]
     assert sorted(hub.fetched()) == sorted([*without, "expert.ca.safetensors", "expert.uk.safetensors"])
     asked = {path.rsplit("/", 1)[-1] for _, path in hub.requests if "/resolve/" in path}
     assert {name for name in asked if name.startswith("expert.")} == {
         f"expert.{code}.safetensors" for code in ("ca", "uk")
     }
-    assert said == tokens(model, ("ca", "uk"))
+    assert transcript == tokens(model, ("ca", "uk"))
     with pytest.raises(
         OSError, match=r"me/twenty has no expert.fr.safetensors. Languages it has experts for: gl, ca, bg"
     ):
-        client(heard, "me/twenty", tmp_path / "two", ["fr"])
+        client(load_and_generate, "me/twenty", tmp_path / "two", ["fr"])
 
 
 def test_the_code_on_the_hub_is_enough_to_load_one_language(hub, model, saved, tmp_path):
@@ -107,9 +107,9 @@ from transformers import AutoModelForSpeechSeq2Seq
 torch.set_num_threads(1)
 model = AutoModelForSpeechSeq2Seq.from_pretrained("me/model", languages=["gl"], trust_remote_code=True)
 noise = torch.randn(2, 8, 200, generator=torch.Generator().manual_seed(3))
-said = model.generate(noise, language=["gl", "ca"], task="transcribe", max_new_tokens=8).tolist()
+transcript = model.generate(noise, language=["gl", "ca"], task="transcribe", max_new_tokens=8).tolist()
 model.push_experts_to_hub("me/again", ["gl"], token="hf_me", private=True)
-print(json.dumps([type(model).__module__.split(".")[0], model.config.languages, said]))
+print(json.dumps([type(model).__module__.split(".")[0], model.config.languages, transcript]))
 """
     # Experts alone need a backbone that others can load too: here, the one beside them.
     config = json.loads(hub.repositories["me/model"].at().files["config.json"])
@@ -130,7 +130,7 @@ def test_the_auto_classes_find_the_backbone_of_experts_alone_in_its_own_reposito
     hub.add("org/whisper", whisper_dir)
     client(push, saved, "me/experts", name="org/whisper")
     assert "model.safetensors" not in hub.repositories["me/experts"].at().files
-    assert client(hear_by_auto_class, "me/experts", tmp_path / "cache") == tokens(model)
+    assert client(generate_by_auto_class, "me/experts", tmp_path / "cache") == tokens(model)
 
 
 def test_of_an_authors_repository_no_more_is_fetched_than_is_wanted(hub, client, tmp_path):
@@ -169,7 +169,9 @@ def test_a_new_language_is_one_commit_that_touches_no_other(hub, client, saved, 
     assert "model.safetensors" not in hub.fetched(), "whose weights are compared by what an expert file says of them"
 
     model.load_experts(russian, "ru")
-    assert client(heard, "me/model", tmp_path / "cache", say=("gl", "ca", "ru")) == tokens(model, ("gl", "ca", "ru"))
+    assert client(load_and_generate, "me/model", tmp_path / "cache", rows=("gl", "ca", "ru")) == tokens(
+        model, ("gl", "ca", "ru")
+    )
 
 
 def test_experts_that_are_there_are_replaced_and_listed_once(hub, client, saved, russian):
@@ -219,13 +221,13 @@ def test_experts_alone_find_their_backbone_at_its_revision_and_subfolder(hub, cl
     for language in ("gl", "ca"):
         model.reload_experts(tmp_path / "made", [language])
 
-    assert client(heard, tmp_path / "made", tmp_path / "fresh") == tokens(model), "from a folder"
+    assert client(load_and_generate, tmp_path / "made", tmp_path / "fresh") == tokens(model), "from a folder"
     client(push, tmp_path / "made", "me/experts", languages=["ca"])
     repository = hub.repositories["me/experts"]
     expected = {"config.json", "generation_config.json", "expert.ca.safetensors", ".gitattributes", *CODE, *PROCESSOR}
     assert repository.at().files.keys() == expected and len(repository.commits) == 2
     model.remove_language("gl")
-    assert client(heard, "me/experts", tmp_path / "fresh") == tokens(model), "from the Hub"
+    assert client(load_and_generate, "me/experts", tmp_path / "fresh") == tokens(model), "from the Hub"
 
 
 def test_experts_alone_with_a_backbone_that_only_this_machine_has_are_refused(hub, client, russian):
@@ -238,6 +240,6 @@ def test_experts_alone_with_a_backbone_that_only_this_machine_has_are_refused(hu
 def test_the_pipeline_runs_experts_alone_by_their_name(hub, client, saved, whisper_dir, model, processor, tmp_path):
     hub.add("org/whisper", whisper_dir)
     client(push, saved, "me/experts", name="org/whisper")
-    expected = say_noise(make_pipeline(model, processor), "gl")
-    assert client(hear_by_pipeline, "me/experts", tmp_path / "cache", "gl") == expected
-    assert expected != say_noise(make_pipeline(model, processor), "fr"), "the experts are heard"
+    expected = transcribe_noise(make_pipeline(model, processor), "gl")
+    assert client(transcribe_by_pipeline, "me/experts", tmp_path / "cache", "gl") == expected
+    assert expected != transcribe_noise(make_pipeline(model, processor), "fr"), "the experts change the transcript"

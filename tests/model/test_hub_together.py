@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from helpers.hub_clients import ME, OTHER, heard, push, tokens, with_environment
+from helpers.hub_clients import ME, OTHER, load_and_generate, push, tokens, with_environment
 from huggingface_hub.errors import HfHubHTTPError
 
 # Others at the same time
@@ -71,7 +71,7 @@ def test_what_is_loaded_is_of_one_commit_whatever_is_pushed_meanwhile(hub, clien
             repository.commit({"expert.gl.safetensors": b"a later one", "expert.ca.safetensors": None})
 
     hub.meanwhile = meanwhile
-    assert client(heard, "me/model", tmp_path / "cache") == tokens(model)
+    assert client(load_and_generate, "me/model", tmp_path / "cache") == tokens(model)
     assert len(repository.commits) == 2
 
 
@@ -85,12 +85,12 @@ def test_a_branch_is_pushed_to_and_loaded_from_and_main_stays(hub, client, saved
     assert repository.at() is main and repository.at("with-russian").oid == oid
     model.load_experts(russian, "ru")
     for revision in ("with-russian", oid):
-        found = client(heard, "me/model", tmp_path / revision, ["ru"], say=("ru",), revision=revision)
+        found = client(load_and_generate, "me/model", tmp_path / revision, ["ru"], rows=("ru",), revision=revision)
         assert found == tokens(model, ("ru",))
     with pytest.raises(OSError, match=r"has no expert.ru.safetensors. Languages it has experts for: gl, ca"):
-        client(heard, "me/model", tmp_path / "cache", ["ru"])
+        client(load_and_generate, "me/model", tmp_path / "cache", ["ru"])
     with pytest.raises(OSError, match="no-such-branch is not a valid git identifier"):
-        client(heard, "me/model", tmp_path / "cache", revision="no-such-branch")
+        client(load_and_generate, "me/model", tmp_path / "cache", revision="no-such-branch")
 
 
 def test_a_language_is_offered_to_others_as_a_pull_request(hub, client, saved, russian):
@@ -107,9 +107,11 @@ def test_a_private_repository_wants_a_token_as_it_does_for_any_model(hub, client
     repository = hub.add("me/secret", saved, private=True)
     for settings in ({}, {"token": OTHER}, {"token": False}):
         with pytest.raises(OSError, match=r"If this is a private repository, make sure to pass a token"):
-            client(heard, "me/secret", tmp_path / "cache", **settings)
-    assert client(heard, "me/secret", tmp_path / "given", ["gl"], say=("gl",), token=ME) == tokens(model, ("gl",))
-    with_token = client(with_environment, "HF_TOKEN", ME, heard, "me/secret", tmp_path / "environment")
+            client(load_and_generate, "me/secret", tmp_path / "cache", **settings)
+    assert client(load_and_generate, "me/secret", tmp_path / "given", ["gl"], rows=("gl",), token=ME) == tokens(
+        model, ("gl",)
+    )
+    with_token = client(with_environment, "HF_TOKEN", ME, load_and_generate, "me/secret", tmp_path / "environment")
     assert with_token == tokens(model)
     client(push, russian, "me/secret")
     assert "expert.ru.safetensors" in repository.at().files
@@ -117,13 +119,13 @@ def test_a_private_repository_wants_a_token_as_it_does_for_any_model(hub, client
 
 def test_what_was_loaded_once_loads_without_the_network(hub, client, saved, model, tmp_path):
     hub.add("me/model", saved)
-    client(heard, "me/model", tmp_path / "cache", ["gl"])
+    client(load_and_generate, "me/model", tmp_path / "cache", ["gl"])
     hub.stop()
     try:
         model.remove_language("ca")
         for settings in ({}, {"local_files_only": True}):
-            assert client(heard, "me/model", tmp_path / "cache", ["gl"], **settings) == tokens(model)
+            assert client(load_and_generate, "me/model", tmp_path / "cache", ["gl"], **settings) == tokens(model)
         with pytest.raises(OSError, match=r"lists 'ca', but expert.ca.* could not be fetched .* in the cache"):
-            client(heard, "me/model", tmp_path / "cache", ["ca"], local_files_only=True)
+            client(load_and_generate, "me/model", tmp_path / "cache", ["ca"], local_files_only=True)
     finally:
         hub.start()
