@@ -26,31 +26,31 @@ SETTINGS = {
 }
 DATA_SETS = {
     "cv13": "Common Voice 13.0 (in domain for trained models)",
-    "fleurs": "FLEURS (out of domain, but for rows that were trained on it)",
+    "fleurs": "FLEURS (out of domain, except in rows with + fleurs)",
 }
 REPORT = """\
-As the report has them (T. Palmeira Ferraz, *Efficient Compression of Multitask Multilingual Speech Models*,
-October 2023, tables {tables}); this package measured none of them. WER in %, texts normalised by Whisper's
-basic normaliser with a change for scripts without spaces. The report does not say which of its two
-DistilWhispers was published, the one that learned from Common Voice alone or the one that learned from FLEURS
-too; its section 5.8 announces the latter."""
+These are figures of the report (T. Palmeira Ferraz, *Efficient Compression of Multitask Multilingual Speech
+Models*, October 2023, tables {tables}); this package measured none of them. WER in %, with Whisper's basic
+normaliser and the report's change for scripts without spaces. The report does not say which of its two
+DistilWhispers was published, the one trained on Common Voice alone or the one trained also on FLEURS; its
+section 5.8 announces the latter."""
 NOTE = """\
 Converted from [naver/{name}](https://huggingface.co/naver/{name}), under the licence of the original, by
-`python examples/convert_authors_checkpoint.py naver/{name} --output_dir {folder}`. The conversion changes names,
-no number; it was checked against outputs of the authors' code on small checkpoints that it saved, not on this
-one."""
+`python examples/convert_authors_checkpoint.py naver/{name} --output_dir {folder}`. The conversion changes names
+and no number. It was compared with the authors' code on small checkpoints that this code saved, not on this
+checkpoint."""
 TRAINING = """\
-As the report's section 5.1 has it: {utterances} best-voted utterances of Common Voice 13.0 a language ({hours}
-hours), in rows with `+ fleurs` the training split of FLEURS as well. Teacher: {teacher}, by Jensen-Shannon
-divergence at temperature 1, weight 2. 10 epochs, batches of 16, learning rate 1e-4 with one epoch of warm-up
-and linear decay, label smoothing 0.1, gate budget 0.5, gates skipped with probability 0.2; each model is the
-best by WER on 1,000 validation utterances of Common Voice."""
+According to section 5.1 of the report: the {utterances} utterances of Common Voice 13.0 with the best votes, for
+each language ({hours} hours); in rows with `+ fleurs` also the training split of FLEURS. Teacher: {teacher},
+by Jensen-Shannon divergence at temperature 1, weight 2. 10 epochs, batches of 16, learning rate 1e-4 with one
+epoch of warm-up and linear decay, label smoothing 0.1, gate budget 0.5, gates skipped with probability 0.2;
+each model is the best by WER on 1,000 validation utterances of Common Voice."""
 GATES = """\
-Trained soft, by a sigmoid under rising noise (eq. 4.2), they decide hard at 0 (eq. 4.4). How many tokens take
-the expert, the report shows in a figure only (Figure 14), without numbers."""
+In training the gates were soft, a sigmoid with rising noise (eq. 4.2); at inference they are hard, with the
+threshold 0 (eq. 4.4). The report shows the expert usage only in a figure (Figure 14), without numbers."""
 COUNTED = (
-    "The size is counted on the architecture, with gates 64 wide. The report's 25 million parameters (10 %) are what "
-    "such experts cost on whisper-base; `examples/compress_experts.py --rank 128` comes to that on whisper-small."
+    "The size is that of the architecture with gates of width 64. The report's 25 million parameters (10 %) are the "
+    "size of such experts on whisper-base; `examples/compress_experts.py --rank 128` gives it on whisper-small."
 )
 
 
@@ -71,7 +71,7 @@ def name_of(setting: str) -> str:
 
 
 def folder_of(setting: str) -> str:
-    """Where examples/README.md has it converted to."""
+    """The folder that examples/README.md converts it to."""
     return f"distilwhisper-{setting}"
 
 
@@ -111,17 +111,18 @@ def card_of(setting: str):
 
 
 def figures(setting: str) -> dict[tuple[str, str, str], dict[str, str]]:
-    """WER by data set, model and training data, and then by language ("avg" among them), of a setting's two tables."""
-    wanted, found = {"-", f"cv{setting}", f"cv{setting}+fleurs"}, {}
+    """WER in the two tables of a setting: by data set, model and training data, then by language or "avg"."""
+    train_sets = {"-", f"cv{setting}", f"cv{setting}+fleurs"}
+    wers: dict[tuple[str, str, str], dict[str, str]] = {}
     for table in SETTINGS[setting][-1]:
         for line in reproduce.read_report(table):
             of_28k = line["domain"] == "28k part"  # Table 12 has two parts, with averages over other languages
-            if line["train_data"] not in wanted or (table == 12 and of_28k != (setting == "28k")):
+            if line["train_data"] not in train_sets or (table == 12 and of_28k != (setting == "28k")):
                 continue
-            row = found.setdefault((line["data_set"], line["model"], line["train_data"]), {})
+            row = wers.setdefault((line["data_set"], line["model"], line["train_data"]), {})
             if row.setdefault(line["language"], line["wer"]) != line["wer"]:
                 raise ValueError(f"The report has two figures for {line}.")
-    return found
+    return wers
 
 
 def rows_of(wers: dict, data_set: str, languages: list[str]) -> list[dict[str, str | None]]:
@@ -134,14 +135,13 @@ def rows_of(wers: dict, data_set: str, languages: list[str]) -> list[dict[str, s
 
 
 def worse_than_small(wers: dict, setting: str) -> str:
-    """Where experts do harm on speech unlike what they learned from, by the report's own figures."""
+    """A sentence on the languages where experts raise the WER on other speech than they were trained on."""
     small, ours = wers["fleurs", "whisper-small", "-"], wers["fleurs", "DistilWhisper", f"cv{setting}"]
     worse = [code for code in ours if code != "avg" and float(ours[code]) > float(small[code])]
-    told = "; ".join(f"{language_name(code)} {ours[code]}, not {small[code]}" for code in worse)
-    found = (
-        f"is worse than whisper-small in {told}" if worse else "is worse than whisper-small in none of its languages"
-    )
-    return f"Out of domain, on FLEURS, DistilWhisper trained on Common Voice alone {found}."
+    listed = "; ".join(f"{language_name(code)} {ours[code]}, not {small[code]}" for code in worse)
+    languages = listed if worse else "none of its languages"
+    model = "DistilWhisper trained on Common Voice alone"
+    return f"Out of domain, on FLEURS, {model} is worse than whisper-small in {languages}."
 
 
 def sizes_on_whisper_small() -> tuple[int, int]:

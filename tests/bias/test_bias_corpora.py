@@ -142,7 +142,7 @@ def test_silero_tells_speech_from_silence_and_noise_and_leaves_torch_its_threads
 
 def test_any_callable_is_a_detector_and_others_are_refused(monkeypatch):
     assert find_detector("none") is None
-    assert find_detector("speech:is_loud") is importlib.import_module("speech").is_loud
+    assert find_detector("helpers.speech:is_loud") is importlib.import_module("helpers.speech").is_loud
     for wrong in ("nothing", "speech:is_silent", "speech:RATE"):
         with pytest.raises(ValueError, match="module:function"):
             find_detector(wrong)

@@ -85,7 +85,7 @@ def small(place):
 def done(place, small):
     study, _, _ = commands()
     assert all(f"--{name}" in study for name in ("models", "precision", "balanced", "data", "languages"))
-    command = [*small(study), "--vad", "speech:is_loud", "--min_utterances", "4", "--device", "cpu"]
+    command = [*small(study), "--vad", "helpers.speech:is_loud", "--min_utterances", "4", "--device", "cpu"]
     run(*command, cache=place / "cache")
     return command, place / "bias"
 
