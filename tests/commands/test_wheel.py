@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import sysconfig
-from pathlib import Path
 
 import pytest
 from helpers.scripts import ROOT
@@ -13,6 +12,14 @@ from modeling_distilwhisper.commands.command_line import EXTRAS
 
 QUICKSTART = ROOT / "examples/quickstart"
 REQUIRED_BY_DATASETS = {"pandas"}
+HIDE = """
+from importlib.machinery import PathFinder
+
+def find_spec(name, *arguments, find=PathFinder.find_spec):
+    return None if name.split(".")[0] in {names} else find(name, *arguments)
+
+PathFinder.find_spec = staticmethod(find_spec)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -37,17 +44,10 @@ def installed(tmp_path_factory):
     (wheel,) = folder.glob("*.whl")
     into = [*pip, "--python", environment / "bin/python", "install", "--no-deps", "--no-index", wheel]
     subprocess.run(into, check=True, capture_output=True)
-    # The requirements are those of the environment of the tests, by links; extras, and this package, are left out.
-    libraries, hidden = (
-        folder / "libraries",
-        (*EXTRAS.keys() - REQUIRED_BY_DATASETS, "modeling_distilwhisper", "__editable__"),
-    )
-    libraries.mkdir()
-    for path in Path(sysconfig.get_paths()["purelib"]).iterdir():
-        if not path.name.replace("-", "_").startswith(hidden):
-            (libraries / path.name).symlink_to(path)
+    # The requirements are those of the environment of the tests, whose extras cannot be found.
     (site,) = environment.glob("lib/python*/site-packages")
-    (site / "libraries.pth").write_text(f"{libraries}\n")
+    (site / "requirements.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n")
+    (site / "sitecustomize.py").write_text(HIDE.format(names=sorted(EXTRAS.keys() - REQUIRED_BY_DATASETS)))
     return environment
 
 
