@@ -21,7 +21,7 @@ from itertools import product
 from pathlib import Path
 
 from ..bias.corpora import MIN_BALANCED_UTTERANCES, Corpus
-from ..bias.grid import join, read_rows, run_grid, share_of
+from ..bias.grid import join, read_study_rows, run_grid, share_of
 from ..data import parse_sources
 from ..evaluation.normalization import NORMALIZERS
 from ..runs.any_whisper import name_models
@@ -83,7 +83,7 @@ def main(argv: list[str], prog: str) -> None:
     if arguments.join:
         join([Path(part) for part in arguments.join], folder)
     if models:
-        data = read_rows(folder, units, arguments.vad, arguments.min_utterances)
+        data = read_study_rows(folder, units, arguments.vad, arguments.min_utterances)
         settings = {name: getattr(arguments, name) for name in ("batch_size", "num_beams", "device")}
         run_grid(folder, models, arguments.precision, data, **settings)
     analyse(folder, arguments)
@@ -93,9 +93,9 @@ def analyse(folder: Path, arguments: BiasArguments) -> None:
     """Writes tables, figures and the page from the transcripts in a folder."""
     from ..bias.figures import FIGURES, draw_figures  # these modules need an extra
     from ..bias.page import write_page, write_tables
-    from ..bias.study import study
+    from ..bias.study import read_study
 
-    findings = study(folder, arguments.precision[0], arguments.normalizer)
+    findings = read_study(folder, arguments.precision[0], arguments.normalizer)
     pictures = draw_figures(findings, folder, arguments.figures or list(FIGURES))
     text = write_tables(findings, folder)
     page = write_page(findings, pictures, folder)

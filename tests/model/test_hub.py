@@ -22,7 +22,7 @@ from safetensors.torch import load
 
 import modeling_distilwhisper
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.export.authors import fetch
+from modeling_distilwhisper.export.authors import fetch_checkpoint
 
 TWENTY = ("gl", "ca", "bg", "cs", "cy", "et", "eu", "fi", "hi", "hu")
 TWENTY += ("id", "lt", "lv", "pl", "ro", "sk", "sl", "ta", "th", "uk")
@@ -141,7 +141,7 @@ def test_of_an_authors_repository_no_more_is_fetched_than_is_wanted(hub, client,
     hub.add("org/theirs", tmp_path)
     needed = {"config.json", "pytorch_model.bin", "vocab.json", "merges.txt"}
     for languages, own in {("ca",): {"catalan", "valencian"}, None: {"catalan", "valencian", "galician"}}.items():
-        folder = client(fetch, "org/theirs", languages and list(languages))
+        folder = client(fetch_checkpoint, "org/theirs", languages and list(languages))
         fetched = needed | {f"expert.{name}.bin" for name in own}
         assert {path.name for path in folder.iterdir()} == fetched
         assert (folder / "expert.catalan.bin").read_text() == "expert.catalan.bin"
