@@ -168,7 +168,7 @@ class DistilWhisperForConditionalGeneration(
         config = copy.deepcopy(config)  # the caller's keeps its type
         # The speech pipeline and `generate` ask this string whether they deal with a Whisper. What is saved is the
         # class's type, "distilwhisper".
-        vars(config)["model_type"] = "whisper"
+        config.__dict__["model_type"] = "whisper"
         super().__init__(config)
         self.model = DistilWhisperModel(config)
         self.post_init()

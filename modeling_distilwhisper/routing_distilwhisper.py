@@ -76,6 +76,10 @@ class RoutedFeedForward(nn.Module):
     activation_dropout: float
     dropout: float
     final_layer_norm: nn.LayerNorm
+    self_attn: nn.Module
+    self_attn_layer_norm: nn.LayerNorm
+    encoder_attn: nn.Module  # of a decoder layer
+    encoder_attn_layer_norm: nn.LayerNorm
 
     def init_experts(self, config: DistilWhisperConfig, ffn_dim: int, layer_idx: int) -> None:
         """Makes untrained experts of `config.languages`.

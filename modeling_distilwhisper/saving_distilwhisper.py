@@ -131,7 +131,7 @@ class SavingMixin(LanguageExpertsMixin):
         config = copy.deepcopy(self.config)
         config.languages = list(languages)
         config.architectures = [type(self).__name__]
-        vars(config).pop("quantization_config", None)  # it is the backbone's, and that is not here
+        config.__dict__.pop("quantization_config", None)  # it is the backbone's, and that is not here
         self._name_auto_classes(config)
         custom_object_save(self, save_directory, config=config)  # type: ignore[arg-type]  # their hint forgets configs
         config.save_pretrained(save_directory)

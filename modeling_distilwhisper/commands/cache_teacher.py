@@ -113,8 +113,8 @@ def store(
     writer: CacheWriter, collator: SpeechCollator, rows: Dataset, config: WhisperConfig, args: CacheArguments
 ) -> None:
     """Adds the teacher's predictions for the rows, a file for each `part_size` of them."""
-    settings = {"batch_size": args.batch_size, "num_workers": args.workers}
-    loader = DataLoader(rows, collate_fn=partial(batch_of, collator), **settings)
+    collate = partial(batch_of, collator)
+    loader = DataLoader(rows, batch_size=args.batch_size, num_workers=args.workers, collate_fn=collate)
     lines = []
     for keys, batch in tqdm(loader, desc="Teacher's predictions", unit="batch", disable=not len(rows)):
         batch = {name: value.to(args.device) for name, value in batch.items()}

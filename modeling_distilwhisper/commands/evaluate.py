@@ -178,8 +178,8 @@ def scoring(arguments: EvaluationArguments) -> tuple[Callable[..., dict], Callab
         from ..evaluation.translation import translation_difference, translation_rates
 
         return translation_rates, translation_difference
-    settings = {"normalizer": arguments.normalizer}
-    return partial(error_rates_of, **settings), partial(wer_difference, **settings)
+    normalizer = arguments.normalizer
+    return partial(error_rates_of, normalizer=normalizer), partial(wer_difference, normalizer=normalizer)
 
 
 def summarise(

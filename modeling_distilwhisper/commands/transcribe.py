@@ -144,7 +144,7 @@ def transcribe_or_explain(
     """The transcript of each clip, or the exception it raised. If a batch fails, its clips are tried one by one."""
     set_seed(0)  # sampling at other temperatures is random
     try:
-        return transcribe_clips(model, processor, clips, languages, **generation)
+        return [*transcribe_clips(model, processor, clips, languages, **generation)]
     except Exception as error:
         if len(clips) == 1:
             return [error.with_traceback(None)]  # a traceback would hold memory that others need

@@ -12,6 +12,7 @@ logger = logging.get_logger(__name__)
 # Old name -> new name, of flags, settings and keys of JSON files.
 NAMES = {
     "dtype": "precision",
+    "dtypes": "precision",
     "precisions": "precision",
     "openness": "expert usage",
     "openness at inference": "expert usage at inference",

@@ -51,7 +51,7 @@ def test_old_flags_are_read_with_one_warning_that_names_the_new_ones(warnings, a
 
 
 def test_todays_flags_are_left_alone(warnings):
-    argv = ["paper", "--normalizer", "marks", "--output_dir", "paper", "--dtypes", "float32"]
+    argv = ["paper", "--normalizer", "marks", "--output_dir", "paper", "--dtypest", "float32"]
     assert with_new_flags(argv) == argv and not warnings
 
 

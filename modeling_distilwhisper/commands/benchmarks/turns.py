@@ -21,7 +21,7 @@ class System(Protocol):
 
     tasks: list[str]
 
-    def run(self, task: str) -> None:
+    def run(self, task: str) -> object:
         """Does the work that is timed."""
 
     def facts(self) -> dict:
