@@ -30,6 +30,9 @@ def run(*arguments, cache=None) -> None:
     sys.argv, datasets.config.HF_DATASETS_CACHE = [str(SCRIPT), *map(str, arguments)], cache or before[1]
     try:
         runpy.run_path(str(SCRIPT), run_name="__main__")
+    except SystemExit as end:  # the script exits with the status of its command
+        if end.code:
+            raise
     finally:
         sys.argv, datasets.config.HF_DATASETS_CACHE = before
 
