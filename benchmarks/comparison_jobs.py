@@ -1,0 +1,152 @@
+"""What the comparison on real prompts trains: systems, learning rates to search, ablations; the most useful first."""
+
+from dataclasses import dataclass, field
+from itertools import product
+
+LANGUAGES = ("ru", "fr", "es")
+SEEDS = (0, 1, 2)
+SEARCHED_IN = "ru"  # learning rates are chosen on the validation split of this language alone
+DISTILLED = {"teacher": "WEIGHTS", "teacher_precision": "float32"}  # from the student as it was before training
+
+# What differs in the settings of `distilwhisper train`, and the three learning rates to search.
+SYSTEMS: dict[str, tuple[dict, tuple[float, float, float]]] = {
+    "fine-tuning": ({"method": "finetune"}, (5e-6, 1e-5, 3e-5)),
+    "DistilWhisper": (DISTILLED, (5e-5, 1e-4, 2e-4)),
+    "CLSR-FT": ({}, (5e-5, 1e-4, 2e-4)),
+    "LoRA 32": ({"method": "lora", "lora_rank": 32}, (2e-4, 5e-4, 1e-3)),
+    "LoRA 416": ({"method": "lora", "lora_rank": 416}, (5e-5, 1e-4, 2e-4)),  # as many parameters as full experts
+    "DistilWhisper rank 128": ({**DISTILLED, "expert_rank": 128}, (2e-4, 5e-4, 1e-3)),
+    "LoRA 135": ({"method": "lora", "lora_rank": 135}, (1e-4, 2e-4, 5e-4)),  # as many as experts of rank 128
+}
+
+# Of DistilWhisper in Russian, with the learning rate that was chosen for it.
+ABLATIONS: dict[str, dict] = {
+    "soft gates": {"gate_training": "soft"},
+    "budget 0.3": {"gate_budget": 0.3},
+    "budget 0.7": {"gate_budget": 0.7},
+    "no gates": {
+        "gate_budget": 1,
+        "skip_gate_prob": 0,
+    },  # the threshold is the lowest logit: all tokens take the expert
+    "beta 10": {"kd_beta": 10},
+    "skip 0": {"skip_gate_prob": 0},
+    "KL": {"kd_divergence": "kl"},
+    "tau 3": {"kd_temperature": 3},
+    "beta 0.5": {"kd_beta": 0.5},
+    "soft gates, budget 0.3": {"gate_training": "soft", "gate_budget": 0.3},
+    "soft gates, budget 0.7": {"gate_training": "soft", "gate_budget": 0.7},
+}
+RANKS = (64, 16)  # ablations of "DistilWhisper rank 128", with its learning rate
+BETTER_TEACHER = "fine-tuned teacher"
+
+TRAINING = {
+    "per_device_train_batch_size": 8,
+    "per_device_eval_batch_size": 64,
+    "normalizer": "report",
+    "logging_steps": 5,
+    "report_to": "none",
+    "disable_tqdm": True,
+    "save_only_model": True,
+    "save_backbone": False,
+}
+EPOCHS = {
+    "search": {"num_train_epochs": 1, "warmup_epochs": 0.25},
+    "train": {"num_train_epochs": 2, "warmup_epochs": 0.5},
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training, or the untrained model in one language.
+
+    Attributes:
+        name: of its files.
+        kind: "smoke", "plain", "search" (scored on validation alone), "train" or "ablation".
+        system: a key of `SYSTEMS`, or what the ablation is called.
+        rate_of: the key of `SYSTEMS` whose chosen learning rate it takes; `None` where the settings name one.
+        settings: of `distilwhisper train`; "WEIGHTS" stands for the folder of the untrained model.
+        teacher_job: the name of the training whose model is the teacher.
+        keep: whether another job needs its weights.
+    """
+
+    name: str
+    kind: str
+    system: str
+    language: str
+    seed: int = 0
+    rate_of: str | None = None
+    settings: dict = field(default_factory=dict)
+    teacher_job: str | None = None
+    keep: bool = False
+
+
+def all_jobs() -> list[Job]:
+    """In the order in which they are started."""
+    jobs = [_smoke(system) for system in ("fine-tuning", "LoRA 32", "DistilWhisper")]
+    jobs += [Job(f"plain.{code}", "plain", "plain", code) for code in LANGUAGES]
+    jobs += [_search(system, rate) for system, (_, rates) in SYSTEMS.items() for rate in rates]
+    main = [_main(system, code, seed) for seed, system, code in product(SEEDS, SYSTEMS, LANGUAGES)]
+    return jobs + main + [_ablation(name, seed) for seed in SEEDS for name in (*ABLATIONS, *_others())]
+
+
+def _others() -> list[str]:
+    return [BETTER_TEACHER, *(f"rank {rank}" for rank in RANKS)]
+
+
+def _settings(system: str, kind: str, language: str, seed: int) -> dict:
+    return {**TRAINING, **EPOCHS[kind], **SYSTEMS[system][0], "languages": [language], "seed": seed}
+
+
+def _smoke(system: str) -> Job:
+    settings = _settings(system, "search", SEARCHED_IN, 0) | {"max_rows": 8, "learning_rate": SYSTEMS[system][1][1]}
+    return Job(f"smoke.{_file(system)}", "smoke", system, SEARCHED_IN, settings=settings)
+
+
+def _search(system: str, rate: float) -> Job:
+    settings = _settings(system, "search", SEARCHED_IN, 0) | {"learning_rate": rate}
+    return Job(f"search.{_file(system)}.{rate:g}", "search", system, SEARCHED_IN, settings=settings)
+
+
+def _main(system: str, language: str, seed: int) -> Job:
+    settings = _settings(system, "train", language, seed)
+    keep = (system, language) == ("fine-tuning", SEARCHED_IN)
+    return Job(_name(system, language, seed), "train", system, language, seed, system, settings, keep=keep)
+
+
+def _ablation(name: str, seed: int) -> Job:
+    system = "DistilWhisper rank 128" if name.startswith("rank ") else "DistilWhisper"
+    changed, teacher_job = ABLATIONS.get(name, {}), None
+    if name.startswith("rank "):
+        changed = {"expert_rank": int(name.removeprefix("rank "))}
+    elif name == BETTER_TEACHER:
+        teacher_job = _name("fine-tuning", SEARCHED_IN, seed)
+    settings = _settings(system, "train", SEARCHED_IN, seed) | changed
+    job = f"ablation.{_file(name)}.{SEARCHED_IN}.{seed}"
+    return Job(job, "ablation", name, SEARCHED_IN, seed, system, settings, teacher_job)
+
+
+def _name(system: str, language: str, seed: int) -> str:
+    return f"train.{_file(system)}.{language}.{seed}"
+
+
+def _file(name: str) -> str:
+    return name.replace(", ", "-").replace(" ", "-")
+
+
+def chosen_rate(system: str, validation: dict[str, float]) -> float | None:
+    """The learning rate with the lowest validation WER, the smaller of equal ones.
+
+    Args:
+        validation: WER by name of job, of the searches that ended well.
+
+    Returns:
+        The middle one of the three if no search ended well.
+    """
+    rates = SYSTEMS[system][1]
+    scores = {rate: validation[name] for rate in rates if (name := _search(system, rate).name) in validation}
+    return min(scores, key=lambda rate: (scores[rate], rate)) if scores else rates[1]
+
+
+def searches(system: str) -> list[str]:
+    """The names of the jobs that choose a system's learning rate."""
+    return [_search(system, rate).name for rate in SYSTEMS[system][1]]
