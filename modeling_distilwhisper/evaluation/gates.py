@@ -184,7 +184,7 @@ def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def forced_gates(model: DistilWhisperForConditionalGeneration, *, is_open: bool) -> Iterator[None]:
-    """Within it, every gate is open (all tokens take the expert), or every gate is shut (plain Whisper).
+    """Within it, every gate is open (all tokens take the expert), or every gate is closed (plain Whisper).
 
     Args:
         model: the model. Its thresholds are restored at the end.

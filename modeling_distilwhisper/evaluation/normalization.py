@@ -6,6 +6,8 @@ from collections.abc import Callable
 import regex
 from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 
+from ..runs.old_names import new_value
+
 # Languages that write words without spaces between them.
 UNSPACED = ("th", "lo", "my", "km", "zh", "ja", "yue")
 
@@ -46,16 +48,15 @@ def normalize_as_report(text: str, language: str | None = None) -> str:
 
 # The normaliser's name stands with every score: the WER of one pair of Thai sentences was 0.06 to 0.22 under four.
 NORMALIZERS: dict[str, Callable[[str, str | None], str]] = {"marks": keep_marks, "report": normalize_as_report}
-ALIASES = {"paper": "report"}  # names that earlier versions used
 
 
 def normalizer_name(name: str) -> str:
-    """The name in `NORMALIZERS` of a normaliser that is given by that name or by an alias.
+    """The name in `NORMALIZERS` of a normaliser that is given by that name or by an earlier one.
 
     Raises:
         ValueError: there is no such normaliser.
     """
-    name = ALIASES.get(name, name)
+    name = new_value("normalizer", name)
     if name not in NORMALIZERS:
-        raise ValueError(f"Unknown normalizer {name!r}. Expected one of: {', '.join(NORMALIZERS)}.")
+        raise ValueError(f"The normalizer must be one of {', '.join(NORMALIZERS)}, got {name!r}.")
     return name

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import Seq2SeqTrainingArguments
 
-from ..evaluation.normalization import ALIASES, NORMALIZERS
+from ..evaluation.normalization import normalizer_name
 from .kd_weight import SCHEDULES
 from .losses import DIVERGENCES
 
@@ -109,6 +109,4 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
         for name in ("kd_beta", "kd_beta_end", "warmup_epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}.")
-        self.normalizer = ALIASES.get(self.normalizer, self.normalizer)
-        if self.normalizer not in NORMALIZERS:
-            raise ValueError(f"--normalizer must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}.")
+        self.normalizer = normalizer_name(self.normalizer)

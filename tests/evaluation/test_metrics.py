@@ -72,7 +72,7 @@ def test_lists_of_different_length_are_refused(references, hypotheses):
 
 
 def test_an_unknown_normaliser_is_refused_with_those_there_are():
-    with pytest.raises(ValueError, match="Expected one of: marks, report"):
+    with pytest.raises(ValueError, match="must be one of marks, report"):
         error_rates(["a"], ["a"], "none")
 
 

@@ -343,7 +343,7 @@ def test_a_teacher_of_another_vocabulary_is_refused(whisper_dir, processor, reco
         ({"gate_momentum": 0.0}, "--gate_momentum must be above 0"),
         ({"kd_beta": -1.0}, "--kd_beta must be 0 or more"),
         ({"warmup_epochs": -1.0}, "--warmup_epochs must be 0 or more"),
-        ({"normalizer": "none"}, "--normalizer must be one of marks, report, got 'none'"),
+        ({"normalizer": "none"}, "The normalizer must be one of marks, report, got 'none'"),
         ({"activation_checkpointing_kwargs": {"use_reentrant": True}}, "use_reentrant must be false"),
         ({"gradient_checkpointing_kwargs": {"use_reentrant": True}}, "use_reentrant must be false"),
     ],
