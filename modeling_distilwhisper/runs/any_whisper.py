@@ -6,7 +6,6 @@ from pathlib import Path
 from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperProcessor
 from transformers.utils import find_adapter_config_file
 
-from .. import modeling_distilwhisper as _registered  # noqa: F401 (it registers our model with the Auto classes)
 from .precision import QUANTISED, precision_settings
 from .settings import split_name
 

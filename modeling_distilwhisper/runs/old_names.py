@@ -16,9 +16,12 @@ SYSTEMS = {"gates shut": "gates closed"}
 FIGURES = {"encoder_openness": "encoder_expert_usage", "decoder_openness": "decoder_expert_usage"}
 FIGURE_PREFIX = ("openness_", "expert_usage_")  # a figure for each language: openness_gl
 # Names are changed only here, since systems and data sets may have any name. The path to a mapping: its old names.
-PLACES = {
+PLACES: dict[tuple[str, ...], dict[str, str]] = {
     (): SETTINGS | RESULTS,
-    **{(part,): SETTINGS for part in ("run", "model", "data", "training")},  # parts of settings.json
+    ("run",): SETTINGS,  # a part of settings.json, as are the next three
+    ("model",): SETTINGS,
+    ("data",): SETTINGS,
+    ("training",): SETTINGS,
     ("settings", "*"): SETTINGS,  # the same parts in results.json
     ("shared",): SETTINGS,  # of a comparison, as is the next
     ("systems", "*"): SETTINGS,

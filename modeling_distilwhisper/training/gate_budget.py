@@ -108,7 +108,7 @@ class BudgetThresholds:
         momentum: as `move_thresholds` takes it.
     """
 
-    def __init__(self, model, momentum: float):
+    def __init__(self, model: DistilWhisperForConditionalGeneration, momentum: float):
         self.model, self.momentum = model, momentum
         self._quantiles: list[torch.Tensor] = []  # of this step's batches
 

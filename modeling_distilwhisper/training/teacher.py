@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from transformers import AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperFeatureExtractor, WhisperProcessor
 
-from .. import modeling_distilwhisper as _registered  # noqa: F401 (it registers our model with the Auto classes)
 from ..data.audio import SAMPLING_RATE
 from ..runs.any_whisper import load_processor
 from ..runs.precision import precision_settings

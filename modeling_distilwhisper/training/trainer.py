@@ -123,10 +123,10 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         self.teacher = self._prepared(teacher)
         if self.is_routed:
             self._train_only_present_languages()
+            self._thresholds = BudgetThresholds(self.model, args.gate_momentum)
         self.best_experts = BestExperts(Path(str(args.output_dir), "best"))
         self.kd_weight = DistillationWeight(args.kd_beta_schedule, args.kd_beta, args.kd_beta_end, args.kd_beta_max)
         self.figures = TrainingLog(self.accelerator)
-        self._thresholds = BudgetThresholds(model, args.gate_momentum)  # if the model has gates
         self._kd_losses: list[torch.Tensor] = []  # of this step's batches
 
     def _refuse_other_kinds_of_parallelism(self) -> None:

@@ -152,10 +152,10 @@ def test_a_cache_without_its_languages_is_refused_not_decoded_without_experts(mo
             "decoder_input_ids": prompt[:, -1:],
             "past_key_values": first.past_key_values,
         }
-        with pytest.raises(ValueError, match="The cache holds the prompt that names language and task"):
+        with pytest.raises(ValueError, match="The prompt, which names language and task, is only in the cache"):
             model(**rest)
         language_ids, decoder_language_ids = model.read_prompt(prompt)
-        with pytest.raises(ValueError, match="The cache holds the prompt"):
+        with pytest.raises(ValueError, match="is only in the cache"):
             model(**rest, language_ids=language_ids)
         last = model(**rest, language_ids=language_ids, decoder_language_ids=decoder_language_ids).logits[:, -1]
     torch.testing.assert_close(last, whole, atol=1e-4, rtol=1e-4)

@@ -198,7 +198,7 @@ def test_labels_without_a_loaded_language_are_refused_in_any_data_set(whisper_di
 
     trainer = make_trainer(load(whisper_dir, ["gl"]), processor, recordings, tmp_path)
     trainer.train_dataset = Rows()
-    with pytest.raises(ValueError, match="so no expert would learn from it"):
+    with pytest.raises(ValueError, match="has no expert"):
         trainer.train()
 
 
