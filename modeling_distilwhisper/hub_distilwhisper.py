@@ -172,7 +172,7 @@ class PushExpertsMixin(SavingMixin):
         if base is None or Path(base).is_absolute() or Path(base).exists():
             raise ValueError(
                 f"Experts alone would need their backbone from {base!r}, which is not on the Hub. Push the complete "
-                "model (`push_to_hub`), or set `model.config.base_model_name_or_path` to where this Whisper is on the Hub."
+                "model (`push_to_hub`), or set `model.config.base_model_name_or_path` to this Whisper's Hub id."
             )
 
     def _save_description(
