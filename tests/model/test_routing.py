@@ -73,7 +73,7 @@ def test_few_tokens_are_multiplied_as_many_are(tokens, size, kind):
 
 
 class Adapted(torch.nn.Linear):
-    """A matrix with an adapter: it computes something else than its weight says."""
+    """A matrix with an adapter: its output is not that of its weight alone."""
 
     def forward(self, states):
         return super().forward(states) + states.sum(dim=-1, keepdim=True)

@@ -110,7 +110,7 @@ def test_old_settings_of_a_comparison_are_read(warnings, tmp_path):
     }
 
 
-def test_a_folder_that_an_earlier_version_began_is_taken_up(tmp_path):
+def test_a_folder_that_an_earlier_version_began_is_resumed(tmp_path):
     (tmp_path / "settings.json").write_text('{"run": {"model": "m", "dtype": "int8", "normalizer": "paper"}}')
     now = {"run": {"model": "m", "precision": "int8", "normalizer": "report", "experts_from": None}}
     assert RunFolder(tmp_path, now).read("results.json") is None
