@@ -7,7 +7,7 @@ Private parts are used outside this file only where they cannot be moved here:
 - The code in a checkpoint (`*_distilwhisper.py`) runs without the package, so it cannot import this file.
   `PushExpertsMixin` overrides two private methods of `PushToHubMixin` and reads a config's `_commit_hash`,
   `LanguageRoutedGenerationMixin` overrides `_get_candidate_generator`, and `cached_file` is called with
-  `_raise_exceptions_for_missing_entries=False`: the public argument leaves out other errors too.
+  `_raise_exceptions_for_missing_entries=False`, for which there is no public argument.
 - `commands/command_line.py` formats help texts with private parts of `argparse`, which has no public ones for it.
 """
 
@@ -17,10 +17,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from datasets import Dataset
 from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from sacrebleu.metrics.base import Score
 
 
@@ -134,7 +134,7 @@ def commit_of(config: PretrainedConfig) -> str | None:
     return getattr(config, "_commit_hash", None)
 
 
-def fingerprint_of(rows: Dataset) -> str:
+def fingerprint_of(rows: "Dataset") -> str:
     """A digest of a data set's content, by which `datasets` finds results in its cache.
 
     Why: without it, a data set made of these rows would be hashed with all its audio.
