@@ -30,9 +30,9 @@ class DistilWhisperConfig(WhisperConfig):
             The scale that the noise of `"soft"` training rises to, linearly (alpha of eq. 4.2). `"hard"` training draws
             no noise.
         gate_dropout (`float`, *optional*, defaults to 0.0):
-            Dropout on the gate's input. With it, training sees other gates than inference, and error rates suffer.
+            Dropout on the gate's input. With it, gates differ between training and inference, and error rates rise.
         expert_dropout (`float`, *optional*, defaults to 0.0):
-            Dropout on the expert's output. Whisper was trained without dropout, and error rates suffer from it.
+            Dropout on the expert's output. Whisper was trained without dropout, and error rates rise with it.
         expert_rank (`int`, *optional*, defaults to 0):
             With 0, an expert is a full copy of the feed-forward. Else it is the shared feed-forward plus an update of
             this rank to each of its two matrices.
@@ -96,8 +96,8 @@ class DistilWhisperConfig(WhisperConfig):
     def _check(self) -> None:
         if hasattr(self, "clsr_gate_dim"):  # the authors' name: the weights of their experts would be dropped silently
             raise ValueError(
-                "This is a checkpoint of the method's authors, expected a converted one. Convert it first, with "
-                "examples/convert_authors_checkpoint.py or `modeling_distilwhisper.convert_checkpoint`."
+                "This is a checkpoint of the method's authors, expected a converted one. Convert it first: "
+                "`distilwhisper convert-authors`, or `modeling_distilwhisper.convert_checkpoint`."
             )
         # `AutoConfig` with `languages=None` puts None here. `from_pretrained` of the model then reads the saved list.
         languages = check_language_codes(self.languages or [])
@@ -132,13 +132,13 @@ class DistilWhisperConfig(WhisperConfig):
             return {token_ids[language]: language for language in self.languages or []}
         except KeyError as unknown:
             raise ValueError(
-                f"`language_token_ids` does not say which token means {unknown}; it knows {token_ids}. "
-                "`from_whisper`, `add_language` and `load_experts` set it."
+                f"`language_token_ids` has no token for {unknown}, only {token_ids}. `from_whisper`, "
+                "`add_language` and `load_experts` set it."
             ) from None
 
 
 def check_language_code(language: str) -> str:
-    """Returns `language` if it has the form of a Whisper code (two or three letters), so that it may enter a file name.
+    """Returns `language` if it has the form of a Whisper code (two or three letters): it is then safe in a file name.
 
     Raises:
         ValueError: anything else, paths and language names included.

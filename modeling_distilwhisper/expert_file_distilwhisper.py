@@ -29,7 +29,7 @@ def language_of_file(name: str) -> str | None:
 def write_expert_file(
     path: Path, language: str, tensors: dict[str, torch.Tensor], model, *, rank: int, gate_dim: int, int8: bool
 ) -> None:
-    """Writes the file aside and renames it, so that an interruption leaves an older file complete.
+    """Writes the file under another name and renames it, so that an interruption leaves an older file complete.
 
     Args:
         path: of the file.
@@ -51,12 +51,12 @@ def write_expert_file(
         "gate_dim": str(gate_dim),
         **backbone_metadata(model),
     }
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, aside, metadata=metadata)
-        os.replace(aside, path)
+        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary, metadata=metadata)
+        os.replace(temporary, path)
     finally:
-        aside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def read_expert_file(path: str, language: str, model) -> tuple[dict[str, torch.Tensor], int, int]:

@@ -12,7 +12,7 @@ FEW_TOKENS, BLOCKS = 8, 8  # see `multiply`
 
 
 class SharedFeedForward(Protocol):
-    """What an expert needs of its layer: the shared matrices and the activation between them."""
+    """The part of a layer that its experts use: the shared matrices and the activation between them."""
 
     fc1: nn.Linear
     fc2: nn.Linear
@@ -40,7 +40,7 @@ class LanguageGate(nn.Module):
         return self.score(torch.relu(self.hidden(self.dropout(states)))).squeeze(-1)
 
     def at_inference(self, states: torch.Tensor) -> torch.Tensor:
-        """`forward` without calls of submodules, which cost a decoding step more than what eight gates compute."""
+        """`forward` without submodules: in a decoding step, calling them costs more than the computation."""
         hidden, score = self.hidden, self.score
         if not (is_plain(hidden) and is_plain(score) and hidden.weight.device == states.device):
             return self(states)
@@ -60,7 +60,7 @@ class FullLinear(nn.Linear):
     def forward(
         self, states: torch.Tensor, shared: nn.Linear | None = None, from_shared: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """`(..., in)` to `(..., out)`. `shared` and `from_shared` are there for `LowRankLinear` alone."""
+        """`(..., in)` to `(..., out)`. Only `LowRankLinear` uses `shared` and `from_shared`."""
         return super().forward(states)
 
     def copy_shared(self, shared: nn.Linear) -> None:
@@ -131,6 +131,10 @@ class LanguageExpert(nn.Module):
         """The rank of the expert's matrices, 0 if they are full."""
         return self.fc1.down.out_features if isinstance(self.fc1, LowRankLinear) else 0
 
+    def num_parameters(self) -> int:
+        """The number of weights, gate included."""
+        return sum(weights.numel() for weights in self.parameters())
+
     def forward(
         self, states: torch.Tensor, layer: SharedFeedForward, hidden: torch.Tensor | None = None
     ) -> torch.Tensor:
@@ -148,9 +152,9 @@ class LanguageExpert(nn.Module):
 def multiply(linear: nn.Linear, states: torch.Tensor) -> torch.Tensor:
     """`linear(states)`, `(tokens, in)` to `(tokens, out)`; for few tokens on a CPU, computed in another order.
 
-    The results are equal but for rounding. A decoding step costs what reading its matrices costs. MKL gives one token
-    to one thread alone, unless it is asked for blocks of the matrix; and 2 to 5 tokens it reads up to twice as fast as
-    `weight @ states.T` (both measured with AVX2, float32).
+    The results are equal up to rounding. In a decoding step most time goes into reading the matrices. MKL computes one
+    token on one thread, unless it is given the matrix in blocks; for 2 to 5 tokens, `weight @ states.T` is up to twice
+    as fast (both measured with AVX2, float32).
     """
     on_cpu = states.device.type == linear.weight.device.type == "cpu" and states.dtype == torch.float32
     if not on_cpu or len(states) > FEW_TOKENS or not is_plain(linear):

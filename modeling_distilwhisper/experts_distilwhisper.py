@@ -11,7 +11,7 @@ from transformers.utils import cached_file
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_code
 from .expert_file_distilwhisper import check_tensors, expert_file_name, read_expert_file
 from .expert_layers_distilwhisper import LanguageExpert
-from .repository_distilwhisper import languages_in
+from .repository_distilwhisper import check_hub_arguments, languages_in
 from .routing_distilwhisper import RoutedFeedForward
 
 LayerKey = tuple[str, int]  # "encoder" or "decoder", and the layer's index
@@ -54,21 +54,15 @@ class LanguageExpertsMixin(PreTrainedModel):
         self,
         repo_or_dir: str | os.PathLike,
         language: str,
-        *,
-        cache_dir: str | os.PathLike | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        token: bool | str | None = None,
-        revision: str | None = None,
-        subfolder: str = "",
+        **hub_arguments,
     ) -> None:
         """Adds the experts of `language` from the file `expert.<language>.safetensors` of a folder or Hub repository.
 
         Args:
             repo_or_dir: folder or Hub id.
             language: the code.
-            cache_dir, force_download, local_files_only, token, revision, subfolder: as for any `from_pretrained` of
-                Transformers.
+            hub_arguments: some of `cache_dir`, `force_download`, `local_files_only`, `token`, `revision` and
+                `subfolder`, as for any `from_pretrained` of Transformers.
 
         Raises:
             OSError: there is no such file; the message lists the languages that are there.
@@ -85,27 +79,21 @@ class LanguageExpertsMixin(PreTrainedModel):
             >>> catalan.config.languages
             ['ca', 'gl']
         """
-        hub = _hub_settings(cache_dir, force_download, local_files_only, token, revision, subfolder)
+        hub = check_hub_arguments(hub_arguments)
         self._install(language, self._read_experts(repo_or_dir, language, hub))
 
     def reload_experts(
         self,
         repo_or_dir: str | os.PathLike,
         languages: list[str] | None = None,
-        *,
-        cache_dir: str | os.PathLike | None = None,
-        force_download: bool = False,
-        local_files_only: bool = False,
-        token: bool | str | None = None,
-        revision: str | None = None,
-        subfolder: str = "",
+        **hub_arguments,
     ) -> None:
-        """Puts the weights of the files in `repo_or_dir` into experts that are loaded, as a resumed training needs.
+        """Replaces the weights of loaded experts by those of the files in `repo_or_dir`, as a resumed training needs.
 
         Args:
             repo_or_dir: folder or Hub id.
             languages: codes; by default of all languages that are loaded.
-            cache_dir, force_download, local_files_only, token, revision, subfolder: as for `load_experts`.
+            hub_arguments: as for `load_experts`.
 
         Raises:
             OSError, ValueError: as `load_experts`.
@@ -122,7 +110,7 @@ class LanguageExpertsMixin(PreTrainedModel):
             >>> bool((bias == 7).any())
             False
         """
-        hub = _hub_settings(cache_dir, force_download, local_files_only, token, revision, subfolder)
+        hub = check_hub_arguments(hub_arguments)
         for language in self._languages if languages is None else languages:
             loaded = self.experts_of(language)
             experts = self._read_experts(repo_or_dir, language, hub)
@@ -130,7 +118,7 @@ class LanguageExpertsMixin(PreTrainedModel):
                 expert.load_state_dict(experts[key].state_dict())
 
     def remove_language(self, language: str) -> None:
-        """Takes the experts of `language` out of the model; its rows then run as plain Whisper.
+        """Removes the experts of `language` from the model; its rows then run as plain Whisper.
 
         Raises:
             ValueError: no expert of this language is loaded.
@@ -150,7 +138,7 @@ class LanguageExpertsMixin(PreTrainedModel):
         self.config.languages = [other for other in self._languages if other != language]
 
     def freeze_backbone(self) -> None:
-        """Leaves gradients to the experts and gates alone: "everything else is frozen" (section 4.2)."""
+        """Freezes everything but experts and gates (section 4.2)."""
         for name, parameter in self.named_parameters():
             parameter.requires_grad_(".experts." in name)
 
@@ -191,7 +179,7 @@ class LanguageExpertsMixin(PreTrainedModel):
             ) from error
         if path is None:
             available = languages_in(repo_or_dir, **hub)
-            if language in available:  # so says its config, which may come from the cache
+            if language in available:  # by its config, which may come from the cache
                 raise OSError(
                     f"{repo_or_dir} lists {language!r}, but {file_name} could not be fetched and is not in the cache. "
                     "Is there a network, and is the file still there?"
@@ -220,8 +208,8 @@ class LanguageExpertsMixin(PreTrainedModel):
         if language in self._languages:
             raise ValueError(f"Experts of {language!r} are loaded already. To replace them, `remove_language` first.")
         for key, layer in self.routed_layers().items():
-            like = layer.final_layer_norm.weight
-            layer.experts[language] = experts[key].to(device=like.device, dtype=like.dtype).train(self.training)
+            norm = layer.final_layer_norm.weight  # quantised weights have another dtype
+            layer.experts[language] = experts[key].to(device=norm.device, dtype=norm.dtype).train(self.training)
         self.config.languages = [*self._languages, language]
         self.config.language_token_ids = token_ids | {language: token}
 
@@ -234,18 +222,6 @@ class LanguageExpertsMixin(PreTrainedModel):
         if language not in self._languages:
             loaded = ", ".join(self._languages) or "none"
             raise ValueError(f"No expert of {language!r} is loaded. Loaded: {loaded}.")
-
-
-def _hub_settings(cache_dir, force_download, local_files_only, token, revision, subfolder) -> dict:
-    """Under the names that Transformers gives them."""
-    return {
-        "cache_dir": cache_dir,
-        "force_download": force_download,
-        "local_files_only": local_files_only,
-        "token": token,
-        "revision": revision,
-        "subfolder": subfolder,
-    }
 
 
 def _prefix(key: LayerKey, language: str) -> str:

@@ -4,7 +4,9 @@ import json
 
 import torch
 
-SAMPLES = 4  # weights of each tensor: training moves nearly all, so a few tell a fine-tuned backbone apart
+SAMPLES = (
+    4  # weights of each tensor: training changes nearly all, so a few are enough to recognise a fine-tuned backbone
+)
 ENCODER = ("fc1.weight", "fc2.weight", "self_attn.q_proj.weight", "self_attn.out_proj.weight")
 IN_LAYERS = {"encoder": ENCODER, "decoder": (*ENCODER, "encoder_attn.q_proj.weight", "encoder_attn.out_proj.weight")}
 OUTSIDE = ("encoder.conv1.weight", "encoder.conv2.weight", "decoder.embed_tokens.weight", "decoder.layer_norm.weight")

@@ -1,4 +1,4 @@
-"""What the gates of a pass decided, written down layer by layer for those who ask (`output_gates`)."""
+"""Records of the gates of a forward pass, layer by layer (for `output_gates`)."""
 
 import torch
 
@@ -20,7 +20,10 @@ class GateRecord:
         self.logits: dict[int, torch.Tensor] = {}
 
     def start_layer(self, index: int, states: torch.Tensor) -> None:
-        """Enters a layer without any expert yet. An earlier entry goes: gradient checkpointing runs a layer twice."""
+        """Enters a layer without any expert yet.
+
+        An earlier entry is overwritten: gradient checkpointing runs a layer twice.
+        """
         self.gates[index] = states.new_zeros(states.shape[:2])
         self.logits[index] = torch.full_like(self.gates[index], -torch.inf)
 
@@ -36,21 +39,27 @@ class GateRecord:
 
 
 class GateRecords:
-    """The gate records of a model's encoder and decoder: pass it as `gate_records`, and the layers write into it."""
+    """The gate records of a model's encoder and decoder. The layers write into it if it is passed as `gate_records`."""
 
     def __init__(self) -> None:
         self.encoder = GateRecord()
         self.decoder = GateRecord()
 
 
-def replace_rows(whole: torch.Tensor, rows: Rows, values: torch.Tensor) -> torch.Tensor:
-    """`whole`, `(batch, ...)`, with `values` in these rows: of those rows alone, or of all where `rows` is a mask."""
-    values = values.to(whole.dtype)
+def replace_rows(tensor: torch.Tensor, rows: Rows, values: torch.Tensor) -> torch.Tensor:
+    """A tensor `(batch, ...)` with new values in some rows.
+
+    Args:
+        tensor: the old values.
+        rows: which rows are replaced.
+        values: `(rows, ...)`; or `(batch, ...)` if `rows` is a mask.
+    """
+    values = values.to(tensor.dtype)
     if rows is None:
         return values
     if rows.dtype == torch.bool:
-        return torch.where(rows.view(-1, *[1] * (whole.dim() - 1)), values, whole)
-    return whole.index_copy(0, rows, values)
+        return torch.where(rows.view(-1, *[1] * (tensor.dim() - 1)), values, tensor)
+    return tensor.index_copy(0, rows, values)
 
 
 __all__ = ["GateRecord", "GateRecords", "replace_rows"]

@@ -1,4 +1,4 @@
-"""Hands each row's language ids through `generate` to the decoding steps."""
+"""Passes each row's language ids through `generate` to the decoding steps."""
 
 from transformers import GenerationMixin
 
@@ -6,7 +6,7 @@ from .prompt_distilwhisper import LanguagePromptMixin
 
 
 class LanguageRoutedGenerationMixin(GenerationMixin, LanguagePromptMixin):
-    """Stands between Whisper's `generate` and the general one, where the prompts of the rows in flight are known.
+    """Stands between Whisper's `generate` and the general one, where the prompts of the rows being decoded are known.
 
     Whisper's `generate` drops rows that long-form decoding has finished, and runs some again at another temperature. It
     calls the general `generate` with the prompts of the rows that remain, and each prompt names its language. The
@@ -18,7 +18,7 @@ class LanguageRoutedGenerationMixin(GenerationMixin, LanguagePromptMixin):
     def generate(self, inputs=None, *args, decoder_input_ids=None, **kwargs):
         """The general `generate`, with the language ids that the prompts, `(rows, tokens)`, ask for."""
         if decoder_input_ids is not None:
-            # On the CPU, where no decoding step has to wait to read them.
+            # Kept on the CPU, so that reading them never waits for the GPU.
             language_ids, decoder_language_ids = self.read_prompt(decoder_input_ids.cpu())
             kwargs |= {"language_ids": language_ids, "decoder_language_ids": decoder_language_ids}
         return super().generate(inputs, *args, decoder_input_ids=decoder_input_ids, **kwargs)

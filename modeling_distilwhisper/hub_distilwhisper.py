@@ -16,7 +16,7 @@ from .expert_file_distilwhisper import backbone_metadata, check_backbone, expert
 from .saving_distilwhisper import SavingMixin
 
 logger = logging.get_logger(__name__)
-ATTEMPTS = 5  # at a commit, in case others push at the same time
+ATTEMPTS = 5  # to commit, in case others push at the same time
 CARD = "README.md"
 PROCESSOR_FILES = (
     "processor_config.json",
@@ -29,7 +29,7 @@ PROCESSOR_FILES = (
     "added_tokens.json",
     "special_tokens_map.json",
 )
-OVERTAKEN = 412  # HTTP status if the parent of a commit is not the branch's last commit any more
+OVERTAKEN = 412  # HTTP status if the parent of a commit is no longer the branch's last commit
 
 
 class PushExpertsMixin(SavingMixin):
@@ -54,17 +54,17 @@ class PushExpertsMixin(SavingMixin):
     ) -> CommitInfo:
         """Pushes the experts of some languages to the Hub, in one commit.
 
-        A repository that has a DistilWhisper gets `expert.<language>.safetensors` of each of these languages and their
+        A repository with a DistilWhisper gets `expert.<language>.safetensors` of each of these languages and their
         entries in `config.json`; its other files stay as they are. A new or empty repository gets all that loading
-        needs but the backbone, which comes from `base_model_name_or_path`; and the backbone's processor, so that the
-        pipeline runs it by its name. If somebody else commits at the same time, the entries are added to their commit.
+        needs except the backbone, which comes from `base_model_name_or_path`; and the backbone's processor, so that the
+        pipeline can load it by its name. If somebody else commits at the same time, the entries are added to theirs.
 
         Args:
-            repo_id: the repository, `user/name`; made if it is not there.
-            languages: codes; by default of all languages that are loaded. Experts that are there are replaced.
+            repo_id: the repository, `user/name`; made if it does not exist.
+            languages: codes; by default of all languages that are loaded. Existing experts are replaced.
             int8: as for `save_experts`.
             private: whether a new repository is private.
-            revision: branch to push to; made if it is not there.
+            revision: branch to push to; made if it does not exist.
             create_pr: open a pull request instead, as for a repository of others.
             commit_message, commit_description, token: as for `push_to_hub` of Transformers.
 
@@ -114,7 +114,7 @@ class PushExpertsMixin(SavingMixin):
                         raise
         raise RuntimeError(
             f"Others committed to {repo_id} during each of {ATTEMPTS} attempts, so the experts of {languages} were not "
-            "pushed. Push again when it is quiet there, or with `create_pr=True`."
+            "pushed. Push again later, or with `create_pr=True`."
         )
 
     def _require_untouched(self, repo_id: str, languages: list[str], first: ModelInfo, now: ModelInfo) -> None:
@@ -129,7 +129,7 @@ class PushExpertsMixin(SavingMixin):
             )
 
     def _companions(self, repo_id: str, languages: list[str], now: ModelInfo, api: HfApi) -> list[CommitOperationAdd]:
-        """The files that a commit to a repository in the state `now` adds beside the experts."""
+        """The files that a commit to a repository in the state `now` adds to the experts."""
         if CONFIG_NAME not in _files(now):
             with tempfile.TemporaryDirectory() as folder:
                 self._save_description(folder, languages, api.token)
@@ -139,7 +139,7 @@ class PushExpertsMixin(SavingMixin):
         if config.get("model_type") != DistilWhisperConfig.model_type:
             raise ValueError(
                 f"{repo_id} is a {config.get('model_type')!r}, expected a 'distilwhisper' or an empty repository. Push "
-                "the experts to a repository of their own."
+                "the experts to a separate repository."
             )
         self._require_same_backbone(repo_id, now, api)
         listed = config.get("languages") or []
@@ -159,20 +159,20 @@ class PushExpertsMixin(SavingMixin):
             source = repo_id
             there = type(self).from_pretrained(repo_id, languages=[], revision=now.sha or "main", token=api.token)
             metadata = backbone_metadata(there)
-        else:  # only the head of the file is fetched, which says on which backbone it was made
+        else:  # only the head of the file is fetched, which names the backbone
             source = f"{repo_id}/{expert}"
             metadata = api.parse_safetensors_file_metadata(repo_id, expert, revision=now.sha).metadata
         try:
             check_backbone(source, metadata, self)
         except ValueError as error:
-            raise ValueError(f"Not pushed: {error} Push these to a repository of their own.") from None
+            raise ValueError(f"Not pushed: {error} Push these to a separate repository.") from None
 
     def _require_backbone_on_hub(self) -> None:
         base = self.config.base_model_name_or_path
         if base is None or Path(base).is_absolute() or Path(base).exists():
             raise ValueError(
-                f"Experts alone would need their backbone from {base!r}, which is not on the Hub. Push the whole model "
-                "(`push_to_hub`), or set `model.config.base_model_name_or_path` to where this Whisper is on the Hub."
+                f"Experts alone would need their backbone from {base!r}, which is not on the Hub. Push the complete "
+                "model (`push_to_hub`), or set `model.config.base_model_name_or_path` to this Whisper's Hub id."
             )
 
     def _save_description(
@@ -194,13 +194,13 @@ class PushExpertsMixin(SavingMixin):
         hidden = sorted({language_of_file(name) or "" for name in _files(now)} - {"", *self._languages})
         if hidden:
             raise ValueError(
-                f"{repo_id} has experts of {hidden} too, which this model has not, and its config would not list them "
-                "any more. Load them (`load_experts`), push your languages alone (`push_experts_to_hub`), or delete "
+                f"{repo_id} has experts of {hidden} too, which this model lacks, so its config would no longer list "
+                "them. Load them (`load_experts`), push only your languages (`push_experts_to_hub`), or delete "
                 "their files there first."
             )
         if not {*PROCESSOR_FILES} & {*_files(now), *os.listdir(working_dir)}:
             self._add_processor(working_dir, api.token)
-        # Transformers has put the repository's model card, or a blank one, over the folder's card.
+        # Transformers has replaced the folder's card by the repository's model card, or by a blank one.
         card = Path(self.name_or_path, CARD)
         if self._pushed_card is not None:
             Path(working_dir, CARD).write_text(self._pushed_card, encoding="utf-8")
@@ -209,7 +209,7 @@ class PushExpertsMixin(SavingMixin):
         return super()._upload_modified_files(working_dir, repo_id, files_timestamps, *args, **kwargs)
 
     def _add_processor(self, directory: str | os.PathLike, token: bool | str | None) -> None:
-        """Copies the files of the processor that lies beside this model, or else beside its backbone.
+        """Copies the files of the processor next to this model, or else next to its backbone.
 
         They are copied, not loaded: loading could ask whether to run a repository's code.
         """
@@ -235,10 +235,10 @@ class PushExpertsMixin(SavingMixin):
                 for path in filter(None, paths):
                     shutil.copyfile(path, Path(directory, Path(path).name))
                 return
-        logger.warning("The model goes without a processor, as none lies beside it. Push that too (`push_to_hub`).")
+        logger.warning("No processor is pushed: there is none next to the model. Push it too (`push_to_hub`).")
 
     def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
-        # What is not listed here counts as new and is uploaded: the experts were written before Transformers looks.
+        # Files that are not listed here count as new and are uploaded. The experts were written before this call.
         stamps = super()._get_files_timestamps(working_dir)
         return {name: stamp for name, stamp in stamps.items() if language_of_file(name) not in self._languages}
 

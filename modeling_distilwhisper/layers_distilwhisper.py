@@ -13,7 +13,7 @@ from .configuration_distilwhisper import DistilWhisperConfig
 from .gate_record_distilwhisper import GateRecord, GateRecords
 from .routing_distilwhisper import RoutedFeedForward, Routing
 
-LAYERS = ["DistilWhisperEncoderLayer", "DistilWhisperDecoderLayer"]  # a device map must not cut them
+LAYERS = ["DistilWhisperEncoderLayer", "DistilWhisperDecoderLayer"]  # a device map must not split them
 
 
 class DistilWhisperEncoderLayer(RoutedFeedForward, WhisperEncoderLayer):
@@ -152,9 +152,9 @@ def _routing(config, language_ids, inputs, noise: float, record: GateRecord | No
         return None
     if language_ids.shape != inputs.shape[:1]:
         raise ValueError(
-            f"Expected one language id a row, a tensor of shape ({inputs.shape[0]},), got {tuple(language_ids.shape)}."
+            f"Expected one language id per row, of shape ({inputs.shape[0]},), got {tuple(language_ids.shape)}."
         )
-    return Routing.of(language_ids, config.experts_by_token, noise=noise, record=record)
+    return Routing.from_ids(language_ids, config.experts_by_token, noise=noise, record=record)
 
 
 __all__ = ["LAYERS", "DistilWhisperDecoder", "DistilWhisperEncoder"]

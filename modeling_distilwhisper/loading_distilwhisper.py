@@ -36,7 +36,7 @@ class LoadingMixin(LanguageExpertsMixin):
         expert_rank: int = 0,
         **kwargs,
     ):
-        """Puts new experts, copies of the shared feed-forwards, on a plain Whisper. They change no output yet.
+        """Puts new experts, copies of the shared feed-forwards, on a plain Whisper. Untrained, they change no output.
 
         Args:
             pretrained_model_name_or_path: folder or Hub id of a multilingual Whisper.
@@ -64,7 +64,7 @@ class LoadingMixin(LanguageExpertsMixin):
         """
         name = str(pretrained_model_name_or_path)
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
-        # Kept from the config, which would take them for a setting of its own.
+        # Not passed to the config, which would take them for its settings.
         dtype = {key: kwargs.pop(key) for key in ("dtype", "torch_dtype") if key in kwargs}
         whisper, _ = WhisperConfig.get_config_dict(name, **hub)
         if whisper.get("model_type") != "whisper":
@@ -108,7 +108,7 @@ class LoadingMixin(LanguageExpertsMixin):
         Args:
             pretrained_model_name_or_path: folder or Hub id. Without `model.safetensors` in it, the backbone comes from
                 the config's `base_model_name_or_path`.
-            config: taken instead of the config that is there.
+            config: used instead of the saved config.
             languages: experts to load; only their files are fetched and opened. Default: all that the config lists;
                 `[]`: none, plain Whisper.
             model_args, kwargs: as for any `from_pretrained` of Transformers: `dtype`, `device_map`, `revision`, ...;
@@ -118,7 +118,7 @@ class LoadingMixin(LanguageExpertsMixin):
             The model, in evaluation mode. The backbone is frozen: only experts and gates ask for gradients.
 
         Raises:
-            OSError: an expert or the backbone is not there; the message says what is.
+            OSError: an expert or the backbone is missing; the message lists what is there.
             ValueError: an expert that does not fit the backbone, or a checkpoint that is not a DistilWhisper.
 
         Example:
@@ -135,7 +135,9 @@ class LoadingMixin(LanguageExpertsMixin):
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
         where = {key: hub[key] for key in ("revision", "token", "cache_dir", "local_files_only") if key in hub}
         if (revision := resolve_revision(name, **where)) is not None:
-            hub["revision"] = kwargs["revision"] = revision  # all files of one commit, whatever is pushed meanwhile
+            hub["revision"] = kwargs["revision"] = (
+                revision  # all files of one commit, even if somebody pushes meanwhile
+            )
         settings: Any = config
         if not isinstance(config, PreTrainedConfig):
             dtype = {key: kwargs.pop(key) for key in ("dtype", "torch_dtype") if key in kwargs}
@@ -146,7 +148,7 @@ class LoadingMixin(LanguageExpertsMixin):
         if not hasattr(type(settings), "experts_by_token"):
             raise ValueError(f"Expected a DistilWhisperConfig, got a {type(settings).__name__}.")
         codes = settings.languages if languages is None else languages
-        if codes is None:  # an Auto class was called with `languages=None`, which took the place of the saved list
+        if codes is None:  # an Auto class got `languages=None`, which replaced the saved list
             codes = WhisperConfig.get_config_dict(name, **hub)[0].get("languages", [])
         languages = check_language_codes(codes)
 
@@ -204,7 +206,7 @@ def _keep_generation_config(model: PreTrainedModel, name: str, hub: dict, *, rep
     """Gives a model the generation config of `name`, if there is one.
 
     Transformers does so for models that generate. A model without a head needs it too: it names the languages' tokens,
-    and whoever loads a head on what this model saves generates by it.
+    and a model with a head that is loaded from the saved files generates with it.
 
     Args:
         replace: also replace that of a model that generates.

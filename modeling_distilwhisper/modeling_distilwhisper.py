@@ -1,6 +1,6 @@
 """Multilingual DistilWhisper: a Whisper whose layers route each token to its language's expert or to the shared path.
 
-This file holds the difference from Whisper alone. A batch without experts runs Whisper's code, layer by layer.
+This file holds only what differs from Whisper. A batch without experts runs Whisper's code, layer by layer.
 """
 
 import copy
@@ -15,7 +15,7 @@ from transformers.utils import can_return_tuple
 
 from .configuration_distilwhisper import DistilWhisperConfig
 
-# Not used here, but named: Transformers below 5.8 copies into a checkpoint what this file imports, and no more.
+# Not used here, but imported: Transformers below 5.8 copies into a checkpoint only the files that this one imports.
 from .expert_file_distilwhisper import expert_file_name  # noqa: F401
 from .expert_layers_distilwhisper import LanguageExpert  # noqa: F401
 from .experts_distilwhisper import LanguageExpertsMixin  # noqa: F401
@@ -67,7 +67,7 @@ class DistilWhisperOutput(Seq2SeqLMOutput):
 
 
 class DistilWhisperModel(LoadingMixin, PushExpertsMixin, LanguagePromptMixin, WhisperModel):
-    """Whisper with gated language experts, without the head: what `AutoModel` gives, as it gives `WhisperModel`.
+    """Whisper with gated language experts, without the head. `AutoModel` returns it.
 
     Example:
         >>> import torch
@@ -107,7 +107,7 @@ class DistilWhisperModel(LoadingMixin, PushExpertsMixin, LanguagePromptMixin, Wh
         gate_records: GateRecords | None = None,
         **kwargs,
     ) -> tuple[torch.Tensor] | Seq2SeqModelOutput:
-        """Whisper's forward, with what routing adds. Other arguments are Whisper's.
+        """Whisper's forward with routing. Other arguments are Whisper's.
 
         Args:
             input_features: log-mel features `(batch, mel bins, frames)`.
@@ -118,7 +118,7 @@ class DistilWhisperModel(LoadingMixin, PushExpertsMixin, LanguagePromptMixin, Wh
             gate_records: where the layers write their gates.
 
         Raises:
-            ValueError: a filled cache without both language ids; ids that are not one a row.
+            ValueError: a filled cache without both language ids; ids that are not one per row.
         """
         language_ids, decoder_language_ids = self._complete_language_ids(
             decoder_input_ids, past_key_values, language_ids, decoder_language_ids
@@ -165,9 +165,9 @@ class DistilWhisperForConditionalGeneration(
     _no_split_modules = LAYERS
 
     def __init__(self, config: DistilWhisperConfig):
-        config = copy.deepcopy(config)  # the caller's keeps its type
-        # The speech pipeline and `generate` ask this string whether they deal with a Whisper. What is saved is the
-        # class's type, "distilwhisper".
+        config = copy.deepcopy(config)  # so that the caller's config is not changed
+        # The speech pipeline and `generate` recognise a Whisper by this string. The class's type, "distilwhisper", is
+        # the one that is saved.
         config.__dict__["model_type"] = "whisper"
         super().__init__(config)
         self.model = DistilWhisperModel(config)
@@ -183,7 +183,7 @@ class DistilWhisperForConditionalGeneration(
         Raises:
             ValueError: `language_ids` are given: the prompt decides, and it is made from `language`.
         """
-        # An assistant is called with the prompt made already, and with the ids that its encoder was given.
+        # An assistant gets the complete prompt, and the ids that its encoder got.
         if language_ids is not None and "decoder_input_ids" not in kwargs:
             raise ValueError(
                 "`generate` reads each row's experts from its prompt, not from `language_ids`. Pass `language`, a code "
@@ -210,7 +210,7 @@ class DistilWhisperForConditionalGeneration(
         gate_noise: float = 0.0,
         **kwargs,
     ) -> Seq2SeqLMOutput | DistilWhisperOutput:
-        """Whisper's forward, with what routing adds. Other arguments are Whisper's; `generate` asks for them by name.
+        """Whisper's forward with routing. Other arguments are Whisper's; `generate` passes them by name.
 
         Args:
             input_features: log-mel features `(batch, mel bins, frames)`.
@@ -223,7 +223,7 @@ class DistilWhisperForConditionalGeneration(
 
         Raises:
             ValueError: labels that begin with the start token, or, in training, name no language that has an expert;
-                a filled cache without both language ids; ids that are not one a row.
+                a filled cache without both language ids; ids that are not one per row.
         """
         if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
             decoder_input_ids = self._prompt_of(labels, check_experts=self.training and language_ids is None)
@@ -267,7 +267,7 @@ class DistilWhisperForConditionalGeneration(
         """The decoder's input for `labels`, `(batch, tokens)`: shifted right, with the start token in front."""
         config: Any = self.config
         start = config.decoder_start_token_id
-        compiling = torch.compiler.is_compiling()  # no value can be looked at
+        compiling = torch.compiler.is_compiling()  # values are unknown
         if not compiling and (labels[:, 0] == start).any():
             raise ValueError(
                 f"The labels begin with the start token ({start}), which is put in front of them here: the model would "

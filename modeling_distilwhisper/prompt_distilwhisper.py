@@ -59,9 +59,9 @@ class LanguagePromptMixin(PreTrainedModel):
         if without_expert.any():
             row = int(without_expert.nonzero()[0])
             raise ValueError(
-                f"The labels of row {row} begin with token {int(decoder_input_ids[row, 1])}, so no expert would learn "
-                f"from it. Expected the token of one of {self.config.language_token_ids} first, then task, "
-                "<|notimestamps|>, text..., end; a language not among these needs `add_language` or `load_experts`."
+                f"The language of row {row} (token {int(decoder_input_ids[row, 1])}) has no expert. Expected labels "
+                f"that begin with the token of one of {self.config.language_token_ids}, then task, <|notimestamps|>, "
+                "text..., end. For another language, use `add_language` or `load_experts` first."
             )
 
     def _complete_language_ids(
@@ -74,15 +74,15 @@ class LanguagePromptMixin(PreTrainedModel):
         """Language ids for encoder and decoder, `(batch,)`: those given; else those that the prompt asks for.
 
         Raises:
-            ValueError: one of them is not given and the prompt is gone into the cache.
+            ValueError: one of them is not given and the prompt is only in the cache.
         """
         is_complete = language_ids is not None and decoder_language_ids is not None
         if is_complete or decoder_input_ids is None or not self.config.languages:
             return language_ids, decoder_language_ids
         if past_key_values is not None and past_key_values.get_seq_length() > 0:
             raise ValueError(
-                "The cache holds the prompt that names language and task, so pass `language_ids` and "
-                "`decoder_language_ids` with it, as `read_prompt` gives them. (`generate` does so.)"
+                "The prompt, which names language and task, is only in the cache. Pass `language_ids` and "
+                "`decoder_language_ids` with it, as `read_prompt` returns them. (`generate` does so.)"
             )
         if language_ids is None:
             language_ids = self._read_languages(decoder_input_ids)
@@ -96,7 +96,7 @@ class LanguagePromptMixin(PreTrainedModel):
         after_start = decoder_input_ids[:, :-1] == self.config.decoder_start_token_id
         known = torch.tensor(list(self.config.experts_by_token), dtype=torch.long, device=decoder_input_ids.device)
         is_language = after_start & torch.isin(decoder_input_ids[:, 1:], known)
-        # A prompt names one language at most. The maximum picks it, or the -1 that is put beside all tokens.
+        # A prompt names at most one language. The maximum is that token's id, or -1 if there is none.
         candidates = torch.where(is_language, decoder_input_ids[:, 1:], -1)
         none = torch.full_like(decoder_input_ids[:, :1], -1)
         return torch.cat([candidates, none], dim=1).amax(dim=1)

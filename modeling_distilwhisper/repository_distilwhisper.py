@@ -1,4 +1,4 @@
-"""What a folder or Hub repository holds: languages, a backbone, or another kind of model."""
+"""The content of a folder or Hub repository: languages, a backbone, or another kind of model."""
 
 import os
 from pathlib import Path
@@ -11,6 +11,17 @@ from .expert_file_distilwhisper import language_of_file
 
 # The arguments of `from_pretrained` that say where a file is. A `hub` dictionary holds some of them.
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
+
+
+def check_hub_arguments(arguments: dict) -> dict:
+    """Returns arguments that say where a file is (`HUB_ARGUMENTS`), to be passed on.
+
+    Raises:
+        TypeError: one has another name.
+    """
+    if unknown := sorted(arguments.keys() - set(HUB_ARGUMENTS)):
+        raise TypeError(f"Unknown arguments {unknown}. Expected some of: {', '.join(HUB_ARGUMENTS)}.")
+    return arguments
 
 
 def languages_in(repo_or_dir: str | os.PathLike, **hub_arguments) -> list[str]:
@@ -43,7 +54,7 @@ def require_distilwhisper(source: str, hub: dict) -> str:
 
 
 def has_weights(name: str, variant: str | None, hub: dict) -> bool:
-    """Whether a folder or Hub repository holds the backbone's weights too."""
+    """Whether a folder or Hub repository holds the backbone's weights."""
     names = [SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME]
     if variant is not None:
         names = [f"model.{variant}.safetensors", f"model.safetensors.index.{variant}.json", *names]
@@ -62,4 +73,11 @@ def base_model_settings(name: str, hub: dict) -> dict[str, str | None]:
     }
 
 
-__all__ = ["HUB_ARGUMENTS", "base_model_settings", "has_weights", "languages_in", "require_distilwhisper"]
+__all__ = [
+    "HUB_ARGUMENTS",
+    "base_model_settings",
+    "check_hub_arguments",
+    "has_weights",
+    "languages_in",
+    "require_distilwhisper",
+]

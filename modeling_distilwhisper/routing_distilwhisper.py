@@ -12,8 +12,8 @@ from .configuration_distilwhisper import DistilWhisperConfig
 from .expert_layers_distilwhisper import LanguageExpert, multiply
 from .gate_record_distilwhisper import GateRecord, Rows, replace_rows
 
-# A language's expert in a layer, and the rows that take it.
-Present = list[tuple[LanguageExpert, Rows]]
+# Of each language in the batch: its expert in a layer, and the rows that take it.
+ExpertsInBatch = list[tuple[LanguageExpert, Rows]]
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Routing:
     record: GateRecord | None = None
 
     @classmethod
-    def of(
+    def from_ids(
         cls,
         language_ids: torch.Tensor,
         experts: dict[int, str],
@@ -47,7 +47,7 @@ class Routing:
             noise, record: as the attributes.
         """
         rows: dict[str, Rows]
-        if torch.compiler.is_compiling():  # no value can be looked at, so every language has a mask
+        if torch.compiler.is_compiling():  # values are unknown, so every language has a mask
             rows = {language: language_ids == token for token, language in experts.items()}
             return cls(rows, noise=noise, record=record)
         ids, rows = language_ids.tolist(), {}
@@ -59,13 +59,13 @@ class Routing:
         return cls(rows, noise=noise, record=record) if rows else None
 
     def rows_on(self, device: torch.device) -> list[tuple[str, Rows]]:
-        """Languages and their rows, on a layer's device. They stay there: the next layer is seldom on another one."""
+        """Languages and their rows, on a layer's device. They stay there: the next layer is rarely on another one."""
         self.rows = {language: None if rows is None else rows.to(device) for language, rows in self.rows.items()}
         return list(self.rows.items())
 
 
 class RoutedFeedForward(nn.Module):
-    """Mixed into a Whisper layer, whose feed-forward becomes the shared path beside the languages' experts.
+    """A mixin for a Whisper layer: its feed-forward becomes the shared path, next to the languages' experts.
 
     The layer must set the attributes below, as Whisper's layers do, and call `init_experts` once.
     """
@@ -85,7 +85,7 @@ class RoutedFeedForward(nn.Module):
         """Makes untrained experts of `config.languages`.
 
         Args:
-            config: the model's config itself, since a changed setting counts at once.
+            config: the model's config, not a copy, so later changes take effect.
             ffn_dim: width of the feed-forward.
             layer_idx: index of this layer in its encoder or decoder.
         """
@@ -108,17 +108,17 @@ class RoutedFeedForward(nn.Module):
     def feed_forward(self, states: torch.Tensor, routing: Routing) -> torch.Tensor:
         """`g(z) expert(z) + (1 - g(z)) shared(z)` (eq. 4.1): `(batch, tokens, d_model)` to the same shape.
 
-        Three ways compute it. `_dispatch` is for inference: each token goes through one path. `_dispatch_in_training`
-        is the same with gradients, for hard gates. `_blend` computes both paths for all tokens; it is for soft gates,
-        and for compilers and accelerators, which are slow where shapes depend on values.
+        Three methods compute it. `_dispatch` is for inference: each token goes through one path.
+        `_dispatch_in_training` is the same with gradients, for hard gates. `_blend` computes both paths for all tokens;
+        it is for soft gates, and for compilers and accelerators, which are slow where shapes depend on values.
         """
         if torch.compiler.is_compiling() or torch.jit.is_tracing():
             return self._blend(states, routing)
         if self.training:
             hard = self.routing_config.gate_training == "hard"
             return self._dispatch_in_training(states, routing) if hard else self._blend(states, routing)
-        # To send the one token of a decoding step through both paths costs an accelerator less than to wait until the
-        # CPU knows which path it takes.
+        # On an accelerator, both paths for the one token of a decoding step cost less than a wait until the CPU knows
+        # which path it takes.
         dispatch = states.device.type == "cpu" or states.shape[1] > 1
         return self._dispatch(states, routing) if dispatch else self._blend(states, routing)
 
@@ -126,7 +126,7 @@ class RoutedFeedForward(nn.Module):
 
     def _dispatch(self, states: torch.Tensor, routing: Routing) -> torch.Tensor:
         """The expert for tokens whose gate is open, and the shared path for all others."""
-        # Low ranks first, so that their tokens stand beside those of the shared path, whose matrices they take too.
+        # Low ranks first, so that their tokens follow those of the shared path, whose matrices they take too.
         present = sorted(self._start(states, routing), key=lambda pair: not pair[0].fc1.builds_on_shared)
         experts = [expert for expert, _ in present]
         path = self._choose_paths(states, present, routing)
@@ -140,7 +140,7 @@ class RoutedFeedForward(nn.Module):
         output = self._run_sorted(tokens, counts, experts)
         return torch.empty_like(output).index_copy_(0, order, output).view(states.shape)
 
-    def _choose_paths(self, states: torch.Tensor, present: Present, routing: Routing) -> torch.Tensor:
+    def _choose_paths(self, states: torch.Tensor, present: ExpertsInBatch, routing: Routing) -> torch.Tensor:
         """Each token's path, `(batch, tokens)`: 0 for the shared path, 1, 2, ... for the experts in this order."""
         gates = [expert.gate for expert, _ in present]
         if present[0][1] is None:  # one language has all rows
@@ -148,7 +148,7 @@ class RoutedFeedForward(nn.Module):
             is_open = gates[0].is_open(logits)
             self._record(routing, None, is_open, logits)
             return is_open.long()
-        # All languages at once from here on: a decoding step is too short for an operation more in each language.
+        # From here on all languages at once: in a decoding step, one more operation per language would cost too much.
         rows_of_each = [rows for _, rows in present if rows is not None]
         sizes = [len(rows) for rows in rows_of_each]
         rows = torch.cat(rows_of_each)
@@ -218,7 +218,7 @@ class RoutedFeedForward(nn.Module):
         return output.index_select(0, order.argsort()).view(states.shape)
 
     def _fill_buckets(
-        self, states: torch.Tensor, present: Present, routing: Routing
+        self, states: torch.Tensor, present: ExpertsInBatch, routing: Routing
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Sorts tokens by language and decision.
 
@@ -249,7 +249,7 @@ class RoutedFeedForward(nn.Module):
             parts: of each part, the expert that it takes (`None` for the shared path) and its number of tokens.
         """
         sizes = [size for _, size in parts]
-        # Split at once: the gradient of each slice by itself would be as large as the whole.
+        # Split at once: the gradient of a single slice would be as large as the full tensor.
         hidden_parts = [None] * len(parts) if hidden is None else hidden.split(sizes)
         outputs = []
         for (expert, _), token_part, hidden_part in zip(parts, tokens.split(sizes), hidden_parts, strict=True):
@@ -280,10 +280,10 @@ class RoutedFeedForward(nn.Module):
             self._record(routing, rows, gates, logits)
         return output
 
-    # What the ways have in common
+    # Shared by all three
 
-    def _start(self, states: torch.Tensor, routing: Routing) -> Present:
-        """The experts of the languages in the batch and their rows. The layer's gate record is made empty."""
+    def _start(self, states: torch.Tensor, routing: Routing) -> ExpertsInBatch:
+        """The experts of the languages in the batch and their rows. It empties the layer's gate record."""
         if routing.record is not None:
             routing.record.start_layer(self.layer_idx, states)
         return [(self.expert_of(language), rows) for language, rows in routing.rows_on(states.device)]
@@ -300,7 +300,8 @@ class RoutedFeedForward(nn.Module):
     def _decide(self, expert: LanguageExpert, logits: torch.Tensor, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Gates in [0, 1], `(rows, tokens)`, as the budget counts them, and which rows keep theirs, `(rows, 1)`.
 
-        The other rows are skipped utterances: all their gates close, after the budget counted them (section 4.3.1).
+        The other rows are skipped utterances: their gates are set to 0, but the budget uses the earlier values
+        (section 4.3.1).
         """
         gate = expert.gate
         keep = torch.ones_like(logits[:, :1], dtype=torch.bool)
@@ -311,7 +312,7 @@ class RoutedFeedForward(nn.Module):
             gates = torch.sigmoid(margin + noise * torch.randn_like(margin))
         else:
             soft = torch.sigmoid(margin)
-            # Forward the decision, backward the sigmoid's slope: training sees the very gates of inference.
+            # Forward: the hard decision, as at inference. Backward: the gradient of the sigmoid.
             gates = (margin >= 0).to(soft.dtype) + (soft - soft.detach())
         return gates, torch.rand(keep.shape, device=logits.device) >= self.routing_config.skip_gate_prob
 

@@ -11,7 +11,7 @@ from .configuration_distilwhisper import DistilWhisperConfig, check_language_cod
 from .expert_file_distilwhisper import expert_file_name, write_expert_file
 from .experts_distilwhisper import LanguageExpertsMixin, expert_tensors
 
-# What a checkpoint's config says of its classes, for Auto classes that run its code.
+# An entry of a checkpoint's config: the classes in its code, for Auto classes that run it.
 AUTO_MAP = {
     "AutoModel": "modeling_distilwhisper.DistilWhisperModel",
     "AutoModelForSpeechSeq2Seq": "modeling_distilwhisper.DistilWhisperForConditionalGeneration",
@@ -32,10 +32,10 @@ class SavingMixin(LanguageExpertsMixin):
     ) -> list[Path]:
         """Writes `expert.<language>.safetensors` for each of `languages`.
 
-        A file is written aside and then renamed, so that an interruption leaves the old file complete.
+        A file is written under another name and then renamed, so that an interruption leaves the old file complete.
 
         Args:
-            save_directory: folder; made if it is not there.
+            save_directory: folder; made if it does not exist.
             languages: codes; by default of all languages that are loaded.
             state_dict: taken instead of the model's tensors, under the same names.
             int8: store matrices as 8-bit integers with a scale for each row, a quarter of the size of float32. The
@@ -86,7 +86,7 @@ class SavingMixin(LanguageExpertsMixin):
         """Writes config, plain Whisper weights, remote code, and a file of experts for each language.
 
         Args:
-            save_directory: folder; made if it is not there.
+            save_directory: folder; made if it does not exist.
             is_main_process: whether this process writes files that every process has.
             state_dict: taken instead of the model's tensors, under the same names.
             push_to_hub: push the folder after saving it.
@@ -127,13 +127,13 @@ class SavingMixin(LanguageExpertsMixin):
             self._save_without_weights(save_directory, self._languages)
 
     def _save_without_weights(self, save_directory: str | os.PathLike, languages: list[str]) -> None:
-        """Writes what a folder needs beside experts and backbone: config, generation config and code."""
+        """Writes all that a folder needs except experts and backbone: config, generation config and code."""
         config = copy.deepcopy(self.config)
         config.languages = list(languages)
         config.architectures = [type(self).__name__]
-        config.__dict__.pop("quantization_config", None)  # it is the backbone's, and that is not here
+        config.__dict__.pop("quantization_config", None)  # it belongs to the backbone, which is not here
         self._name_auto_classes(config)
-        custom_object_save(self, save_directory, config=config)  # type: ignore[arg-type]  # their hint forgets configs
+        custom_object_save(self, save_directory, config=config)  # type: ignore[arg-type]  # their annotation lacks configs
         config.save_pretrained(save_directory)
         if self.generation_config is not None:
             self.generation_config.save_pretrained(save_directory)

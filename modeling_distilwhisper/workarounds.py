@@ -1,7 +1,14 @@
-"""Every place where this library reaches into private parts of another one: why, of which version, until when.
+"""Where this library uses private parts of other libraries: why, of which version, until when.
 
-`DistilWhisperTrainer` and `CompleteCheckpoints` override private methods of Transformers' `Trainer` besides; their
-docstrings list them.
+Private parts are used outside this file only where they cannot be moved here:
+
+- `DistilWhisperTrainer`, `ExpertCheckpoints` and `CompleteCheckpoints` override private methods of Transformers'
+  `Trainer`, and the first reads `_gen_kwargs`. Their docstrings list them.
+- The code in a checkpoint (`*_distilwhisper.py`) runs without the package, so it cannot import this file.
+  `PushExpertsMixin` overrides two private methods of `PushToHubMixin` and reads a config's `_commit_hash`,
+  `LanguageRoutedGenerationMixin` overrides `_get_candidate_generator`, and `cached_file` is called with
+  `_raise_exceptions_for_missing_entries=False`, for which there is no public argument.
+- `commands/command_line.py` formats help texts with private parts of `argparse`, which has no public ones for it.
 """
 
 import logging
@@ -10,9 +17,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel, TrainingArguments
+from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from sacrebleu.metrics.base import Score
 
 
@@ -37,13 +45,13 @@ def quantised_backbone_is_trainable(model: PreTrainedModel) -> Iterator[None]:
 
 
 def keep_gradients_through_4_bit_weights(model: torch.nn.Module) -> None:
-    """Gradients pass the 4-bit weights of a model after it has been scored, too.
+    """Makes gradients pass the 4-bit weights of a model after it was scored, too.
 
     Why: on CPUs with AVX512-BF16, bitsandbytes packs 4-bit weights for inference at the first forward pass in
     evaluation mode, with coarser scales, and no gradient passes packed weights. So scoring between epochs would end
     the training of all layers below.
     Version: bitsandbytes 0.50 (`nn.modules.Linear4bit.support_avx512bf16_for_cpu`).
-    Until: bitsandbytes unpacks the weights when training goes on, or has an option for it.
+    Until: bitsandbytes unpacks the weights when training continues, or has an option for it.
     """
     for module in model.modules():
         attributes = vars(module)
@@ -52,10 +60,11 @@ def keep_gradients_through_4_bit_weights(model: torch.nn.Module) -> None:
 
 
 def silence_cast_messages() -> None:
-    """bitsandbytes no longer says at every call of every layer that inputs are cast.
+    """Stops a message of bitsandbytes that it casts inputs.
 
+    Why: it logs the message at every call of every layer.
     Version: bitsandbytes 0.50 (`autograd._functions`).
-    Until: bitsandbytes says it once.
+    Until: bitsandbytes logs it once.
     """
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
@@ -64,10 +73,10 @@ def silence_cast_messages() -> None:
 def without_push(args: TrainingArguments) -> Iterator[None]:
     """Within it, saving a checkpoint does not push it to the Hub.
 
-    Why: `Trainer._save_checkpoint` pushes the folder that it has just written. Ours is not complete then: it still has
-    to be renamed. It is pushed after that.
+    Why: `Trainer._save_checkpoint` pushes the folder that it has just written. Our folder is not complete then: it
+    still has to be renamed. It is pushed after that.
     Version: transformers 5.23.
-    Until: `Trainer` has a step of its own for the push.
+    Until: `Trainer` pushes in a separate step.
     """
     push, args.push_to_hub = args.push_to_hub, False
     try:
@@ -77,10 +86,10 @@ def without_push(args: TrainingArguments) -> Iterator[None]:
 
 
 def undo_preparation(model: torch.nn.Module) -> None:
-    """Makes a model as it was before `Accelerator.prepare_model` marked and wrapped it.
+    """Restores a model to what it was before `Accelerator.prepare_model` marked and wrapped it.
 
-    Why: a model that was prepared for scoring would be trained without the other processes, and a teacher would teach
-    in another precision. `accelerate.utils.extract_model_from_parallel` does not stop at accelerate's own wrapper, but
+    Why: a model that was prepared for scoring would be trained without the other processes, and a teacher would run in
+    another precision. `accelerate.utils.extract_model_from_parallel` does not stop at accelerate's own wrapper, but
     unwraps Transformers' decorators of `forward` as well.
     Version: accelerate 1.15 (`_is_accelerate_prepared`, `_original_forward`).
     Until: `Accelerator.free_memory` undoes what `prepare_model` did to the models given to it.
@@ -109,8 +118,27 @@ def set_epoch_of_samplers(data_loader, epoch: int) -> None:
 def bootstrap_ends(score: "Score") -> tuple[float, float]:
     """The ends of the 95 % bootstrap interval of a score by sacrebleu.
 
-    Why: sacrebleu gives them only as formatted text.
+    Why: sacrebleu returns them only as formatted text.
     Version: sacrebleu 2.6 (`Score._mean`, `Score._ci`).
     Until: `Score` has public attributes for them.
     """
     return float(score._mean - score._ci), float(score._mean + score._ci)
+
+
+def commit_of(config: PretrainedConfig) -> str | None:
+    """The commit of the Hub repository that a config was loaded from; `None` for a folder.
+
+    Version: transformers 5.23 (`PretrainedConfig._commit_hash`).
+    Until: a config has a public attribute for it.
+    """
+    return getattr(config, "_commit_hash", None)
+
+
+def fingerprint_of(rows: "Dataset") -> str:
+    """A digest of a data set's content, by which `datasets` finds results in its cache.
+
+    Why: without it, a data set made of these rows would be hashed with all its audio.
+    Version: datasets 5.2 (`Dataset._fingerprint`).
+    Until: `Dataset` has a public attribute for it.
+    """
+    return rows._fingerprint

@@ -152,7 +152,7 @@ def sizes_on_whisper_small() -> tuple[int, int]:
     with torch.device("meta"):
         model = DistilWhisperForConditionalGeneration(config)
         experts = [LanguageExpert(config, layer.expert_ffn_dim) for layer in model.routed_layers().values()]
-    own = sum(weights.numel() for expert in experts for weights in expert.parameters())
+    own = sum(expert.num_parameters() for expert in experts)
     return sum(weights.numel() for weights in model.parameters()), own
 
 

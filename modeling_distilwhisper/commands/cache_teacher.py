@@ -32,6 +32,7 @@ from ..runs.precision import PRECISIONS
 from ..training.cache_files import KEY, tokenizer_digest
 from ..training.cache_writer import CacheWriter, WithDigests
 from ..training.teacher import Teacher, load_teacher
+from ..workarounds import commit_of
 from .command_line import DEVICE, command, parse_dataclasses
 from .training_run.models import precision_of_teacher
 
@@ -99,7 +100,7 @@ def open_cache(
     """The cache in the output folder, which remembers what it was made with."""
     metadata = {
         "teacher": args.teacher,
-        "teacher weights": weights_digest(args.teacher) or getattr(teacher.model.config, "_commit_hash", None),
+        "teacher weights": weights_digest(args.teacher) or commit_of(teacher.model.config),
         "teacher precision": precision_of_teacher(teacher, args.teacher_precision),
         "tokenizer": tokenizer_digest(processor),
         "vocabulary": config.vocab_size,

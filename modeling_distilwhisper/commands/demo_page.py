@@ -140,7 +140,7 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
             gr.Markdown("### Timestamps")
             segments = gr.HTML(elem_id="segments")
             download = gr.DownloadButton("Download subtitles (SRT)", elem_id="download")
-        # One at a time: while plain Whisper transcribes, the gates of the model are shut.
+        # One at a time: while plain Whisper transcribes, the gates of the model are closed.
         button.click(
             transcribe,
             [audio, language, timestamps],

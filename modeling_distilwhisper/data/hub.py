@@ -5,6 +5,7 @@ from datasets import Audio, ClassLabel, Dataset, DatasetInfo, load_dataset
 from datasets.exceptions import DatasetGenerationError
 from datasets.fingerprint import Hasher
 
+from ..workarounds import fingerprint_of
 from .rows import FEATURES, SPLITS, TEXT_COLUMNS, one_line
 
 ATTRIBUTES = ("id", "sentence_id", "gender", "age", "accent", "speaker")
@@ -86,7 +87,7 @@ def read_hub(
     for name in list(FEATURES)[1:]:
         arrays.append(pa.array(columns.get(name, [constants.get(name, "")] * len(corpus)), pa.string()))
     # Without this, `datasets` would hash all the audio for a fingerprint.
-    fingerprint = Hasher.hash([corpus._fingerprint, audio, columns, constants])
+    fingerprint = Hasher.hash([fingerprint_of(corpus), audio, columns, constants])
     table = pa.table(arrays, names=list(FEATURES))
     return Dataset(table, info=DatasetInfo(features=FEATURES), fingerprint=fingerprint)
 

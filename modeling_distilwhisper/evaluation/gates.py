@@ -1,4 +1,4 @@
-"""The gates of a batch: which tokens count, and the share of them that takes the expert."""
+"""Expert usage: the gates of a batch over its real tokens, and the share of these tokens that takes the expert."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -61,11 +61,11 @@ class GateReport:
         return list(self.gates.values()), [self.masks[side] for side, _ in self.gates]
 
     def counts(self) -> torch.Tensor:
-        """Open gates, and all gates, over real tokens: `(layers, 2)`, layers in the order of `gates`."""
+        """Number of open gates and of all gates, over real tokens: `(layers, 2)`, layers in the order of `gates`."""
         return self._counts_by_row().sum(dim=0)
 
     def counts_by_language(self, tokens: Iterable[int]) -> torch.Tensor:
-        """Open gates, and all gates, over real tokens and all layers, by language: `(languages, 2)`.
+        """Number of open gates and of all gates, over real tokens and all layers: `(languages, 2)`.
 
         Args:
             tokens: the languages' tokens.
@@ -75,7 +75,7 @@ class GateReport:
         return torch.stack([by_row[ids == token].sum(dim=0) for token in tokens])
 
     def _counts_by_row(self) -> torch.Tensor:
-        """Open gates, and all gates, over real tokens: `(batch, layers, 2)`."""
+        """Number of open gates and of all gates, over real tokens: `(batch, layers, 2)`."""
         masks = [self.masks[side] for side, _ in self.gates]
         opened = [(gate.detach() * mask).sum(dim=1) for gate, mask in zip(self.gates.values(), masks, strict=True)]
         counted = [mask.sum(dim=1) for mask in masks]
@@ -87,7 +87,7 @@ def usage_shares(layers: Iterable[tuple[str, int]], counts: torch.Tensor) -> dic
 
     Args:
         layers: side and number of each layer.
-        counts: `(layers, 2)`, as `GateReport.counts` gives them, or sums of such.
+        counts: `(layers, 2)`, as `GateReport.counts` returns them, or a sum of several.
 
     Returns:
         Shares from 0 to 1 by name: "encoder", "decoder", "all", "encoder 0" and so on.
@@ -184,7 +184,7 @@ def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def forced_gates(model: DistilWhisperForConditionalGeneration, *, is_open: bool) -> Iterator[None]:
-    """Within it, every gate is open (all tokens take the expert), or every gate is shut (plain Whisper).
+    """Within it, every gate is open (all tokens take the expert), or every gate is closed (plain Whisper).
 
     Args:
         model: the model. Its thresholds are restored at the end.

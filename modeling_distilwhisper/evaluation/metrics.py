@@ -14,19 +14,19 @@ from .normalization import NORMALIZERS, normalizer_name
 
 RESAMPLES = 1000
 CONFIDENCE = 0.95
-# The same 2 to 100 characters, a letter among them, five times in a row: the text of a decoder caught in a loop.
+# The same 2 to 100 characters, a letter among them, five times in a row: the text of a decoder in a loop.
 LOOP = regex.compile(r"(.{2,100}?)\1{4,}")
 
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """What was counted in each utterance, as arrays `(utterances,)`. Indexing gives the counts of some utterances.
+    """Counts of each utterance, as arrays `(utterances,)`. Indexing returns the counts of some utterances.
 
     Attributes:
         hits, substitutions, deletions, insertions: words.
         character_errors: wrong, missing and extra characters.
         characters: characters of the reference.
-        loops: whether the transcript repeats itself five times in a row where the reference does not.
+        loops: whether the transcript repeats a text five times or more and the reference does not.
         empty: whether the transcript is empty and the reference is not.
         normalizer: the name of the normaliser of both texts.
 
@@ -61,7 +61,7 @@ class ErrorCounts:
         return len(self.hits)
 
     def __getitem__(self, chosen) -> "ErrorCounts":
-        """The counts of some utterances; `chosen` as NumPy takes it: a slice, numbers or a mask."""
+        """The counts of some utterances; `chosen` is a slice, indices or a mask, as for NumPy."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "normalizer"}
         return ErrorCounts(**{name: array[chosen] for name, array in arrays.items()}, normalizer=self.normalizer)
 
@@ -103,7 +103,7 @@ class Difference:
 
     Attributes:
         wer: the difference; below 0, the first system makes fewer errors.
-        low, high: its 95 % paired bootstrap interval.
+        low, high: ends of its 95 % paired bootstrap interval.
     """
 
     wer: float
@@ -231,7 +231,7 @@ def compare_errors(first: ErrorCounts, second: ErrorCounts, seed: int = 0) -> Di
 
 
 def _has_loop(text: str) -> bool:
-    matches = LOOP.finditer(f"{text} ")  # with a space, so that the last word is like those before it
+    matches = LOOP.finditer(f"{text} ")  # with a space, so that the last word ends as the others do
     return any(regex.search(r"\p{L}", match[1]) for match in matches)
 
 
@@ -248,7 +248,7 @@ def bootstrap_interval(statistic, samples, seed: int = 0, paired: bool = True) -
         statistic: a function of the samples and an `axis`, as `scipy.stats.bootstrap` takes it.
         samples: arrays with an element for each unit that is drawn: an utterance, or the sums of a speaker.
         seed: of the draws.
-        paired: whether elements at the same place belong to the same unit.
+        paired: whether elements with the same index belong to the same unit.
 
     Returns:
         Lower and upper end, or `None` where a sample has fewer than two units.

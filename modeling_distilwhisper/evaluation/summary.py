@@ -21,8 +21,8 @@ def score_rows(systems: Mapping[str, Records], rates: Callable[[Records], Row]) 
         rates: makes scores of records, such as `error_rates_of`.
 
     Returns:
-        `system`, `data_set`, `split`, `language`, what `rates` gives, `hours` of audio, and `real_time_factor`, seconds
-        of computing for a second of audio.
+        `system`, `data_set`, `split`, `language`, the scores of `rates`, `hours` of audio, and `real_time_factor`,
+        seconds of computation per second of audio.
     """
     rows = []
     for system, records in systems.items():
@@ -47,7 +47,7 @@ def group_rows(scores: Sequence[Row], gap: tuple[str, str] | None = None) -> lis
     Args:
         scores: rows of `score_rows`.
         gap: names of student and teacher. Every other system then gets a column with the share of the gap between the
-            two that it closes, as the report quotes it (39 %, section 5.2).
+            two that it closes, as in the report (39 %, section 5.2).
 
     Returns:
         A row for each data set, split and group, with a column for each system. A mean is over the languages that all
@@ -70,7 +70,7 @@ def group_rows(scores: Sequence[Row], gap: tuple[str, str] | None = None) -> lis
 
 
 def gap_closed(wers: Mapping[str, float], system: str, gap: tuple[str, str]) -> float | None:
-    """The share of the gap between student and teacher that a system closes; `None` if the teacher is no better.
+    """The share of the gap between student and teacher that a system closes; `None` if the teacher is not better.
 
     Example:
         >>> gap_closed({"small": 0.5, "ours": 0.25, "large": 0.0}, "ours", ("small", "large"))

@@ -1,4 +1,4 @@
-"""Transcripts of a data set's rows, in batches of similar length, as records that can be scored again and again."""
+"""Transcripts of a data set's rows, in batches of similar length, as records that can be scored at any time."""
 
 import time
 from collections.abc import Iterator
@@ -25,15 +25,15 @@ def transcribe_rows(
     batch_size: int = 16,
     **generate_kwargs,
 ) -> list[dict]:
-    """Transcribes the rows whose record is missing in a file, or has another reference or length; longest rows first.
+    """Transcribes the rows whose record is missing in a file, or has another reference or length. Longest rows first.
 
     Args:
-        file: the records so far; new ones are added as they come.
+        file: the records so far. Each batch is added when it is done.
         model: a Whisper of any kind, in evaluation mode.
         processor: the model's.
         rows: as a reader makes them, with `seconds` (`keep_scorable`).
         task: "transcribe" or "translate".
-        batch_size: rows at a time. A row longer than Whisper's window (30 s) is transcribed alone.
+        batch_size: rows per batch. A row longer than Whisper's window (30 s) is transcribed alone.
         **generate_kwargs: settings of `generate`, such as `num_beams=5`.
 
     Returns:

@@ -48,7 +48,7 @@ def translation_rates(records: Sequence[Mapping]) -> dict[str, float | str | int
 
     Returns:
         `utterances`, and for `bleu` and `chrf` the score, the ends of its 95 % interval (`bleu low`, `bleu high`;
-        bootstrap over utterances, 1,000 samples), and sacrebleu's signature, which says how it was computed.
+        bootstrap over utterances, 1,000 samples), and sacrebleu's signature, which describes the computation.
     """
     hypotheses, references = ([record[name] for record in records] for name in ("hypothesis", "reference"))
     row: dict[str, float | str | int] = {"utterances": len(records)}

@@ -34,7 +34,7 @@ def _scores_by_system(results: Mapping) -> dict[str, Mapping[str, Mapping[str, M
     before, after, teacher = (scores.get(key, {}) for key in ("before", "after", "teacher"))
     if not settings.get("experts_from"):
         return {PLAIN: before, OURS: after, "teacher": teacher}
-    closed, trained = scores.get("gates shut", {}), settings["languages"]
+    closed, trained = scores.get("gates closed", {}), settings["languages"]
     others, earlier = (
         {
             data_set: {code: rates for code, rates in by_language.items() if (code in trained) == is_trained}

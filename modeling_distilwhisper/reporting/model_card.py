@@ -244,8 +244,8 @@ def sizes(model: DistilWhisperForConditionalGeneration, folder: str | Path) -> d
     for language in model.config.languages or []:
         experts = list(model.experts_of(language).values())
         sizes[language] = {
-            "parameters": sum(weights.numel() for expert in experts for weights in expert.parameters()),
-            "rank": getattr(getattr(experts[0].fc1, "up", None), "in_features", 0),
+            "parameters": sum(expert.num_parameters() for expert in experts),
+            "rank": experts[0].rank,
             "bytes": Path(folder, expert_file_name(language)).stat().st_size,
         }
     backbone = model.num_parameters() - sum(size["parameters"] for size in sizes.values())

@@ -1,1 +1,1 @@
-"""What every command shares: settings, a model by name and precision, a run's folder and files."""
+"""Shared by all commands: settings, a model by name and precision, the folder and files of a run."""

@@ -6,7 +6,6 @@ from pathlib import Path
 from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperProcessor
 from transformers.utils import find_adapter_config_file
 
-from .. import modeling_distilwhisper as _registered  # noqa: F401 (it registers our model with the Auto classes)
 from .precision import QUANTISED, precision_settings
 from .settings import split_name
 
@@ -56,7 +55,7 @@ def load_model(location: str, precision: str = "auto", device: str = "cpu"):
         ('WhisperForConditionalGeneration', False)
     """
     model = AutoModelForSpeechSeq2Seq.from_pretrained(location, **precision_settings(precision, device)).eval()
-    return model if precision in QUANTISED else model.to(device)  # quantised ones have been loaded onto the device
+    return model if precision in QUANTISED else model.to(device)  # quantised models are already on the device
 
 
 def load_processor(location: str) -> WhisperProcessor:
@@ -96,7 +95,7 @@ def adapted_base(location: str) -> str | None:
 
 
 def weights_digest(location: str) -> str | None:
-    """A digest of the weights in a folder, by which trained weights differ from untrained ones.
+    """A digest of the weights in a folder: it changes when they are trained.
 
     Returns:
         The digest, or `None` for a model on the Hub.

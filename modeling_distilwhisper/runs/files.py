@@ -1,4 +1,4 @@
-"""Files that are complete or absent, and safe file names made of any name."""
+"""Files that are complete or absent, and safe file names from any text."""
 
 import re
 import secrets

@@ -9,42 +9,51 @@ from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
 
-# Old name -> new name, of flags, settings and keys of JSON files.
-NAMES = {
-    "dtype": "precision",
-    "dtypes": "precision",
-    "precisions": "precision",
-    "openness": "expert usage",
-    "openness at inference": "expert usage at inference",
-    "encoder_openness": "encoder_expert_usage",
-    "decoder_openness": "decoder_expert_usage",
+# Old name -> new name: of settings and flags, of the keys of results, and of the figures in a training's log.
+SETTINGS = {"dtype": "precision", "dtypes": "precision", "precisions": "precision"}
+RESULTS = {"openness": "expert usage", "openness at inference": "expert usage at inference"}
+SYSTEMS = {"gates shut": "gates closed"}
+FIGURES = {"encoder_openness": "encoder_expert_usage", "decoder_openness": "decoder_expert_usage"}
+FIGURE_PREFIX = ("openness_", "expert_usage_")  # a figure for each language: openness_gl
+# Names are changed only here, since systems and data sets may have any name. The path to a mapping: its old names.
+PLACES: dict[tuple[str, ...], dict[str, str]] = {
+    (): SETTINGS | RESULTS,
+    ("run",): SETTINGS,  # a part of settings.json, as are the next three
+    ("model",): SETTINGS,
+    ("data",): SETTINGS,
+    ("training",): SETTINGS,
+    ("settings", "*"): SETTINGS,  # the same parts in results.json
+    ("shared",): SETTINGS,  # of a comparison, as is the next
+    ("systems", "*"): SETTINGS,
+    ("scores",): SYSTEMS,
+    ("log_history",): FIGURES,  # of trainer_state.json
 }
-PREFIXES = {"openness_": "expert_usage_"}  # a figure of the training log for each language: openness_gl
 # By the new name of a setting: old value -> new value.
 VALUES = {"normalizer": {"paper": "report"}}
 
 
 def with_new_names(content: Any, source: str | Path) -> Any:
-    """The content of a settings file or a results file with today's names in place of earlier ones, at any depth.
+    """The content of a settings file or a results file with today's names in place of earlier ones.
 
-    One warning names all that changed.
+    Names are changed where settings and known results stand (`PLACES`); names of systems and data sets stay. One
+    warning lists all changes.
 
     Args:
         content: mappings, lists and values, as JSON has them. It is not changed.
-        source: what the warning calls it: the file's path.
+        source: the file's path, for the warning.
 
     Example:
         >>> with_new_names({"model": {"precision": "nf4"}}, "settings.json")
         {'model': {'precision': 'nf4'}}
     """
     changes: dict[str, str] = {}
-    renamed = _renamed(content, changes)
+    renamed = _renamed(content, (), changes)
     _warn(changes, source)
     return renamed
 
 
 def with_new_flags(argv: list[str]) -> list[str]:
-    """A command line with today's names in place of earlier ones. One warning names all that changed.
+    """A command line with today's names in place of earlier ones. One warning lists all changes.
 
     Example:
         >>> with_new_flags(["--precision", "nf4"])
@@ -55,7 +64,7 @@ def with_new_flags(argv: list[str]) -> list[str]:
     for word in argv:
         if word.startswith("--"):
             name, equals, value = word[2:].partition("=")
-            name = _new_name(name, changes)
+            name = _new_name(name, SETTINGS, changes)
             flags.append(f"--{name}{equals}{_new_value(name, value, changes)}")
         else:
             flags.append(_new_value(name, word, changes))
@@ -72,30 +81,40 @@ def read_json(path: str | Path) -> Any:
     return with_new_names(json.loads(Path(path).read_text(encoding="utf-8")), path)
 
 
-def _renamed(content: Any, changes: dict[str, str]) -> Any:
+def new_value(name: str, value: str) -> str:
+    """Today's value of a setting for a value that earlier versions used, and any other value as it is.
+
+    Example:
+        >>> new_value("normalizer", "paper"), new_value("normalizer", "marks")
+        ('report', 'marks')
+    """
+    return VALUES.get(name, {}).get(value, value)
+
+
+def _renamed(content: Any, place: tuple[str, ...], changes: dict[str, str]) -> Any:
     if isinstance(content, list):
-        return [_renamed(value, changes) for value in content]
+        return [_renamed(value, place, changes) for value in content]
     if not isinstance(content, Mapping):
         return content
+    names = PLACES.get(place) or PLACES.get((*place[:-1], "*"), {})
     renamed = {}
     for name, value in content.items():
-        new = _new_name(name, changes)
-        renamed[new] = _new_value(new, _renamed(value, changes), changes)
+        new = _new_name(name, names, changes)
+        renamed[new] = _new_value(new, _renamed(value, (*place, name), changes), changes)
     return renamed
 
 
-def _new_name(name: str, changes: dict[str, str]) -> str:
-    new = NAMES.get(name, name)
-    for prefix, new_prefix in PREFIXES.items():
-        if name.startswith(prefix):
-            new = new_prefix + name.removeprefix(prefix)
+def _new_name(name: str, names: Mapping[str, str], changes: dict[str, str]) -> str:
+    new = names.get(name, name)
+    if names is FIGURES and name.startswith(FIGURE_PREFIX[0]):
+        new = FIGURE_PREFIX[1] + name.removeprefix(FIGURE_PREFIX[0])
     if new != name:
         changes[name] = new
     return new
 
 
 def _new_value(name: str, value: Any, changes: dict[str, str]) -> Any:
-    new = VALUES.get(name, {}).get(value, value) if isinstance(value, str) else value
+    new = new_value(name, value) if isinstance(value, str) else value
     if new != value:
         changes[f"{name} {value}"] = f"{name} {new}"
     return new

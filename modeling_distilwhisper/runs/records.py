@@ -1,4 +1,4 @@
-"""Records of a run as JSON lines: added as they come, and read again after an interruption."""
+"""Records of a run as JSON lines: added in batches, and read again after an interruption."""
 
 import json
 from pathlib import Path

@@ -1,7 +1,7 @@
 """The results of a training run, `results.json`, as records."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class DataRecord:
 
 @dataclass
 class RunResults:
-    """What a training run was started with and what it gave. What a run does not have is empty.
+    """The settings and the results of a training run. Parts that a run does not have are empty.
 
     Attributes:
         settings: by part ("model", "data", "training") and name.
@@ -39,10 +39,10 @@ class RunResults:
         data: the rows that were used.
         expert_usage: shares by language, as `measure_expert_usage` gives them.
         teacher_precision: in which precision the teacher taught.
-        training: what the trainer measured, such as `train_runtime` in seconds.
+        training: the measurements of the trainer, such as `train_runtime` in seconds.
         best_by_language: `step` and `score` of each language's experts.
         sizes: parameters and bytes.
-        example: what the saved model makes of a clip.
+        example: a clip as the saved model transcribes it, and its reference.
 
     Example:
         >>> results = RunResults(settings={}, data=[DataRecord("cv", "train", "gl", rows=12, hours=0.5)])
@@ -75,26 +75,26 @@ class RunResults:
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "RunResults":
         """The results in the content of a file under today's names."""
-        values = {name: content[key] for name, key in _JSON_NAMES.items() if content.get(key)}
-        return cls(**values | {"data": _data_records(content)})
+        values = {field.name: content.get(_key(field.name)) for field in fields(cls)}
+        values["data"] = _data_records(content)
+        return cls(**{name: value for name, value in values.items() if value})
 
     def to_json(self) -> dict[str, Any]:
         """The content of a file."""
-        values = {key: getattr(self, name) for name, key in _JSON_NAMES.items()}
-        return values | {"data": [asdict(record) for record in self.data]}
+        content = {_key(field.name): getattr(self, field.name) for field in fields(self)}
+        return content | {"data": [asdict(record) for record in self.data]}
 
 
-_JSON_NAMES = {
-    "scores": "scores",
+# The keys of the file that are not an attribute's name.
+_KEYS = {
     "expert_usage": "expert usage at inference",
     "teacher_precision": "teacher precision",
-    "data": "data",
-    "training": "training",
     "best_by_language": "best by language",
-    "settings": "settings",
-    "sizes": "sizes",
-    "example": "example",
 }
+
+
+def _key(name: str) -> str:
+    return _KEYS.get(name, name)
 
 
 def _data_records(content: Mapping[str, Any]) -> list[DataRecord]:

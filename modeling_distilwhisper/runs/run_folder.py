@@ -25,7 +25,7 @@ class RunFolder:
 
     Args:
         folder: made if it does not exist.
-        settings: what distinguishes this run from others, as JSON types; written to `settings.json`.
+        settings: the settings that distinguish this run from others, as JSON types; written to `settings.json`.
         defaults: by name, the default of settings that an older folder may lack. Without one it is `None`.
 
     Raises:
@@ -67,7 +67,7 @@ class RunFolder:
 
 
 def differences(before: Settings, now: Settings, defaults: Mapping[str, Any]) -> list[str]:
-    """The settings that two runs have different values of, as "learning_rate 0.1, now 0.5"."""
+    """The settings with different values in two runs, such as "learning_rate 0.1, now 0.5"."""
     differing = []
     for part in {**before, **now}:
         old, new = before.get(part, {}), now.get(part, {})

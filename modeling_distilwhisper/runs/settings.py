@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
-from .old_names import with_new_flags, with_new_names
+from .old_names import with_new_names
 
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -32,8 +32,7 @@ for tag, pattern, first in (
 def read_settings(path: str | Path) -> dict[str, Any]:
     """The settings in a YAML or JSON file, under today's names.
 
-    Values stay as they are written: `no` is a language, and a number is text, as on a command line. Within a mapping
-    they have types.
+    Values stay text, as on a command line: `no` is a language, and `1` is text. Within a mapping they have types.
 
     Returns:
         By name: text, a list of texts, a mapping, or `None`.
@@ -63,14 +62,15 @@ def _as_written(loader: SettingsLoader, node: yaml.Node) -> Any:
 def parse_settings(parser: HfArgumentParser, argv: list[str]) -> tuple:
     """Parses flags, or a YAML or JSON file of settings with flags after it. These flags win over the file.
 
-    Names of earlier versions are read as those of today, with a warning.
+    Names of earlier versions in the file are read as those of today, with a warning. For those in flags, apply
+    `with_new_flags` first.
 
     Returns:
         An instance of each of the parser's dataclasses. A file that holds no mapping or has unknown settings ends the
         program with a message, as a wrong flag does.
     """
     if not argv or Path(argv[0]).suffix not in FILE_SUFFIXES:
-        return parser.parse_args_into_dataclasses(with_new_flags(argv))
+        return parser.parse_args_into_dataclasses(argv)
     try:
         settings = read_settings(argv[0])
     except ValueError as error:
@@ -86,7 +86,7 @@ def parse_settings(parser: HfArgumentParser, argv: list[str]) -> tuple:
             flags += [f"--{name}", *value]
         else:
             flags.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
-    return parser.parse_args_into_dataclasses([*flags, *with_new_flags(argv[1:])])
+    return parser.parse_args_into_dataclasses([*flags, *argv[1:]])
 
 
 def _names(parser: HfArgumentParser) -> set[str]:
@@ -105,7 +105,7 @@ def defaults_of(*classes: type) -> dict[str, Any]:
 
 
 def split_name(text: str) -> tuple[str | None, str]:
-    """Name and rest of `name=rest`; `None` and the whole text if it does not begin with a name and `=`.
+    """Name and rest of `name=rest`; `None` and the complete text if it does not begin with a name and `=`.
 
     Example:
         >>> split_name("small=openai/whisper-small"), split_name("openai/whisper-small")

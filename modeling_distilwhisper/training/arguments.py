@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import Seq2SeqTrainingArguments
 
-from ..evaluation.normalization import ALIASES, NORMALIZERS
+from ..evaluation.normalization import normalizer_name
 from .kd_weight import SCHEDULES
 from .losses import DIVERGENCES
 
@@ -21,9 +21,10 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
         kd_beta_max: the upper bound of a learned beta.
         kd_divergence: "js" (eq. 4.7) or "kl" (eq. 2.2).
         kd_temperature: temperature tau of the distillation loss.
-        language_temperature: 1 draws each row once an epoch; above, languages with few rows are drawn more often.
+        language_temperature: 1 draws each row once per epoch; above, languages with few rows are drawn more often.
         warmup_epochs: epochs of linear warm-up, unless `warmup_steps` is given.
-        gate_momentum: the share of the way to a batch's quantile that the thresholds of hard gates go in a step.
+        gate_momentum: in each step, a hard gate's threshold becomes `old + gate_momentum * (quantile - old)`, where
+            `quantile` is the one at which the step's batches would meet the budget.
         normalizer: the normaliser of the scores, one of `NORMALIZERS`.
 
     Raises:
@@ -49,14 +50,14 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
     kd_temperature: float = field(default=1.0, metadata={"help": "Temperature tau of the distillation loss."})
     language_temperature: float = field(
         default=1.0,
-        metadata={"help": "1: each row once an epoch. Above: languages with few rows are drawn more often."},
+        metadata={"help": "1: each row once per epoch. Above: languages with few rows are drawn more often."},
     )
     warmup_epochs: float = field(
         default=1.0, metadata={"help": "Epochs of linear warm-up, unless --warmup_steps is given."}
     )
     gate_momentum: float = field(
         default=0.2,
-        metadata={"help": "Share of the way to a batch's quantile that thresholds of hard gates go in a step."},
+        metadata={"help": "A hard gate's new threshold is old + gate_momentum x (quantile of the step - old)."},
     )
     normalizer: str = field(default="marks", metadata={"help": "Normaliser of the scores: 'marks' or 'report'."})
 
@@ -67,7 +68,7 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
     adam_beta2: float = field(default=0.98, metadata={"help": "Second beta of AdamW."})
     eval_strategy: str = field(default="epoch", metadata={"help": "When to score the validation split."})
     save_strategy: str = field(default="epoch", metadata={"help": "When to save a checkpoint."})
-    save_total_limit: int | None = field(default=2, metadata={"help": "How many checkpoints are kept."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "Number of checkpoints that are kept."})
     load_best_model_at_end: bool = field(
         default=True, metadata={"help": "Keep the best checkpoint, by validation WER."}
     )
@@ -83,7 +84,7 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
         # On machines without an accelerator: Transformers allows half precision on a CPU only if `use_cpu` is set.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
-        # Layers return their gates besides their output, which reentrant checkpointing does not support.
+        # Layers return gates in addition to their output, which reentrant checkpointing does not support.
         for kwargs in (self.activation_checkpointing_kwargs, self.gradient_checkpointing_kwargs):
             if (kwargs or {}).get("use_reentrant"):
                 raise ValueError("--activation_checkpointing_kwargs: use_reentrant must be false for gates to learn.")
@@ -109,6 +110,4 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
         for name in ("kd_beta", "kd_beta_end", "warmup_epochs"):
             if getattr(self, name) < 0:
                 raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}.")
-        self.normalizer = ALIASES.get(self.normalizer, self.normalizer)
-        if self.normalizer not in NORMALIZERS:
-            raise ValueError(f"--normalizer must be one of {', '.join(NORMALIZERS)}, got {self.normalizer!r}.")
+        self.normalizer = normalizer_name(self.normalizer)

@@ -13,7 +13,7 @@ logger = logging.get_logger(__name__)
 class BestExperts:
     """The best experts of each language so far, by that language's score.
 
-    They stand in a folder of their own: `expert.<language>.safetensors`, and `best.json` with step and score of each.
+    They are in a separate folder: `expert.<language>.safetensors`, and `best.json` with step and score of each.
     """
 
     def __init__(self, folder: str | Path):
@@ -59,7 +59,7 @@ class BestExperts:
     def resume(self, known: dict[str, dict[str, float]], step: int) -> None:
         """Resumes a run at a step at which these were its scores. Entries of another run up to that step are deleted.
 
-        Entries of later steps stay: they are taken for this run's, which makes these steps again.
+        Entries of later steps stay: they count as this run's, which repeats these steps.
         """
         entries = self.scores()
         valid = {
@@ -69,7 +69,7 @@ class BestExperts:
         }
         lost = sorted(language for language in known if language not in valid)
         if lost:
-            logger.warning(f"{self.folder} lacks the best experts so far of {lost}: those of later steps will count.")
+            logger.warning(f"{self.folder} lacks the best experts so far of {lost}. Later steps replace them.")
         if valid != entries:
             self._write(valid)
 

@@ -1,9 +1,9 @@
 """The files of a teacher's cache: `manifest.json`, and Arrow files `part-00000.arrow` with a line for each utterance.
 
-A line holds the utterance's key, its label tokens, a digest of its samples, and what the teacher expects at each
-position, in one of two forms: the k most likely tokens and the probability of all others; or the teacher's last hidden
-state, from which its output matrix, which the folder then holds as well, makes all logits. The files are mapped into
-memory, not read, so a cache may be larger than memory.
+A line holds the utterance's key, its label tokens, a digest of its samples, and the teacher's predictions at each
+position, in one of two forms: the k most likely tokens and the total probability of all others; or the teacher's last
+hidden state, from which its output matrix computes all logits; the folder then holds this matrix too. The files are
+mapped into memory, not read, so a cache may be larger than memory.
 """
 
 import hashlib
@@ -18,16 +18,16 @@ from transformers import WhisperProcessor
 FORMAT = 1
 KEY = ("data_set", "split", "language", "id")
 MANIFEST, OUTPUT = "manifest.json", "output.safetensors"
-HOW_TO_COMPLETE = "Run `distilwhisper cache-teacher` on this data: it adds what is missing or changed."
+HOW_TO_COMPLETE = "Run `distilwhisper cache-teacher` on this data: it adds missing and changed rows."
 
 _ROW = [*((name, pa.string()) for name in KEY), ("labels", pa.list_(pa.int32())), ("audio", pa.binary(16))]
-# Flat: k numbers a position, k numbers a position, one number a position and temperature; or the hidden states.
+# Flat lists. Per position k ids, k logits, and one number per temperature; or the hidden states.
 TOP_COLUMNS = [("ids", pa.list_(pa.int32())), ("logits", pa.list_(pa.float32())), ("rest", pa.list_(pa.float32()))]
 HIDDEN_COLUMNS = [("hidden", pa.list_(pa.float16()))]
 
 
 def tokenizer_digest(processor: WhisperProcessor) -> str:
-    """A digest of the tokens' numbers: equal for tokenizers that give every token the same number."""
+    """A digest of the token ids: equal for tokenizers that give every token the same id."""
     vocabulary = json.dumps(sorted(processor.tokenizer.get_vocab().items()), ensure_ascii=True)
     return hashlib.sha256(vocabulary.encode()).hexdigest()
 
@@ -37,7 +37,7 @@ def audio_digest(samples: np.ndarray) -> bytes:
 
 
 def columns_of(k: int | None) -> list[tuple[str, pa.DataType]]:
-    """The columns of what the teacher expects; `None`: hidden states."""
+    """The columns of the teacher's predictions; `None`: hidden states."""
     return TOP_COLUMNS if k else HIDDEN_COLUMNS
 
 
@@ -46,7 +46,7 @@ def schema_of(k: int | None) -> pa.Schema:
 
 
 def key_of(row: Mapping) -> tuple[str, ...]:
-    """What identifies the utterance of a reader's row or of a line."""
+    """The columns that identify the utterance of a reader's row or of a line."""
     return tuple(row[name] for name in KEY)
 
 

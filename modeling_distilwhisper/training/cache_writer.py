@@ -1,4 +1,4 @@
-"""Writes what a teacher expects in a data set to a cache, once, so that training needs no teacher in memory."""
+"""Writes a teacher's predictions for a data set to a cache, once, so that training needs no teacher in memory."""
 
 import json
 from collections.abc import Callable
@@ -38,13 +38,13 @@ class CacheWriter:
     Args:
         folder: made if it does not exist.
         teacher: prepared for the student.
-        k: how many tokens of each position are kept; `None`: hidden states.
-        temperatures: at which a training may distil from it; hidden states serve any.
-        metadata: what else distinguishes this cache from others, such as the teacher's name and the tokenizer.
+        k: number of tokens kept per position; `None`: hidden states.
+        temperatures: at which a training may distil from it; hidden states allow any.
+        metadata: other properties that distinguish this cache, such as the teacher's name and the tokenizer.
         data: names of the corpora. They are added to those that the manifest already lists.
 
     Raises:
-        ValueError: the folder holds another kind of cache (the message says what differs), or a damaged file.
+        ValueError: the folder holds another kind of cache (the message lists the differences), or a damaged file.
         RuntimeError: another process is writing into it.
     """
 
@@ -93,7 +93,7 @@ class CacheWriter:
         return sum(path.stat().st_size for path in self.folder.iterdir()) / 1e6
 
     def lines(self, rows: list[dict], batch: dict[str, torch.Tensor], decoder_input_ids: torch.Tensor) -> list[dict]:
-        """What the teacher expects in a batch, as lines of the cache.
+        """The teacher's predictions for a batch, as lines of the cache.
 
         Args:
             rows: of a reader.
@@ -132,7 +132,7 @@ class CacheWriter:
 
 @dataclass
 class WithDigests:
-    """Adds to batches a digest of each row's samples, `(batch, 16)`, besides what `extra` adds."""
+    """Adds to batches a digest of each row's samples, `(batch, 16)`, and the tensors of `extra`."""
 
     extra: Callable[[list[dict], list[np.ndarray], torch.Tensor], dict[str, torch.Tensor]] | None
 

@@ -1,4 +1,4 @@
-"""Checkpoints that are complete or absent, and errors that say which one is damaged and what to resume from."""
+"""Checkpoints that are complete or absent, and errors that name the damaged one and one to resume from."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ from ..workarounds import without_push
 
 logger = logging.get_logger(__name__)
 
-UNFINISHED = ".unfinished"  # beside the checkpoints: the folder in which one is written before it gets its name
+UNFINISHED = ".unfinished"  # next to the checkpoints: the folder in which one is written before it gets its name
 
 
 class CompleteCheckpoints(Seq2SeqTrainer):
@@ -80,7 +80,7 @@ class CompleteCheckpoints(Seq2SeqTrainer):
                 self.state.best_model_checkpoint = str(best)
 
     def _save_extras(self, folder: Path) -> None:
-        """Writes what a subclass keeps in a checkpoint besides Transformers' files."""
+        """Writes a subclass's files into a checkpoint, in addition to Transformers'."""
 
     def _complete(self, unfinished: Path, final: Path) -> None:
         if not self._reported_size:
@@ -96,14 +96,14 @@ class CompleteCheckpoints(Seq2SeqTrainer):
         try:
             yield
         except (OSError, RuntimeError, SafetensorError) as error:
-            if isinstance(error, RuntimeError) and "write" not in str(error):  # torch.save raises no type of its own
+            if isinstance(error, RuntimeError) and "write" not in str(error):  # torch.save has no exception class
                 raise
             folder = Path(self.args.output_dir or ".")
             shutil.rmtree(folder / UNFINISHED, ignore_errors=True)
             free = shutil.disk_usage(folder).free / 1e6
             raise OSError(
                 f"{what} could not be written ({error}); {free:.0f} MB are free there. Complete checkpoints: "
-                f"{_checkpoints(folder)}. Make room and start the run again: it resumes from the last of these."
+                f"{_checkpoints(folder)}. Free some space and start the run again: it resumes from the last of these."
             ) from error
 
     def train(self, resume_from_checkpoint: str | bool | None = None, trial=None, ignore_keys_for_eval=None):
@@ -117,7 +117,7 @@ class CompleteCheckpoints(Seq2SeqTrainer):
             self._load_weights(resume_from_checkpoint, model)
 
     def _load_weights(self, checkpoint, model=None):
-        """Reads the weights of a checkpoint, and what `_save_extras` wrote."""
+        """Reads the weights of a checkpoint, and the files of `_save_extras`."""
         super()._load_from_checkpoint(checkpoint, model)
 
     def _load_optimizer_and_scheduler(self, checkpoint):

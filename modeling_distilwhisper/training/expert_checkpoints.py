@@ -1,4 +1,4 @@
-"""What the checkpoints of a training hold where experts learn, and which experts it ends with."""
+"""The checkpoints of a training of experts, and the experts that it ends with."""
 
 from pathlib import Path
 
@@ -21,8 +21,8 @@ class ExpertCheckpoints(CompleteCheckpoints):
     Attributes that a subclass must set:
         is_routed: whether the model has experts.
         trained_languages: the codes of the languages that are trained, if it has.
-        best_experts: where the best ones are kept.
-        figures, kd_weight: what a checkpoint keeps besides: the log's counts, and beta.
+        best_experts: the best experts so far.
+        figures, kd_weight: the log's counts and beta, which a checkpoint keeps too.
     """
 
     model: DistilWhisperForConditionalGeneration

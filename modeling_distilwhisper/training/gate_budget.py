@@ -1,4 +1,7 @@
-"""How gates meet their budget: the budget loss (eq. 4.6), and thresholds that follow a quantile of the logits."""
+"""How gates meet their budget: the gate budget loss (eq. 4.6), and thresholds that follow a quantile of the logits.
+
+A batch is one forward pass in one process. A step is one step of the optimiser: it may have several batches.
+"""
 
 from collections.abc import Sequence
 
@@ -28,7 +31,7 @@ def gate_budget_loss(gates: Sequence[torch.Tensor], masks: Sequence[torch.Tensor
 
 
 def budget_loss(report: GateReport, config: DistilWhisperConfig) -> torch.Tensor:
-    """The loss of eq. 4.6. If languages have different budgets: the mean over tokens of each language's loss.
+    """The gate budget loss of a batch. If languages have different budgets: the mean over tokens of each one's loss.
 
     Args:
         report: the gates of a batch.
@@ -81,12 +84,12 @@ def move_thresholds(
     """Moves each gate's threshold towards the mean of `budget_quantiles` of a step's batches, over all processes.
 
     So every layer meets the budget by construction, and training decides only which tokens take the expert. Call it
-    after the backward pass: gradient checkpointing computes the gates a second time there, and must get the same.
+    after the backward pass: there gradient checkpointing computes the gates again, and needs the same thresholds.
 
     Args:
         model: the model whose thresholds move.
         quantiles: `(layers, languages)` for each batch.
-        momentum: the share of the way, in (0, 1]. The threshold of a new gate goes all the way at once.
+        momentum: in (0, 1]. The new threshold is `old + momentum * (mean - old)`; a new gate takes the mean.
     """
     stacked = torch.stack(list(quantiles))
     known = ~stacked.isnan()
@@ -101,19 +104,19 @@ def move_thresholds(
 
 
 class BudgetThresholds:
-    """The thresholds of hard gates: they follow the budget once a step, from the batches of all processes.
+    """Moves the thresholds of hard gates once per step, by the batches of all processes.
 
     Args:
         model: the model.
-        momentum: as `move_thresholds` takes it.
+        momentum: as for `move_thresholds`.
     """
 
-    def __init__(self, model, momentum: float):
+    def __init__(self, model: DistilWhisperForConditionalGeneration, momentum: float):
         self.model, self.momentum = model, momentum
         self._quantiles: list[torch.Tensor] = []  # of this step's batches
 
     def note(self, report: GateReport) -> None:
-        """Takes the gates of a batch into account."""
+        """Adds the gates of a batch to this step."""
         self._quantiles.append(budget_quantiles(self.model, report))
 
     def end_step(self) -> None:

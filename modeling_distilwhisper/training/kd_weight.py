@@ -11,13 +11,13 @@ class DistillationWeight:
 
     A learned beta minimises `beta KD - ln beta` (uncertainty weighting, Kendall et al., 2018), in which the logarithm
     keeps beta above zero. So beta moves towards 1 / KD: the smaller the distillation loss, the higher its weight. It
-    is `bound * sigmoid(x)`, and so below its bound; x moves by gradient descent, at most `LEARNING_RATE` a step.
+    is `bound * sigmoid(x)`, and so below its bound; x moves by gradient descent, at most `LEARNING_RATE` per step.
 
     Args:
         schedule: "constant", "linear" (from `start` to `end` over the training) or "learned" (from `start`).
         start: beta at first.
-        end: what a linear beta goes to.
-        bound: what a learned beta stays below.
+        end: the last value of a linear beta.
+        bound: the upper bound of a learned beta.
     """
 
     def __init__(self, schedule: str, start: float, end: float, bound: float):

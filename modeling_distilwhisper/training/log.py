@@ -11,11 +11,11 @@ from ..evaluation.gates import GateReport, usage_shares
 
 
 class TrainingLog:
-    """Collects figures from the batches of all processes; every process ends up with the same ones.
+    """Collects figures from the batches of all processes; every process gets the same ones.
 
     Attributes:
-        utterances: by language, how many the run has learned from so far.
-        steps: by language, in how many steps it had any.
+        utterances: by language, the number that the run has learned from so far.
+        steps: by language, the number of steps that had any.
     """
 
     def __init__(self, accelerator: Accelerator):
@@ -24,7 +24,7 @@ class TrainingLog:
         self.steps: Counter[str] = Counter()
         self._sums: dict[str, torch.Tensor] = {}  # since the last line, as are the next two
         self._counts: Counter[str] = Counter()
-        self._gate_counts: torch.Tensor | int = 0  # `(languages, 2)`: open gates, and all gates
+        self._gate_counts: torch.Tensor | int = 0  # `(languages, 2)`: number of open gates and of all gates
         self._rows: Counter[int] = Counter()  # of this step, by language token
 
     def note(self, **values: float | torch.Tensor) -> None:

@@ -1,5 +1,7 @@
 """Parts of the training loss (eq. 4.7, 4.8): cross-entropy, and distillation by JS or KL divergence.
 
+The gate budget loss is in `gate_budget.py`.
+
 Every part is a sum over real target tokens divided by `num_items`, so that the parts of a batch that is cut into
 gradient-accumulation steps or spread over processes add up to the loss of the complete batch. Label -100 is padding.
 """
@@ -19,13 +21,13 @@ LOWEST_LOG_PROB = -1e4  # exp() of it is 0 in every dtype; 0 times it is 0, wher
 def cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, *, label_smoothing: float = 0.0, num_items: float | None = None
 ) -> torch.Tensor:
-    """Cross-entropy of the reference transcript, in nats a token.
+    """Cross-entropy of the reference transcript, in nats per token.
 
     Args:
         logits: `(batch, tokens, vocabulary)`.
         labels: `(batch, tokens)`.
         label_smoothing: share of the target spread evenly over the vocabulary.
-        num_items: what the sum is divided by. Default: the real tokens of `labels`.
+        num_items: the number that the sum is divided by. Default: the real tokens of `labels`.
 
     Returns:
         A scalar.
@@ -48,13 +50,13 @@ def js_divergence(
     temperature: float = 1.0,
     num_items: float | None = None,
 ) -> torch.Tensor:
-    """Jensen-Shannon divergence of teacher and student (eq. 4.7), in nats a token, times `temperature` squared.
+    """Jensen-Shannon divergence of teacher and student (eq. 4.7), in nats per token, times `temperature` squared.
 
-    Symmetric, zero at equality, at most ln 2 before that factor.
+    It is symmetric, 0 for equal distributions, and at most ln 2 before that factor.
 
-    With a teacher's top tokens only (`TopLogits`), all other tokens count as one token. The divergence is then never
-    larger than that of the complete distributions, and smaller by at most ln 2 times the mean of the two probabilities
-    of the other tokens.
+    With a teacher's top tokens only (`TopLogits`), all other tokens count as one token. Let p and q be the teacher's
+    and the student's probability of it, JS the divergence of the complete distributions, and JS_k the one that is
+    computed: `JS - ln 2 * (p + q) / 2 <= JS_k <= JS`.
 
     Args:
         student_logits: `(batch, tokens, vocabulary)`.
@@ -87,7 +89,7 @@ def kl_divergence(
 ) -> torch.Tensor:
     """Kullback-Leibler divergence of the student from the teacher (eq. 2.2). Arguments as for `js_divergence`.
 
-    With a teacher's top tokens only, it is never larger than that of the complete distributions.
+    With a teacher's top tokens only, it is at most the divergence of the complete distributions.
     """
 
     def divergence(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from ..evaluation.metrics import ErrorCounts, count_errors
 
 
 class PredictionErrors(NamedTuple):
-    """What was counted in each row, and the code of each row's language."""
+    """The error counts of each row, and the code of each row's language."""
 
     counts: ErrorCounts
     languages: list[str]

@@ -1,4 +1,4 @@
-"""What a checkpoint keeps of a training besides the files of Transformers: counts, beta, and the best scores."""
+"""The state of a training that a checkpoint keeps in addition to Transformers' files: counts, beta, best scores."""
 
 import json
 from collections import Counter

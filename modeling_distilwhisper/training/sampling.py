@@ -9,7 +9,7 @@ from torch.utils.data import Sampler
 class LanguageSampler(Sampler[int]):
     """Draws rows so that language l has a share proportional to `n_l ** (1 / temperature)`, n_l being its rows.
 
-    At temperature 1, each row is drawn once an epoch. Above, rows of languages with few of them are repeated, and rows
+    At temperature 1, each row is drawn once per epoch. Above, rows of languages with few of them are repeated, and rows
     of the others are drawn in some epochs only; towards infinity all languages have the same share. An epoch has as
     many rows as the data.
 
@@ -36,7 +36,7 @@ class LanguageSampler(Sampler[int]):
         weights = {language: len(rows) ** (1 / self.temperature) for language, rows in self.rows.items()}
         exact = {language: len(self) * weight / sum(weights.values()) for language, weight in weights.items()}
         shares = {language: max(1, int(share)) for language, share in exact.items()}
-        order = sorted(exact, key=lambda language: shares[language] - exact[language])  # largest lack first
+        order = sorted(exact, key=lambda language: shares[language] - exact[language])  # largest shortfall first
         for number in range(len(self) - sum(shares.values())):
             shares[order[number % len(order)]] += 1
         while sum(shares.values()) > len(self):  # since each has at least one: take from the largest
@@ -47,7 +47,7 @@ class LanguageSampler(Sampler[int]):
         drawn: list[int] = []
         for number, (language, share) in enumerate(self.shares().items()):
             rows, taken = self.rows[language], 0
-            # The language's rows in one shuffled order after another; this epoch goes on where the last one stopped.
+            # The language's rows in one shuffled order after another; this epoch continues where the last one stopped.
             start = self.epoch * share
             while taken < share:
                 at, offset = divmod(start + taken, len(rows))

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from transformers import AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperFeatureExtractor, WhisperProcessor
 
-from .. import modeling_distilwhisper as _registered  # noqa: F401 (it registers our model with the Auto classes)
 from ..data.audio import SAMPLING_RATE
 from ..runs.any_whisper import load_processor
 from ..runs.precision import precision_settings
@@ -20,7 +19,7 @@ def load_teacher(location: str, precision: str = "auto", device: torch.device | 
 
     Args:
         location: folder or Hub id.
-        precision: of its weights, one of `PRECISIONS`, as `precision_settings` takes it.
+        precision: of its weights, one of `PRECISIONS`, as for `precision_settings`.
         device: where it will run.
 
     Returns:
@@ -49,7 +48,7 @@ class Teacher:
 
     Attributes:
         extractor: the teacher's feature extractor, if its features differ from the student's.
-        token_map: `(student's vocabulary,)`, each token's number in the teacher's vocabulary, if that differs.
+        token_map: `(student's vocabulary,)`, each token's id in the teacher's vocabulary, if that differs.
 
     Example:
         >>> import torch
@@ -73,7 +72,7 @@ class Teacher:
         self.token_map: torch.Tensor | None = None
 
     def prepare(self, student: WhisperConfig, processor: WhisperProcessor, device: torch.device | str) -> "Teacher":
-        """Makes it ready to teach a student on a device.
+        """Prepares it for a student on a device.
 
         Args:
             student: the student's configuration.
@@ -84,7 +83,7 @@ class Teacher:
             The teacher itself.
 
         Raises:
-            ValueError: vocabulary, features or window do not fit; the message says what differs.
+            ValueError: vocabulary, features or window do not fit; the message names the difference.
         """
         config = self.model.config
         must_be_equal = ["max_source_positions"]
@@ -110,7 +109,7 @@ class Teacher:
 
     @property
     def batch_extra(self) -> "TeacherFeatures | None":
-        """What a `SpeechCollator` must add to each batch (`extra`) for `targets`; `None`: nothing."""
+        """A `SpeechCollator` must add this to each batch (`extra`) for `targets`; `None`: nothing."""
         return None if self.extractor is None else TeacherFeatures(self.extractor)
 
     @torch.no_grad()
@@ -118,7 +117,7 @@ class Teacher:
         """The teacher's logits `(batch, tokens, student's vocabulary)`.
 
         Args:
-            inputs: a batch, with what `batch_extra` adds.
+            inputs: a batch, with the tensors of `batch_extra`.
             decoder_input_ids: `(batch, tokens)`, as the student gets them.
 
         Raises:
@@ -158,7 +157,7 @@ class Teacher:
         return {"weight": weight[mapped.clamp(min=0)].contiguous().cpu(), "unknown": (mapped < 0).cpu()}
 
     def _is_float32(self) -> bool:
-        """Whether autocast may lower its precision: other weights have been loaded in the wanted one."""
+        """Whether autocast may lower its precision: other weights were loaded in the requested one."""
         return self.model.dtype == torch.float32 and not getattr(self.model, "is_quantized", False)
 
     def _in_teachers_vocabulary(self, decoder_input_ids: torch.Tensor) -> torch.Tensor:
@@ -168,7 +167,7 @@ class Teacher:
         if unknown.any():
             missing = sorted(set(decoder_input_ids[unknown].tolist()))
             raise ValueError(
-                f"The teacher has no token for the student's {missing}, as for a language that it does not know. "
+                f"The teacher has no token for the student's {missing}, such as that of a language it does not know. "
                 "Leave these rows out, or choose a teacher that knows the language."
             )
         return ids

@@ -1,4 +1,4 @@
-"""A cache of what a teacher expects, in place of the teacher."""
+"""A cache of a teacher's predictions, in place of the teacher."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ PREFIX = "teacher_"  # of the names in a batch
 
 
 class TeacherCache:
-    """Gives what the teacher expected, without the teacher.
+    """Gives the teacher's predictions without the teacher.
 
     Args:
         folder: the cache, which a `CacheWriter` wrote.
@@ -82,7 +82,7 @@ class TeacherCache:
     def prepare(
         self, rows, student: WhisperConfig, processor: WhisperProcessor, temperature: float, device: torch.device | str
     ) -> "TeacherCache":
-        """Makes it ready to teach at a temperature, and checks that it is of these rows and this vocabulary.
+        """Prepares it for a temperature, and checks that it holds these rows and this vocabulary.
 
         Args:
             rows: the data set to be trained on, of readers' rows.
@@ -95,7 +95,7 @@ class TeacherCache:
             The cache itself.
 
         Raises:
-            ValueError: it does not fit; the message says what is missing or differs.
+            ValueError: it does not fit; the message says what is missing or different.
         """
         columns = set(getattr(rows, "column_names", None) or ())
         if not columns.issuperset(KEY):
@@ -130,14 +130,14 @@ class TeacherCache:
         return self
 
     def __call__(self, rows: list[dict], samples: list[np.ndarray], labels: torch.Tensor) -> dict[str, torch.Tensor]:
-        """What the teacher expects in a batch, by names that begin with "teacher_".
+        """The teacher's predictions for a batch, by names that begin with "teacher_".
 
         Returns:
             `ids` and `logits` `(batch, tokens, k)` and `rest` `(batch, tokens)`; or `hidden` `(batch, tokens,
             d_model)`.
 
         Raises:
-            ValueError: a row's audio or labels are not those that the teacher was given.
+            ValueError: a row's audio or labels are not those that the teacher got.
         """
         columns: dict[str, list[torch.Tensor]] = {name: [] for name, _ in columns_of(self.k)}
         for row, clip, padded_labels in zip(rows, samples, labels, strict=True):
@@ -163,14 +163,14 @@ class TeacherCache:
 
     @property
     def batch_extra(self) -> "TeacherCache":
-        """What a `SpeechCollator` must add to each batch (`extra`) for `targets`."""
+        """A `SpeechCollator` must add this to each batch (`extra`) for `targets`."""
         return self
 
     def targets(self, inputs: dict[str, torch.Tensor], decoder_input_ids: torch.Tensor) -> torch.Tensor | TopLogits:
-        """Logits `(batch, tokens, vocabulary)`, or the top tokens of each position, out of the batch.
+        """Logits `(batch, tokens, vocabulary)`, or the top tokens of each position, from the batch.
 
         Args:
-            inputs: a batch, with what `batch_extra` adds.
+            inputs: a batch, with the tensors of `batch_extra`.
             decoder_input_ids: not used; `Teacher.targets` needs them.
         """
         if self.k:

@@ -1,4 +1,4 @@
-"""What a teacher expects at each position, shortened to its top tokens and the probability of all others."""
+"""A teacher's predictions at each position, reduced to its top tokens and the total probability of all others."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ class TopLogits:
     """The k most likely tokens of each position, for one temperature.
 
     Attributes:
-        ids: `(batch, tokens, k)`, numbers in the student's vocabulary.
+        ids: `(batch, tokens, k)`, ids in the student's vocabulary.
         logits: `(batch, tokens, k)`, log-probabilities at temperature 1: logits before any temperature.
         rest: `(batch, tokens)`, logarithm of the sum of `exp(logit / temperature)` over all other tokens.
     """
@@ -32,7 +32,7 @@ def top_logits(
 
     Args:
         logits: of a teacher.
-        k: how many tokens of each position are kept.
+        k: number of tokens kept per position.
         temperatures: for which the rest is computed.
 
     Returns:

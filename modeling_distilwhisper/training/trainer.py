@@ -40,14 +40,14 @@ from .teacher_cache import TeacherCache
 class DistilWhisperTrainer(ExpertCheckpoints):
     """Trains the experts of the languages in the data, and nothing else.
 
-    Besides those of `ExpertCheckpoints` and `CompleteCheckpoints`, it overrides `_get_train_sampler` and `_run_epoch`
-    of `Trainer`, and reads its `_gen_kwargs`.
+    In addition to the methods that `ExpertCheckpoints` and `CompleteCheckpoints` override, it overrides
+    `_get_train_sampler` and `_run_epoch` of `Trainer`, and reads its `_gen_kwargs`.
 
     Args:
         model: a `DistilWhisperForConditionalGeneration`, or a plain Whisper, which is then fine-tuned in full.
         args: the training arguments.
-        teacher: the larger Whisper to learn from, as `load_teacher` gives it; a cache of what it expects; a plain model
-            with the student's vocabulary and features; or `None` for cross-entropy alone (CLSR fine-tuning).
+        teacher: the larger Whisper to learn from, as `load_teacher` returns it; a cache of its predictions; a plain
+            model with the student's vocabulary and features; or `None` for cross-entropy alone (CLSR fine-tuning).
         train_dataset, eval_dataset: rows with `audio`, `text` and `language`, as the readers make them.
         processing_class: the model's processor, to read and to save. Required.
         data_collator: makes the batches. Default: a `SpeechCollator` with the processor.
@@ -123,16 +123,16 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         self.teacher = self._prepared(teacher)
         if self.is_routed:
             self._train_only_present_languages()
+            self._thresholds = BudgetThresholds(self.model, args.gate_momentum)
         self.best_experts = BestExperts(Path(str(args.output_dir), "best"))
         self.kd_weight = DistillationWeight(args.kd_beta_schedule, args.kd_beta, args.kd_beta_end, args.kd_beta_max)
         self.figures = TrainingLog(self.accelerator)
-        self._thresholds = BudgetThresholds(model, args.gate_momentum)  # if the model has gates
         self._kd_losses: list[torch.Tensor] = []  # of this step's batches
 
     def _refuse_other_kinds_of_parallelism(self) -> None:
         if self.args.n_gpu > 1:
             raise ValueError(
-                f"One process would drive {self.args.n_gpu} GPUs. Start one a GPU: `torchrun --nproc_per_node=...`."
+                f"One process would use {self.args.n_gpu} GPUs. Start one per GPU: `torchrun --nproc_per_node=...`."
             )
         if self.is_fsdp_enabled and self.is_routed:
             # Its layers can be sharded, but where processes have batches of different languages, one language's
@@ -140,7 +140,7 @@ class DistilWhisperTrainer(ExpertCheckpoints):
             raise ValueError("Experts are not trained under FSDP. Start the processes without it: `torchrun` is DDP.")
 
     def _prepared(self, teacher) -> Teacher | TeacherCache | None:
-        """The teacher, ready to teach this student."""
+        """The teacher, prepared for this student."""
         if isinstance(teacher, TeacherCache):
             temperature, device = self.args.kd_temperature, self.args.device
             return teacher.prepare(self.train_dataset, self.model.config, self.processing_class, temperature, device)
@@ -154,7 +154,7 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         languages = list(self.model.config.experts_by_token.values())
         self.trained_languages = languages
         if "language" not in (getattr(self.train_dataset, "column_names", None) or ()):
-            return  # nothing to train on, or a data set of the user's own: then each batch is checked
+            return  # No column to check. Each batch is checked instead.
         present = sorted(set(self.train_dataset["language"]))
         without = [language for language in present if language not in languages]
         if without:
@@ -168,14 +168,14 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         self.trained_languages = present
 
     def get_train_dataloader(self):
-        """The data loader of Transformers, over batches that also hold what the teacher needs."""
+        """The data loader of Transformers, whose batches also hold the teacher's inputs."""
         extra = None if self.teacher is None else self.teacher.batch_extra
         if extra is None:
             return super().get_train_dataloader()
         collator = self.data_collator
         if not isinstance(collator, SpeechCollator):
             raise ValueError(
-                f"This teacher needs its own inputs in each batch. Expected a SpeechCollator, which adds them, as "
+                f"This teacher needs other inputs in each batch. Expected a SpeechCollator, which adds them, as "
                 f"data_collator, got a {type(collator).__name__}."
             )
         self.data_collator = dataclasses.replace(collator, extra=extra)
@@ -192,7 +192,7 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         return LanguageSampler(rows["language"], self.args.language_temperature, seed)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        """`CE + Lg + beta KD` (eq. 4.8), each part in the log."""
+        """`CE + Lg + beta KD` (eq. 4.8). Each part is logged."""
         labels, config = inputs["labels"], self.model.config
         decoder_input_ids = shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
         routing = {}
@@ -233,7 +233,7 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         return (loss, outputs) if return_outputs else loss
 
     def _gate_loss(self, outputs, inputs, *, is_training: bool) -> torch.Tensor:
-        """The budget loss. It notes the expert usage and, in training, where the thresholds should go."""
+        """The gate budget loss. It also notes expert usage and, in training, quantiles for the thresholds."""
         report = GateReport.of(outputs, inputs.get("attention_mask"), inputs["labels"])
         if is_training:
             self._thresholds.note(report)
@@ -259,7 +259,7 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         return loss
 
     def _end_step(self) -> None:
-        """What is decided once a step, from the batches of all processes."""
+        """Updates a learned beta and the thresholds, once per step, by the batches of all processes."""
         if self._kd_losses and self.kd_weight.schedule == "learned":
             self.kd_weight.learn(float(self.accelerator.reduce(torch.stack(self._kd_losses).mean(), "mean")))
         self._kd_losses.clear()
@@ -269,9 +269,9 @@ class DistilWhisperTrainer(ExpertCheckpoints):
 
     def create_scheduler(self, num_training_steps, optimizer=None):
         if not self.args.warmup_steps and self.lr_scheduler is None:
-            rows_a_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
+            rows_per_step = self.args.train_batch_size * self.args.gradient_accumulation_steps * self.args.world_size
             rows = len(self.train_dataset) if hasattr(self.train_dataset, "__len__") else 0
-            steps = math.ceil(self.args.warmup_epochs * rows / rows_a_step)
+            steps = math.ceil(self.args.warmup_epochs * rows / rows_per_step)
             self.args.warmup_steps = min(steps, num_training_steps)
         return super().create_scheduler(num_training_steps, optimizer)
 
@@ -310,16 +310,16 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         return super()._run_epoch(model, epoch, train_dataloader, *args, **kwargs)
 
     def release(self) -> None:
-        """Undoes what scoring did to the model, and frees memory: it can then be trained, or teach."""
+        """Undoes the changes that scoring made to the model, and frees memory. It can then be trained, or teach."""
         workarounds.undo_preparation(self.model)
         self.accelerator.free_memory()
 
     def measure_expert_usage(self, rows: Dataset) -> dict[str, float]:
-        """The share of real tokens that take the expert at inference, as `measure_expert_usage` gives it, of rows."""
+        """The expert usage at inference of these rows, in the form of `measure_expert_usage`."""
         return measure_expert_usage(self.model, map(self._prepare_inputs, self.get_test_dataloader(rows)))
 
     def count_errors(self, predictions) -> ErrorCounts:
-        """What was counted in each row of an output of `predict`."""
+        """The error counts of each row of an output of `predict`."""
         return count_prediction_errors(predictions, self.processing_class.tokenizer, self.args.normalizer).counts
 
     def _score(self, predictions: EvalPrediction) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The student's tokens in the teacher's vocabulary: large-v3 has one language more, so all later tokens moved."""
+"""The student's tokens in the teacher's vocabulary: large-v3 has one more language, so later ids are larger."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ LAST_BEFORE_TIMESTAMPS = "<|notimestamps|>"  # timestamps follow it, whether or 
 def token_map(
     student: WhisperTokenizer, student_size: int, teacher: WhisperTokenizer, teacher_size: int
 ) -> torch.Tensor:
-    """The number of each of the student's tokens in the teacher's vocabulary.
+    """The id of each of the student's tokens in the teacher's vocabulary.
 
     Args:
         student, teacher: the tokenizers.

@@ -71,7 +71,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
     scores = results["scores"]
     assert scores["before"]["in-domain"].keys() == {"gl", "ca", "en"}
     plain = {language: scores["before"]["in-domain"][language] for language in ("gl", "ca")}
-    assert scores["gates shut"]["in-domain"] == plain, "with shut gates it is plain Whisper"
+    assert scores["gates closed"]["in-domain"] == plain, "with closed gates it is plain Whisper"
     assert scores["before"]["in-domain"]["en"] == scores["after"]["in-domain"]["en"], "no expert, no change"
     assert scores["before"]["in-domain"] == scores["teacher"]["in-domain"], "the teacher is the student here"
     assert scores["after"]["again"] == scores["after"]["in-domain"], "the same rows under another name"
@@ -97,9 +97,9 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
         "gates",
         "open",
         "gates",
-        "shut",
+        "closed",
     ] in table
-    systems = ("before", "teacher", "after", "gates open", "gates shut")
+    systems = ("before", "teacher", "after", "gates open", "gates closed")
     wer = [f"{scores[name]['in-domain']['gl']['wer']:.3f}" for name in systems]
     assert ["in-domain", "gl", "8", "marks", *wer] in table
     wer = [f"{scores[name]['in-domain']['en']['wer']:.3f}" for name in systems[:3]]

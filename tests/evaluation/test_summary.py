@@ -25,12 +25,12 @@ def records(hypotheses, language="gl", reference="one two three four", seconds=2
     ]
 
 
-def rates(own):
-    return error_rates_of(own, "marks")
+def rates(cell):
+    return error_rates_of(cell, "marks")
 
 
 def differences(first, second):
-    return difference_rows(first, second, lambda *own: wer_difference(*own, "marks"))
+    return difference_rows(first, second, lambda *pair: wer_difference(*pair, "marks"))
 
 
 def test_a_row_for_each_system_and_language_with_its_speed():
@@ -76,7 +76,7 @@ def test_languages_are_grouped_as_in_the_report():
         assert {resource_class(language) for language in languages.split()} == {name}
     families = ["bg cs pl sk sl uk", "ca gl ro", "fi hu", "id vi", "ta", "th", "hi"]
     names = [{sub_family(language) for language in languages.split()} for languages in families]
-    assert all(len(own) == 1 for own in names) and len(set.union(*names)) == 7
+    assert all(len(group) == 1 for group in names) and len(set.union(*names)) == 7
     assert resource_class("eo") == "unknown" and sub_family("eu") == "other"
 
 
@@ -119,10 +119,14 @@ def test_translations_are_scored_by_bleu_and_chrf():
     assert wrong["bleu"] < 5 and wrong["chrf"] < 20 and "tok:13a" in wrong["bleu signature"]
 
 
-def test_a_better_translation_is_told_from_an_equal_one():
-    said = [f"the {animal} sat on the old mat near the {place}" for animal in ("cat", "dog") for place in "abcdefghij"]
-    right = [{**records(["x"])[0], "id": str(i), "reference": text, "hypothesis": text} for i, text in enumerate(said)]
+def test_a_better_translation_is_distinguished_from_an_equal_one():
+    references = [
+        f"the {animal} sat on the old mat near the {place}" for animal in ("cat", "dog") for place in "abcdefghij"
+    ]
+    right = [
+        {**records(["x"])[0], "id": str(i), "reference": text, "hypothesis": text} for i, text in enumerate(references)
+    ]
     worse = [{**record, "hypothesis": "the old sat near mat"} for record in right]
-    found = translation_difference(right, worse)
-    assert found["bleu"] > 50 and found["chrf"] > 30 and found["bleu real"] and found["chrf real"]
+    difference = translation_difference(right, worse)
+    assert difference["bleu"] > 50 and difference["chrf"] > 30 and difference["bleu real"] and difference["chrf real"]
     assert not translation_difference(right, [dict(record) for record in right])["bleu real"]

@@ -39,7 +39,7 @@ def test_what_is_saved_is_what_is_read(tmp_path):
 
 
 def test_a_language_without_a_token_is_named():
-    with pytest.raises(ValueError, match="does not say which token means 'gl'"):
+    with pytest.raises(ValueError, match="has no token for 'gl'"):
         DistilWhisperConfig(languages=["gl"]).experts_by_token  # noqa: B018
 
 

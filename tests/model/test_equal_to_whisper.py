@@ -105,7 +105,7 @@ def test_generated_translations_take_the_shared_path_in_the_decoder(model, proce
     """By hand: the encoder with its experts, then a plain greedy loop through a decoder without."""
     tokens = processor.tokenizer.convert_tokens_to_ids
     audio = tiny.make_audio(processor, [1.0])
-    found = model.generate(**audio, language="gl", task="translate", max_new_tokens=8)[0].tolist()
+    generated = model.generate(**audio, language="gl", task="translate", max_new_tokens=8)[0].tolist()
     prompt = [tokens(f"<|{name}|>") for name in ("startoftranscript", "gl", "translate", "notimestamps")]
     ids, gl, shared = list(prompt), torch.tensor([tokens("<|gl|>")]), torch.tensor([-1])
     assert [each.item() for each in model.read_prompt(torch.tensor([prompt]))] == [gl.item(), -1]
@@ -122,7 +122,7 @@ def test_generated_translations_take_the_shared_path_in_the_decoder(model, proce
                 logits[model.generation_config.begin_suppress_tokens] = -torch.inf
             ids.append(int(logits.argmax()))
         loops[name] = ids[len(prompt) :]
-    assert found == loops["shared"][: len(found)]
+    assert generated == loops["shared"][: len(generated)]
     assert loops["experts"] != loops["shared"]
 
 
@@ -145,20 +145,20 @@ def test_a_cache_without_its_languages_is_refused_not_decoded_without_experts(mo
     batch = tiny.make_audio(processor, [1.0])
     prompt = torch.tensor([[tokens("<|startoftranscript|>"), tokens("<|gl|>"), tokens("<|transcribe|>"), 5, 6]])
     with torch.no_grad():
-        whole = model(**batch, decoder_input_ids=prompt).logits[:, -1]
+        at_once = model(**batch, decoder_input_ids=prompt).logits[:, -1]
         first = model(**batch, decoder_input_ids=prompt[:, :-1], use_cache=True)
         rest = {
             "encoder_outputs": (first.encoder_last_hidden_state,),
             "decoder_input_ids": prompt[:, -1:],
             "past_key_values": first.past_key_values,
         }
-        with pytest.raises(ValueError, match="The cache holds the prompt that names language and task"):
+        with pytest.raises(ValueError, match="The prompt, which names language and task, is only in the cache"):
             model(**rest)
         language_ids, decoder_language_ids = model.read_prompt(prompt)
-        with pytest.raises(ValueError, match="The cache holds the prompt"):
+        with pytest.raises(ValueError, match="is only in the cache"):
             model(**rest, language_ids=language_ids)
         last = model(**rest, language_ids=language_ids, decoder_language_ids=decoder_language_ids).logits[:, -1]
-    torch.testing.assert_close(last, whole, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(last, at_once, atol=1e-4, rtol=1e-4)
 
 
 def test_ids_that_are_not_one_a_row_are_refused(model, processor):

@@ -1,4 +1,4 @@
-"""What goes to the Hub and comes from it, through the Hub's own client and a stand-in of its HTTP interface."""
+"""Models are pushed to the Hub and loaded from it, through `huggingface_hub` and a stand-in of its HTTP interface."""
 
 import json
 from pathlib import Path
@@ -36,15 +36,15 @@ PROCESSOR = {"processor_config.json", "tokenizer.json", "tokenizer_config.json"}
 @pytest.mark.parametrize("how", ["push_to_hub", "save_pretrained"])
 def test_a_whole_model_is_pushed_with_all_that_the_pipeline_needs(hub, client, saved, model, processor, tmp_path, how):
     if how == "push_to_hub":
-        client(push, saved, "me/whole", how)
+        client(push, saved, "me/complete", how)
     else:
         # What lies in the folder from before, and is no part of the model, stays here.
         (tmp_path / "target").mkdir()
         (tmp_path / "target/expert.ru.safetensors").write_bytes(b"of another run")
         (tmp_path / "target/notes.txt").write_text("mine")
         (tmp_path / "target/README.md").write_text("My card, with é.", encoding="utf-8")
-        client(save_and_push, saved, tmp_path / "target", "me/whole")
-    repository = hub.repositories["me/whole"]
+        client(save_and_push, saved, tmp_path / "target", "me/complete")
+    repository = hub.repositories["me/complete"]
     assert len(repository.commits) == 2, "one after the initial one"
     files = {"config.json", "generation_config.json", "model.safetensors", "README.md", ".gitattributes", *CODE}
     files |= {"expert.gl.safetensors", "expert.ca.safetensors", *PROCESSOR}
@@ -52,18 +52,18 @@ def test_a_whole_model_is_pushed_with_all_that_the_pipeline_needs(hub, client, s
     if how == "save_pretrained":
         card = (tmp_path / "target/README.md").read_bytes()
         assert card.decode() == "My card, with é." and repository.at().files["README.md"] == card
-    assert client(load_and_generate, "me/whole", tmp_path / "cache") == tokens(model)
+    assert client(load_and_generate, "me/complete", tmp_path / "cache") == tokens(model)
     transcript = transcribe_noise(make_pipeline(model, processor), "gl")
-    assert client(transcribe_by_pipeline, "me/whole", tmp_path / "cache", "gl") == transcript, "by its name alone"
+    assert client(transcribe_by_pipeline, "me/complete", tmp_path / "cache", "gl") == transcript, "by its name alone"
 
 
 def test_a_whole_model_is_pushed_with_its_folders_card_and_keeps_the_repositorys(hub, client, saved):
     (saved / "README.md").write_text("Mine, with é.", encoding="utf-8")
-    client(push, saved, "me/whole", "push_to_hub")
-    repository = hub.repositories["me/whole"]
+    client(push, saved, "me/complete", "push_to_hub")
+    repository = hub.repositories["me/complete"]
     assert repository.at().files["README.md"].decode() == "Mine, with é."
     repository.commit({"README.md": b"---\nlicense: mit\n---\nMended there.\n"})
-    client(push, saved, "me/whole", "push_to_hub")
+    client(push, saved, "me/complete", "push_to_hub")
     assert b"Mended there." in repository.at().files["README.md"]
 
 
@@ -111,7 +111,7 @@ transcript = model.generate(noise, language=["gl", "ca"], task="transcribe", max
 model.push_experts_to_hub("me/again", ["gl"], token="hf_me", private=True)
 print(json.dumps([type(model).__module__.split(".")[0], model.config.languages, transcript]))
 """
-    # Experts alone need a backbone that others can load too: here, the one beside them.
+    # Experts alone need a backbone that others can load too: here, the one next to them.
     config = json.loads(hub.repositories["me/model"].at().files["config.json"])
     config["base_model_name_or_path"] = "me/model"
     hub.repositories["me/model"].commit({"config.json": json.dumps(config).encode()})
@@ -140,9 +140,9 @@ def test_of_an_authors_repository_no_more_is_fetched_than_is_wanted(hub, client,
         (tmp_path / name).write_text(name)
     hub.add("org/theirs", tmp_path)
     needed = {"config.json", "pytorch_model.bin", "vocab.json", "merges.txt"}
-    for languages, own in {("ca",): {"catalan", "valencian"}, None: {"catalan", "valencian", "galician"}}.items():
+    for languages, experts in {("ca",): {"catalan", "valencian"}, None: {"catalan", "valencian", "galician"}}.items():
         folder = client(fetch_checkpoint, "org/theirs", languages and list(languages))
-        fetched = needed | {f"expert.{name}.bin" for name in own}
+        fetched = needed | {f"expert.{name}.bin" for name in experts}
         assert {path.name for path in folder.iterdir()} == fetched
         assert (folder / "expert.catalan.bin").read_text() == "expert.catalan.bin"
 
@@ -166,7 +166,7 @@ def test_a_new_language_is_one_commit_that_touches_no_other(hub, client, saved, 
     assert new.pop("language_token_ids") == old.pop("language_token_ids") | ru
     assert old.pop("gate_budgets") == {} and new.pop("gate_budgets") == {"ru": 0.7}
     assert new == old, "all else is as it was"
-    assert "model.safetensors" not in hub.fetched(), "whose weights are compared by what an expert file says of them"
+    assert "model.safetensors" not in hub.fetched(), "whose weights are compared by an expert file's metadata"
 
     model.load_experts(russian, "ru")
     assert client(load_and_generate, "me/model", tmp_path / "cache", rows=("gl", "ca", "ru")) == tokens(
@@ -214,7 +214,7 @@ def test_experts_alone_find_their_backbone_at_its_revision_and_subfolder(hub, cl
     base = hub.add("org/whisper", tmp_path / "later")
     files = {f"small/{path.name}": path.read_bytes() for path in whisper_dir.iterdir()}
     base.refs["v1"] = base.commit(files).oid
-    base.commit(dict.fromkeys(files), "the main branch goes on without it")
+    base.commit(dict.fromkeys(files), "the main branch continues without it")
     where = {"revision": "v1", "subfolder": "small"}
     client(make_from_hub, "org/whisper", ["gl", "ca"], tmp_path / "cache", tmp_path / "made", **where)
     model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl", "ca"])

@@ -85,8 +85,8 @@ def test_a_branch_is_pushed_to_and_loaded_from_and_main_stays(hub, client, saved
     assert repository.at() is main and repository.at("with-russian").oid == oid
     model.load_experts(russian, "ru")
     for revision in ("with-russian", oid):
-        found = client(load_and_generate, "me/model", tmp_path / revision, ["ru"], rows=("ru",), revision=revision)
-        assert found == tokens(model, ("ru",))
+        generated = client(load_and_generate, "me/model", tmp_path / revision, ["ru"], rows=("ru",), revision=revision)
+        assert generated == tokens(model, ("ru",))
     with pytest.raises(OSError, match=r"has no expert.ru.safetensors. Languages it has experts for: gl, ca"):
         client(load_and_generate, "me/model", tmp_path / "cache", ["ru"])
     with pytest.raises(OSError, match="no-such-branch is not a valid git identifier"):

@@ -10,7 +10,7 @@ LANGUAGES = ["gl", "fr", "ca"]  # two with an expert, and one between them witho
 
 
 def alone(model, processor, mode, audio):
-    """Each row by itself; where decoding draws random numbers, in a batch of its own language, drawn alike."""
+    """Each row alone; where decoding is random, in a batch of its language, with the same random numbers."""
     for index, language in enumerate(LANGUAGES):
         if mode in SAMPLED:
             result = generate(model, processor, mode, audio, language)

@@ -133,7 +133,7 @@ def test_tokens_written_by_a_batch_that_mixes_languages_are_theirs(model, writte
 
 @pytest.mark.parametrize("mode", MODES)
 def test_tokens_written_without_a_prompt_are_theirs(model, written, mode):
-    """Below Whisper's own `generate`, which would put a prompt in front; theirs took the language from the layers."""
+    """Skips Whisper's `generate`, which would put a prompt in front; theirs took the language from the layers."""
     features = torch.from_numpy(written["input_features"])
     start = torch.full((len(features), 1), START)
     settings = {"decoder_input_ids": start, "max_new_tokens": 24, "do_sample": False}

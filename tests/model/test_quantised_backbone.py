@@ -46,8 +46,8 @@ def test_rows_of_several_languages_take_both_paths_in_every_precision(wide_whisp
     together = model.generate(**audio, language=["gl", "fr", "gl"], **settings)
     assert together.shape[0] == 3
     with forced_gates(model, is_open=False):
-        shut = model.generate(**audio, language=["gl", "fr", "gl"], **settings)
-    assert torch.equal(together[1], shut[1]) and not torch.equal(together, shut)
+        closed = model.generate(**audio, language=["gl", "fr", "gl"], **settings)
+    assert torch.equal(together[1], closed[1]) and not torch.equal(together, closed)
 
 
 @pytest.mark.parametrize("precision", [*PRECISIONS, "torchao-int8"])

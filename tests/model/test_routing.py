@@ -44,9 +44,9 @@ def test_dispatch_blend_and_the_equation_agree(model, rows, low):
     layer, states = layer_of(model), torch.randn(3, 7, 32)
     for language in low:
         lower_rank(layer, language)
-    for language, shut in {"gl": 0.33, "ca": 0.72}.items():  # another threshold for each, and no token on it
+    for language, closed_share in {"gl": 0.33, "ca": 0.72}.items():  # another threshold for each, and no token on it
         gate = layer.experts[language].gate
-        gate.threshold.copy_(gate(states).detach().quantile(shut))
+        gate.threshold.copy_(gate(states).detach().quantile(closed_share))
     expected = layer.shared(states)
     for language, numbers in rows.items():
         expert = layer.experts[language]
@@ -73,7 +73,7 @@ def test_few_tokens_are_multiplied_as_many_are(tokens, size, kind):
 
 
 class Adapted(torch.nn.Linear):
-    """A matrix with an adapter: it computes something else than its weight says."""
+    """A matrix with an adapter: its output is not that of its weight alone."""
 
     def forward(self, states):
         return super().forward(states) + states.sum(dim=-1, keepdim=True)
@@ -349,7 +349,7 @@ def test_thresholds_follow_the_budget_over_real_tokens(fresh, processor):
     assert all(torch.isinf(threshold) for threshold in gates), "a language that is not in the batch stays as it was"
 
 
-def test_forced_gates_open_shut_and_come_back(model, whisper):
+def test_forced_gates_open_close_and_come_back(model, whisper):
     batch, labels = example(model)
     with torch.no_grad():
         before, plain = model(**batch, labels=labels).logits, whisper(**batch, labels=labels).logits

@@ -104,18 +104,18 @@ def test_scores_of_earlier_experts_are_not_shown_as_those_of_plain_whisper(resul
     results["settings"]["model"]["experts_from"] = "/somewhere/compressed"
     scores = results["scores"]
     for own in scores["before"].values():
-        own["ca"]["wer"] = 0.333  # of plain Whisper, which the gates are shut for, it is another
+        own["ca"]["wer"] = 0.333  # of plain Whisper, which the gates are closed for, it is another
     rows = [row for row in tables(make(results)) if "words" in row]
     for number, name in enumerate(scores["after"]):
         catalan, *_, english, spanish = rows[5 * number : 5 * number + 5]
-        assert catalan["without experts"] == percent(scores["gates shut"][name]["ca"])
+        assert catalan["without experts"] == percent(scores["gates closed"][name]["ca"])
         assert catalan["with earlier experts"] == percent(scores["before"][name]["ca"])
         assert catalan["with experts"] == percent(scores["after"][name]["ca"])
         for row, code in ((english, "en"), (spanish, "es")):
             assert row["without experts"] == percent(scores["before"][name][code])
             assert row["with earlier experts"] == "-"
     assert "Training continued earlier experts, `compressed`," in make(results).text
-    del scores["gates shut"]
+    del scores["gates closed"]
     rows = [row for row in tables(make(results)) if "words" in row]
     assert [row["without experts"] for row in rows[:3]] == ["-"] * 3 and rows[3]["without experts"] != "-"
     results["settings"]["model"]["experts_from"] = "me/compressed"

@@ -45,45 +45,72 @@ def warnings():
     ],
 )
 def test_old_flags_are_read_with_one_warning_that_names_the_new_ones(warnings, argv):
-    (found,) = parse_settings(HfArgumentParser(Arguments), argv)
-    assert (found.precision, found.normalizer) == (["int8"], "report")
+    (arguments,) = parse_settings(HfArgumentParser(Arguments), with_new_flags(argv))
+    assert (arguments.precision, arguments.normalizer) == (["int8"], "report")
     assert len(warnings) == 1 and "-> precision" in warnings[0] and "paper -> normalizer report" in warnings[0]
 
 
 def test_todays_flags_are_left_alone(warnings):
-    argv = ["paper", "--normalizer", "marks", "--output_dir", "paper", "--dtypest", "float32"]
+    argv = ["paper", "--normalizer", "marks", "--openness", "paper", "--output_dir", "paper", "--dtypest", "float32"]
     assert with_new_flags(argv) == argv and not warnings
 
 
 def test_old_settings_files_are_read_and_flags_after_them_too(warnings, tmp_path):
     file = tmp_path / "bias.yaml"
     file.write_text("precisions: [float32, int8]\nnormalizer: marks\n")
-    (found,) = parse_settings(HfArgumentParser(Arguments), [str(file), "--normalizer", "paper"])
-    assert (found.precision, found.normalizer) == (["float32", "int8"], "report")
-    assert len(warnings) == 2 and str(file) in warnings[0] and "precisions -> precision" in warnings[0]
+    argv = with_new_flags([str(file), "--normalizer", "paper"])
+    (arguments,) = parse_settings(HfArgumentParser(Arguments), argv)
+    assert (arguments.precision, arguments.normalizer) == (["float32", "int8"], "report")
+    assert len(warnings) == 2 and str(file) in warnings[1] and "precisions -> precision" in warnings[1]
 
 
-def test_old_results_are_read_at_any_depth_with_one_warning(warnings, tmp_path):
+def test_old_results_are_read_wherever_results_stand_with_one_warning(warnings, tmp_path):
     path = tmp_path / "results.json"
     old = {
-        "scores": {"after": {"in": {"gl": {"wer": 0.1, "normalizer": "paper"}}}},
+        "scores": {"gates shut": {"in": {"gl": {"wer": 0.1, "normalizer": "paper"}}}},
+        "settings": {"model": {"student": "m"}, "training": {"dtype": "int8", "normalizer": "paper"}},
         "openness at inference": {"gl": {"all": 0.5}},
         "dtype": "int8",
-        "log": [{"encoder_openness": 0.4, "decoder_openness": 0.6, "openness_gl": 0.5, "loss": 1.0}],
+        "log_history": [{"encoder_openness": 0.4, "decoder_openness": 0.6, "openness_gl": 0.5, "loss": 1.0}],
         "title": "paper",
     }
     path.write_text(json.dumps(old))
     assert read_json(path) == {
-        "scores": {"after": {"in": {"gl": {"wer": 0.1, "normalizer": "report"}}}},
+        "scores": {"gates closed": {"in": {"gl": {"wer": 0.1, "normalizer": "report"}}}},
+        "settings": {"model": {"student": "m"}, "training": {"precision": "int8", "normalizer": "report"}},
         "expert usage at inference": {"gl": {"all": 0.5}},
         "precision": "int8",
-        "log": [{"encoder_expert_usage": 0.4, "decoder_expert_usage": 0.6, "expert_usage_gl": 0.5, "loss": 1.0}],
+        "log_history": [
+            {"encoder_expert_usage": 0.4, "decoder_expert_usage": 0.6, "expert_usage_gl": 0.5, "loss": 1.0}
+        ],
         "title": "paper",
     }
     assert len(warnings) == 1 and "openness at inference -> expert usage at inference" in warnings[0]
 
 
-def test_a_folder_that_an_earlier_version_began_is_taken_up(tmp_path):
+@pytest.mark.parametrize("name", ["dtype", "openness", "gates shut", "normalizer"])
+def test_systems_and_data_sets_keep_their_names(warnings, tmp_path, name):
+    content = {
+        "scores": {"after": {name: {"gl": {"wer": 0.1}}}},
+        "means": [{"group": "all", name: 0.1}],
+        "systems": {name: {"kd_beta": 0}},
+        "best by language": {name: {"step": 1}},
+    }
+    (tmp_path / "results.json").write_text(json.dumps(content))
+    assert read_json(tmp_path / "results.json") == content and not warnings
+
+
+def test_old_settings_of_a_comparison_are_read(warnings, tmp_path):
+    file = tmp_path / "compare.yaml"
+    file.write_text("settings: run.yaml\nshared: {dtype: int8}\nsystems: {dtype: {dtype: nf4, normalizer: paper}}\n")
+    assert read_settings(file) == {
+        "settings": "run.yaml",
+        "shared": {"precision": "int8"},
+        "systems": {"dtype": {"precision": "nf4", "normalizer": "report"}},
+    }
+
+
+def test_a_folder_that_an_earlier_version_began_is_resumed(tmp_path):
     (tmp_path / "settings.json").write_text('{"run": {"model": "m", "dtype": "int8", "normalizer": "paper"}}')
     now = {"run": {"model": "m", "precision": "int8", "normalizer": "report", "experts_from": None}}
     assert RunFolder(tmp_path, now).read("results.json") is None

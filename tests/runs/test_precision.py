@@ -16,19 +16,19 @@ STORED = {"auto": "float32", "int8": "int8", "nf4": "uint8", "torchao-int8": "In
 
 
 def stored(model) -> str:
-    """As what a matrix of Whisper's own is kept."""
+    """The type in which a matrix of Whisper is stored."""
     weight = model.get_encoder().layers[0].self_attn.q_proj.weight
     return type(weight).__name__ if type(weight).__name__ == "Int8Tensor" else str(weight.dtype).removeprefix("torch.")
 
 
 @pytest.fixture(scope="module")
-def whole(wide_whisper_dir):
+def unquantised(wide_whisper_dir):
     return AutoModelForSpeechSeq2Seq.from_pretrained(wide_whisper_dir).eval()
 
 
 @pytest.fixture(scope="module")
-def inputs(whole, processor):
-    ids = torch.tensor([[whole.config.decoder_start_token_id, 40, 41]] * 2)
+def inputs(unquantised, processor):
+    ids = torch.tensor([[unquantised.config.decoder_start_token_id, 40, 41]] * 2)
     features = tiny.make_audio(processor, [1.0, 1.5])["input_features"]
     return {"input_features": features, "decoder_input_ids": ids}
 
@@ -39,14 +39,14 @@ def logits(model, inputs) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_a_whisper_in_any_precision_is_stored_as_asked_and_says_nearly_what_it_said(
-    wide_whisper_dir, whole, inputs, precision
+def test_a_whisper_in_any_precision_is_stored_as_asked_and_computes_nearly_the_same(
+    wide_whisper_dir, unquantised, inputs, precision
 ):
     model = AutoModelForSpeechSeq2Seq.from_pretrained(wide_whisper_dir, **precision_settings(precision, "cpu")).eval()
     assert stored(model) == STORED.get(precision, precision)
     half = {"bfloat16": torch.bfloat16, "float16": torch.float16}.get(precision, torch.float32)
     assert model.dtype == half and model.proj_out.weight.dtype == half
-    expected = logits(whole, inputs)
+    expected = logits(unquantised, inputs)
     difference = (logits(model, inputs) - expected).abs().mean() / expected.abs().mean()
     assert difference < {"nf4": 0.5}.get(precision, 0.1)
     assert (difference == 0) == (precision in ("auto", "float32"))
@@ -60,11 +60,11 @@ def test_experts_and_gates_of_a_quantised_model_are_bit_for_bit_what_was_saved(w
     settings = precision_settings(precision)
     loaded = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path, **settings)
     assert stored(loaded) == STORED[precision]
-    saved, found = (
+    saved, experts = (
         {name: weight for name, weight in one.named_parameters() if ".experts." in name} for one in (model, loaded)
     )
-    assert found.keys() == saved.keys() and saved
-    assert all(torch.equal(found[name], saved[name]) for name in saved)
+    assert experts.keys() == saved.keys() and saved
+    assert all(torch.equal(experts[name], saved[name]) for name in saved)
 
 
 @pytest.mark.parametrize("precision", QUANTISED)
@@ -79,19 +79,19 @@ def test_experts_that_are_in_the_model_as_it_is_quantised_are_skipped_too(wide_w
 
 
 @pytest.mark.parametrize("precision", QUANTISED)
-def test_an_adapter_on_a_quantised_whisper_still_adapts(wide_whisper_dir, whole, inputs, tmp_path, precision):
+def test_an_adapter_on_a_quantised_whisper_still_adapts(wide_whisper_dir, unquantised, inputs, tmp_path, precision):
     torch.manual_seed(0)
     plain = AutoModelForSpeechSeq2Seq.from_pretrained(wide_whisper_dir)
     settings = LoraConfig(r=4, target_modules=["fc1", "fc2"], init_lora_weights=False)
     adapted = get_peft_model(plain, settings).eval()
     adapted.save_pretrained(tmp_path)
     loaded = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path, **precision_settings(precision)).eval()
-    expected, found, unadapted = (logits(model, inputs) for model in (adapted, loaded, whole))
-    assert (found - expected).abs().mean() < 0.5 * (unadapted - expected).abs().mean()
+    expected, actual, unadapted = (logits(model, inputs) for model in (adapted, loaded, unquantised))
+    assert (actual - expected).abs().mean() < 0.5 * (unadapted - expected).abs().mean()
 
 
 @pytest.mark.parametrize("precision", QUANTISED)
-def test_a_missing_library_is_told_with_how_to_get_it(monkeypatch, precision):
+def test_a_missing_library_is_named_with_how_to_install_it(monkeypatch, precision):
     ordinary = builtins.__import__
 
     def without(name, *rest, **named):

@@ -1,4 +1,4 @@
-"""A file of settings says what the same flags would say, and what stands behind it wins."""
+"""A file of settings means the same as the flags, and flags after it win."""
 
 import pytest
 from transformers import HfArgumentParser
@@ -18,26 +18,26 @@ def write(path, text):
     return path
 
 
-def test_a_file_says_what_flags_say(tmp_path):
+def test_a_file_means_the_same_as_flags(tmp_path):
     file = write(
         tmp_path / "run.yaml",
         "output_dir: out\nlearning_rate: 3e-5\nuse_cpu: yes\nreport_to: [none]\nrun_name: no\nmax_grad_norm: null\n"
         "gradient_checkpointing_kwargs: {use_reentrant: false}\n",
     )
-    found = parse(file)
+    arguments = parse(file)
     flags = ("--output_dir", "out", "--learning_rate", "3e-5", "--use_cpu", "yes", "--report_to", "none")
     expected = parse(*flags, "--run_name", "no", "--gradient_checkpointing_kwargs", '{"use_reentrant": false}')
     for name in ("output_dir", "learning_rate", "use_cpu", "report_to", "run_name", "gradient_checkpointing_kwargs"):
-        assert getattr(found, name) == getattr(expected, name), name
-    assert found.learning_rate == 3e-5
-    assert found.run_name == "no", "a word, as it is written, and no truth value"
-    assert found.max_grad_norm == Arguments(output_dir="out").max_grad_norm
+        assert getattr(arguments, name) == getattr(expected, name), name
+    assert arguments.learning_rate == 3e-5
+    assert arguments.run_name == "no", "a word, as it is written, and no truth value"
+    assert arguments.max_grad_norm == Arguments(output_dir="out").max_grad_norm
 
 
-def test_flags_behind_a_file_win(tmp_path):
+def test_flags_after_a_file_win(tmp_path):
     file = write(tmp_path / "run.json", '{"output_dir": "out", "kd_beta": 1.0, "kd_divergence": "kl"}')
-    found = parse(file, "--kd_beta", 3)
-    assert (found.kd_beta, found.kd_divergence) == (3.0, "kl")
+    arguments = parse(file, "--kd_beta", 3)
+    assert (arguments.kd_beta, arguments.kd_divergence) == (3.0, "kl")
 
 
 @pytest.mark.parametrize(
@@ -50,13 +50,13 @@ def test_flags_behind_a_file_win(tmp_path):
         ("output_dir: [out", "is no YAML"),
     ],
 )
-def test_what_a_file_cannot_say_is_refused(tmp_path, capsys, text, message):
+def test_a_wrong_file_is_refused(tmp_path, capsys, text, message):
     with pytest.raises(SystemExit):
         parse(write(tmp_path / "run.yaml", text))
     assert message in capsys.readouterr().err
 
 
-def test_a_run_is_taken_up_with_the_settings_it_was_begun_with(tmp_path):
+def test_a_run_is_resumed_only_with_its_settings(tmp_path):
     settings = {"model": {"student": "base", "languages": ["gl"]}, "data": {"data": ["d"]}}
     run = RunFolder(tmp_path / "run", settings)
     assert run.read("before.json") is None
@@ -67,7 +67,7 @@ def test_a_run_is_taken_up_with_the_settings_it_was_begun_with(tmp_path):
         RunFolder(tmp_path / "run", settings)
 
 
-def test_only_whole_checkpoints_are_gone_on_from(tmp_path):
+def test_only_complete_checkpoints_are_resumed_from(tmp_path):
     run = RunFolder(tmp_path, {})
     assert run.last_checkpoint() is None
     for step in (5, 10, 100):

@@ -29,8 +29,8 @@ def test_each_language_ends_with_its_own_best_experts(whisper_dir, processor, re
 
     def evaluate(*args, **kwargs):
         states.append(tiny.state_of(model))
-        own = {f"eval_wer_{language}": next(values) for language, values in wers.items()}
-        return own | {"eval_wer": sum(own.values())}
+        scores = {f"eval_wer_{language}": next(values) for language, values in wers.items()}
+        return scores | {"eval_wer": sum(scores.values())}
 
     trainer.evaluate = evaluate
     trainer.train()

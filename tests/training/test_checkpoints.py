@@ -1,4 +1,4 @@
-"""What is saved is what is loaded: whole, in part, without the backbone; and what does not fit is refused by name."""
+"""Saved models are loaded unchanged: complete, in part, without the backbone. Files that do not fit are refused."""
 
 import json
 import shutil
@@ -100,10 +100,10 @@ def test_without_the_backbone_it_comes_from_the_base_model(model, processor, tmp
     loaded = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path / "experts")
     assert torch.equal(logits(loaded, processor), logits(model, processor))
     assert loaded.generation_config.lang_to_id == model.generation_config.lang_to_id
-    own = json.loads((tmp_path / "experts/generation_config.json").read_text()) | {"max_length": 33}
-    (tmp_path / "experts/generation_config.json").write_text(json.dumps(own))
+    settings = json.loads((tmp_path / "experts/generation_config.json").read_text()) | {"max_length": 33}
+    (tmp_path / "experts/generation_config.json").write_text(json.dumps(settings))
     again = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "experts")
-    assert again.generation_config.max_length == 33, "the folder's own, not its backbone's"
+    assert again.generation_config.max_length == 33, "the folder's, not its backbone's"
 
     config = json.loads((tmp_path / "experts/config.json").read_text())
     config["base_model_name_or_path"] = None
@@ -131,11 +131,11 @@ def test_low_rank_experts_are_saved_small_and_load_beside_full_ones(whisper_dir,
     tensors = load_file(tmp_path / "expert.ru.safetensors")
     assert tensors["model.encoder.layers.0.experts.ru.fc1.down.weight"].shape == (4, 32)
     assert (tmp_path / "expert.ru.safetensors").stat().st_size < (saved / "expert.gl.safetensors").stat().st_size
-    whole = DistilWhisperForConditionalGeneration.from_pretrained(saved)
-    whole.load_experts(tmp_path, "ru")
-    ours, theirs = logits(whole, processor, ["ru", "gl"]), logits(low, processor, ["ru"])
+    both = DistilWhisperForConditionalGeneration.from_pretrained(saved)
+    both.load_experts(tmp_path, "ru")
+    ours, theirs = logits(both, processor, ["ru", "gl"]), logits(low, processor, ["ru"])
     torch.testing.assert_close(ours[0], theirs[0], atol=1e-4, rtol=1e-4)
-    whole.save_pretrained(tmp_path / "both")
+    both.save_pretrained(tmp_path / "both")
     again = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "both")
     assert torch.equal(logits(again, processor, ["ru", "gl"]), ours)
 
@@ -371,15 +371,20 @@ def test_an_interrupted_save_leaves_the_old_experts_whole(model, saved, monkeypa
     assert not list(saved.glob("*.partial")) and not list(saved.glob(".*"))
 
 
-def test_labels_are_told_apart_from_decoder_inputs(model, processor):
+def test_labels_are_distinguished_from_decoder_inputs(model, processor):
     batch = tiny.make_audio(processor, [1.0])
     ids = processor.tokenizer.convert_tokens_to_ids
     with pytest.raises(ValueError, match="begin with the start token"):
         model(**batch, labels=torch.tensor([[ids("<|startoftranscript|>"), ids("<|gl|>"), 5]]))
     model.train()
     for first in (5, ids("<|fr|>")):
-        with pytest.raises(ValueError, match=f"row 1 begin with token {first}, so no expert would learn"):
+        with pytest.raises(ValueError, match=rf"The language of row 1 \(token {first}\) has no expert"):
             model(
                 input_features=batch["input_features"].repeat(2, 1, 1),
                 labels=torch.tensor([[ids("<|gl|>"), 5], [first, 6]]),
             )
+
+
+def test_arguments_of_loading_with_a_wrong_name_are_refused(model, saved):
+    with pytest.raises(TypeError, match=r"Unknown arguments \['revison'\]. Expected some of: cache_dir, "):
+        model.load_experts(saved, "ca", revison="main")

@@ -46,7 +46,7 @@ def half_deleted(output_dir, **_):
 MOMENTS = {
     "before the best experts are noted": (2, best_experts, "write_atomically", kill),
     "within a file": (2, torch, "save", half_written),
-    "before the experts are whole": (4, os, "replace", kill),
+    "before the experts are complete": (4, os, "replace", kill),
     "before the state is written": (6, transformers_trainer.TrainerState, "save_to_json", kill),
     "before the folder gets its name": (8, checkpoints.CompleteCheckpoints, "_complete", kill),
     "before older ones go": (10, checkpoints, "rotate_checkpoints", kill),
@@ -182,8 +182,8 @@ def test_a_run_that_is_gone_on_with_forgets_what_another_left_there(whisper_dir,
 
     first = trainer(2)
     first.train()
-    foreign = {"gl": {"step": 1, "score": -1.0}}
-    (tmp_path / "best/best.json").write_text(json.dumps(foreign))
+    of_another_run = {"gl": {"step": 1, "score": -1.0}}
+    (tmp_path / "best/best.json").write_text(json.dumps(of_another_run))
     second = trainer(4)
     second.train(resume_from_checkpoint=str(tmp_path / "checkpoint-2"))
     assert second.best_experts.scores()["gl"]["step"] == 4

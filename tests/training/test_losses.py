@@ -73,7 +73,7 @@ def test_padding_does_not_count(loss):
 
 @pytest.mark.parametrize("loss", [js_divergence, kl_divergence, cross_entropy])
 def test_parts_of_a_batch_add_up_to_the_whole(loss):
-    """As gradient accumulation and several processes cut it: rows with different numbers of real tokens."""
+    """As gradient accumulation and several processes cut it: rows with different numbers of token_mask tokens."""
 
     def value(rows, num_items=None):
         inputs = [logits(0)[rows]] if loss is cross_entropy else [logits(0)[rows], logits(1)[rows]]
@@ -100,8 +100,8 @@ def test_shapes_that_would_broadcast_are_refused(student, teacher):
 
 def test_budget_is_one_mean_over_both_stacks_and_real_tokens():
     encoder, decoder = torch.tensor([[1.0, 1.0, 0.0, 1.0]]), torch.tensor([[0.0, 1.0]])
-    heard, real = torch.tensor([[True, True, True, False]]), torch.tensor([[True, False]])
-    loss = gate_budget_loss([encoder, decoder], [heard, real], budget=0.2)
+    audio_mask, token_mask = torch.tensor([[True, True, True, False]]), torch.tensor([[True, False]])
+    loss = gate_budget_loss([encoder, decoder], [audio_mask, token_mask], budget=0.2)
     assert loss.item() == pytest.approx(2 / 4 - 0.2)
 
 

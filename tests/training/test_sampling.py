@@ -1,4 +1,4 @@
-"""Rows are drawn by language as the temperature says, each as often as its language's others, alike when resumed."""
+"""Rows are drawn by language as the temperature says, each row of a language equally often, also when resumed."""
 
 from collections import Counter
 

@@ -1,4 +1,4 @@
-"""Any Whisper teaches: with a language more, other features, fewer bits, an adapter or experts of its own."""
+"""Any Whisper teaches: with one more language, other features, fewer bits, an adapter or experts."""
 
 import pytest
 import torch
@@ -49,16 +49,16 @@ def with_a_language_more(whisper, processor, other):
     return model
 
 
-def test_a_language_more_moves_tokens_and_not_what_the_teacher_says(whisper, processor, batch):
+def test_one_more_language_moves_tokens_and_not_the_predictions(whisper, processor, batch):
     other = tiny.make_processor(MORE)
     model = with_a_language_more(whisper, processor, other)
     here = torch.device("cpu")
     moved = Teacher(model, other).prepare(whisper.config, processor, here)
     plain = Teacher(whisper, processor).prepare(whisper.config, processor, here)
     assert plain.token_map is None and (moved.token_map != torch.arange(len(moved.token_map))).any()
-    found, expected = (teacher.targets(batch, prompted(batch, whisper)) for teacher in (moved, plain))
-    torch.testing.assert_close(found, expected)
-    assert js_divergence(found, expected, batch["labels"]) < 1e-6
+    logits, expected = (teacher.targets(batch, prompted(batch, whisper)) for teacher in (moved, plain))
+    torch.testing.assert_close(logits, expected)
+    assert js_divergence(logits, expected, batch["labels"]) < 1e-6
 
 
 def test_times_that_a_tokenizer_does_not_list_are_mapped_all_the_same(processor):
@@ -110,9 +110,9 @@ def test_a_teacher_with_more_mel_bins_hears_its_own_features(whisper_dir, proces
         **ONE_STEP,
     )
     batch = next(iter(trainer.get_train_dataloader()))
-    heard = SpeechCollator(other)(list(rows_of(recordings, ["gl"])))["input_features"]
+    features = SpeechCollator(other)(list(rows_of(recordings, ["gl"])))["input_features"]
     assert batch[FEATURES].shape[1] == 16
-    assert {row.sum().item() for row in batch[FEATURES]} == {row.sum().item() for row in heard}
+    assert {row.sum().item() for row in batch[FEATURES]} == {row.sum().item() for row in features}
     with torch.no_grad():
         ids = prompted(batch, student)
         ours = student(batch["input_features"], decoder_input_ids=ids).logits
@@ -152,9 +152,11 @@ def test_a_teacher_in_fewer_bits_says_nearly_the_same(processor, batch, tmp_path
     teacher = load_teacher(str(tmp_path), precision).prepare(whisper.config, processor, torch.device("cpu"))
     ids = prompted(batch, whisper)
     logits = teacher.targets(batch, ids)
-    whole = Teacher(whisper, processor).prepare(whisper.config, processor, torch.device("cpu")).targets(batch, ids)
-    assert not torch.equal(logits.float(), whole)
-    assert js_divergence(logits, whole, batch["labels"]) < {"nf4": 0.15}.get(precision, 0.05)
+    unquantised = (
+        Teacher(whisper, processor).prepare(whisper.config, processor, torch.device("cpu")).targets(batch, ids)
+    )
+    assert not torch.equal(logits.float(), unquantised)
+    assert js_divergence(logits, unquantised, batch["labels"]) < {"nf4": 0.15}.get(precision, 0.05)
     stored = teacher.model.model.encoder.layers[0].fc1.weight.dtype
     assert stored == {"int8": torch.int8, "nf4": torch.uint8}.get(precision, getattr(torch, precision, None))
     with torch.autocast("cpu", dtype=torch.bfloat16):  # as in a training with --bf16

@@ -52,24 +52,24 @@ def cache(whisper_dir, data, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def states(whisper_dir, processor, recordings, data, tmp_path_factory):
-    """The other form, written without a process of its own."""
+    """The other form, written in this process."""
     folder = tmp_path_factory.mktemp("states")
     teacher = load_teacher(str(whisper_dir))
     config = teacher.model.config
     teacher.prepare(config, processor, "cpu")
     metadata = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
     writer = CacheWriter(folder, teacher, k=None, temperatures=[], metadata=metadata, data=[])
-    own = list(rows(recordings, data))
-    batch = SpeechCollator(processor, extra=WithDigests(None))(own)
+    utterances = list(rows(recordings, data))
+    batch = SpeechCollator(processor, extra=WithDigests(None))(utterances)
     prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
-    writer.write(writer.lines(own, batch, prompted))
+    writer.write(writer.lines(utterances, batch, prompted))
     return folder
 
 
 def rows(recordings, data, languages=("gl", "ca")):
     """Rows as the script names their data set."""
-    own = rows_of(recordings, languages)
-    return own.remove_columns("data_set").add_column("data_set", [data.name] * len(own))
+    data_set = rows_of(recordings, languages)
+    return data_set.remove_columns("data_set").add_column("data_set", [data.name] * len(data_set))
 
 
 def peaky(seed, size=2000):
@@ -80,22 +80,22 @@ def peaky(seed, size=2000):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])
-def test_the_divergence_from_a_few_tokens_is_below_the_whole_and_near_it(temperature):
+def test_the_divergence_from_a_few_tokens_is_below_that_from_all_and_near_it(temperature):
     student, teacher, labels = peaky(1), peaky(2), torch.ones(3, 20, dtype=torch.long)
     ids, top, rest = top_logits(teacher, 64, [1.0, 2.0])
     short = TopLogits(ids, top, rest[..., [1.0, 2.0].index(temperature)])
     for divergence in (js_divergence, kl_divergence):
-        whole = divergence(student, teacher, labels, temperature=temperature)
-        found = divergence(student, short, labels, temperature=temperature)
-        assert 0 < found <= whole
+        complete = divergence(student, teacher, labels, temperature=temperature)
+        shortened = divergence(student, short, labels, temperature=temperature)
+        assert 0 < shortened <= complete
         if divergence is js_divergence:
             ours = (student / temperature).softmax(-1)
             masses = [short.log_probs(temperature).exp()[..., -1], 1 - ours.gather(-1, ids).sum(-1)]
             bound = temperature**2 * torch.log(torch.tensor(2.0)) * sum(masses) / 2
-            assert whole - found <= bound.mean()
+            assert complete - shortened <= bound.mean()
 
 
-def test_all_tokens_but_one_are_the_whole():
+def test_all_tokens_but_one_give_the_complete_divergence():
     """The rest is then one token: nothing is lost, gradients neither."""
     labels = torch.ones(3, 20, dtype=torch.long)
     labels[1, 5:] = -100
@@ -107,8 +107,8 @@ def test_all_tokens_but_one_are_the_whole():
             loss = divergence(student, teacher, labels, temperature=2.0)
             loss.backward()
             gradients.append((loss.detach(), student.grad))
-        for found, expected in zip(*gradients, strict=True):
-            torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-4)
+        for actual, expected in zip(*gradients, strict=True):
+            torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-4)
 
 
 def test_training_from_the_cache_is_training_from_the_teacher(
@@ -155,8 +155,8 @@ def test_the_script_trains_from_the_cache_and_a_stopped_cache_is_finished(whispe
     code, _, errors = cache_teacher(whisper_dir, data, begun, "gl", "ca", "--k", 1600, "--temperatures", 1, 2)
     assert code == 0, errors[-3000:]
     assert all(part.read_bytes() == content for part, content in kept.items())
-    whole, finished = TeacherCache(cache), TeacherCache(begun)
-    assert whole.table.sort_by([("language", "ascending"), ("id", "ascending")]).equals(
+    uninterrupted, finished = TeacherCache(cache), TeacherCache(begun)
+    assert uninterrupted.table.sort_by([("language", "ascending"), ("id", "ascending")]).equals(
         finished.table.sort_by([("language", "ascending"), ("id", "ascending")])
     )
     code, _, errors = run_script("run_distil.py", *training)
@@ -172,16 +172,16 @@ def test_states_of_a_teacher_with_another_vocabulary_mean_what_it_says(whisper, 
     teacher = Teacher(whisper, processor).prepare(config, student, "cpu")
     metadata = {"tokenizer": tokenizer_digest(student), "vocabulary": size}
     writer = CacheWriter(tmp_path, teacher, k=None, temperatures=[], metadata=metadata, data=[])
-    own = list(rows(recordings, data, ["gl"]))[:4]
-    batch = SpeechCollator(student, extra=WithDigests(None))(own)
+    utterances = list(rows(recordings, data, ["gl"]))[:4]
+    batch = SpeechCollator(student, extra=WithDigests(None))(utterances)
     prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
-    writer.write(writer.lines(own, batch, prompted))
+    writer.write(writer.lines(utterances, batch, prompted))
     cache = TeacherCache(tmp_path).prepare(rows(recordings, data, ["gl"]).select(range(4)), config, student, 3.0, "cpu")
-    found = cache.targets(SpeechCollator(student, extra=cache)(own), prompted).log_softmax(-1)
+    predicted = cache.targets(SpeechCollator(student, extra=cache)(utterances), prompted).log_softmax(-1)
     expected = teacher.targets(batch, prompted).log_softmax(-1)
     real = batch["labels"] != -100
     assert (expected[real] == -torch.inf).any()
-    torch.testing.assert_close(found[real], expected[real], atol=0.02, rtol=0.01)
+    torch.testing.assert_close(predicted[real], expected[real], atol=0.02, rtol=0.01)
 
 
 def test_a_cache_of_another_kind_is_not_mixed_in(whisper, cache):
@@ -209,13 +209,18 @@ def test_the_corpora_of_a_cache_are_noted(cache, data):
 
 def test_a_cache_that_does_not_fit_is_refused(whisper_dir, processor, recordings, data, cache, tmp_path):
     student = load(whisper_dir)
-    own = rows(recordings, data)
+    data_set = rows(recordings, data)
     refused = [
-        (own.remove_columns("id").add_column("id", ["x"] * len(own)), 1.0, processor, "lacks 24 of the 24 rows"),
-        (own, 3.0, processor, r"made for the temperatures \[1.0, 2.0\], not 3.0"),
-        (own, 1.0, tiny.make_processor((*tiny.LANGUAGES, "uk")), "made for another tokenizer"),
+        (
+            data_set.remove_columns("id").add_column("id", ["x"] * len(data_set)),
+            1.0,
+            processor,
+            "lacks 24 of the 24 rows",
+        ),
+        (data_set, 3.0, processor, r"made for the temperatures \[1.0, 2.0\], not 3.0"),
+        (data_set, 1.0, tiny.make_processor((*tiny.LANGUAGES, "uk")), "made for another tokenizer"),
         (None, 1.0, processor, "Expected a data set with these columns"),
-        (own.map(lambda row: {"text": row["text"] + "!"}), 1.0, processor, "The text of .* changed since"),
+        (data_set.map(lambda row: {"text": row["text"] + "!"}), 1.0, processor, "The text of .* changed since"),
     ]
     for chosen, temperature, tokens, message in refused:
         with pytest.raises(ValueError, match=message):
@@ -230,8 +235,8 @@ def test_a_cache_that_does_not_fit_is_refused(whisper_dir, processor, recordings
 
 
 def test_rows_that_changed_since_are_refused_when_they_are_read(whisper_dir, processor, recordings, data, cache):
-    found = TeacherCache(cache).prepare(rows(recordings, data), load(whisper_dir).config, processor, 1.0, "cpu")
-    collator = SpeechCollator(processor, extra=found)
+    prepared = TeacherCache(cache).prepare(rows(recordings, data), load(whisper_dir).config, processor, 1.0, "cpu")
+    collator = SpeechCollator(processor, extra=prepared)
     one, other = list(rows(recordings, data, ["gl"]))[:2]
     assert collator([one])["teacher_ids"].shape[-1] == 1600
     with pytest.raises(ValueError, match="The labels of .* changed since"):

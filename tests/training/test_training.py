@@ -149,16 +149,18 @@ def test_a_resumed_run_ends_where_the_unbroken_one_ends(whisper_dir, whisper, pr
 
 
 def test_rows_are_scored_in_their_own_language(model, processor, recordings, tmp_path):
-    """Experts that say different things: were the language lost, both would be scored alike."""
+    """The experts differ: if the language were lost, both would have the same transcripts."""
     trainer = make_trainer(model, processor, recordings, tmp_path, ("gl", "ca"))
     rows = rows_of(recordings, ("gl", "ca"), "test")
     together = trainer.predict(rows)
     assert {"test_wer", "test_wer_gl", "test_wer_ca", "test_cer_gl"} <= together.metrics.keys()
     batch = SpeechCollator(processor)(list(rows))
-    for language, own in (("gl", slice(0, 4)), ("ca", slice(4, 8))):
-        expected = model.generate(batch["input_features"][own], language=language, task="transcribe", max_length=16)
-        found = torch.tensor(together.predictions[own])[:, : expected.shape[1]]
-        assert torch.equal(found, expected)
+    for language, language_rows in (("gl", slice(0, 4)), ("ca", slice(4, 8))):
+        expected = model.generate(
+            batch["input_features"][language_rows], language=language, task="transcribe", max_length=16
+        )
+        predicted = torch.tensor(together.predictions[language_rows])[:, : expected.shape[1]]
+        assert torch.equal(predicted, expected)
 
 
 def test_full_fine_tuning_runs_through_the_same_trainer(whisper, processor, recordings, tmp_path):
@@ -185,7 +187,7 @@ def test_a_teacher_in_half_precision_teaches(whisper_dir, whisper, processor, re
 
 
 def test_labels_without_a_loaded_language_are_refused_in_any_data_set(whisper_dir, processor, recordings, tmp_path):
-    """A data set of the user's own, which does not say beforehand what languages it holds."""
+    """A data set of the user without a column of languages."""
 
     class Rows(torch.utils.data.Dataset):
         rows = list(rows_of(recordings, ["ca"]))
@@ -198,7 +200,7 @@ def test_labels_without_a_loaded_language_are_refused_in_any_data_set(whisper_di
 
     trainer = make_trainer(load(whisper_dir, ["gl"]), processor, recordings, tmp_path)
     trainer.train_dataset = Rows()
-    with pytest.raises(ValueError, match="so no expert would learn from it"):
+    with pytest.raises(ValueError, match="has no expert"):
         trainer.train()
 
 
@@ -300,14 +302,14 @@ def test_bfloat16_trains_as_float32_does_but_for_its_rounding(whisper_dir, whisp
         hook.remove()
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
         ends.append([entry["ce_loss"] for entry in trainer.state.log_history if "ce_loss" in entry])
-    whole, rounded = ends
-    assert rounded[0] == pytest.approx(whole[0], rel=0.02) and rounded != whole
-    assert sum(rounded[-3:]) == pytest.approx(sum(whole[-3:]), rel=0.1)
+    full, rounded = ends
+    assert rounded[0] == pytest.approx(full[0], rel=0.02) and rounded != full
+    assert sum(rounded[-3:]) == pytest.approx(sum(full[-3:]), rel=0.1)
 
 
 def test_epochs_drawn_by_language_differ_from_each_other(whisper_dir, processor, recordings, tmp_path):
-    """Were the sampler not told of the epoch, languages with many rows would be heard in part only."""
-    model, heard = load(whisper_dir), []
+    """If the sampler did not get the epoch, training would use only a part of the rows of large languages."""
+    model, drawn = load(whisper_dir), []
     settings = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
     trainer = make_trainer(
         model, processor, recordings, tmp_path, ("gl", "ca"), language_temperature=2.0, num_train_epochs=2, **settings
@@ -315,12 +317,12 @@ def test_epochs_drawn_by_language_differ_from_each_other(whisper_dir, processor,
     original = trainer.training_step
 
     def watch(model, inputs, *args):
-        heard.extend(inputs["input_features"].sum(dim=(1, 2)).tolist())
+        drawn.extend(inputs["input_features"].sum(dim=(1, 2)).tolist())
         return original(model, inputs, *args)
 
     trainer.training_step = watch
     trainer.train()
-    assert len(heard) == 48 and heard[:24] != heard[24:] and sorted(heard[:24]) == sorted(heard[24:])
+    assert len(drawn) == 48 and drawn[:24] != drawn[24:] and sorted(drawn[:24]) == sorted(drawn[24:])
 
 
 def test_a_language_without_an_expert_is_refused_before_training(whisper_dir, processor, recordings, tmp_path):
@@ -343,7 +345,7 @@ def test_a_teacher_of_another_vocabulary_is_refused(whisper_dir, processor, reco
         ({"gate_momentum": 0.0}, "--gate_momentum must be above 0"),
         ({"kd_beta": -1.0}, "--kd_beta must be 0 or more"),
         ({"warmup_epochs": -1.0}, "--warmup_epochs must be 0 or more"),
-        ({"normalizer": "none"}, "--normalizer must be one of marks, report, got 'none'"),
+        ({"normalizer": "none"}, "The normalizer must be one of marks, report, got 'none'"),
         ({"activation_checkpointing_kwargs": {"use_reentrant": True}}, "use_reentrant must be false"),
         ({"gradient_checkpointing_kwargs": {"use_reentrant": True}}, "use_reentrant must be false"),
     ],
@@ -364,15 +366,15 @@ def test_each_row_is_scored_by_the_rules_of_its_own_language(model, processor, r
     """Or the checkpoint of an unspaced language would be chosen by an error rate that means nothing."""
     monkeypatch.setattr("modeling_distilwhisper.evaluation.normalization.UNSPACED", ("gl",))
     trainer = make_trainer(model, processor, recordings, tmp_path, normalizer="report")
-    said, heard = (
+    references, hypotheses = (
         torch.tensor([label_ids(processor.tokenizer, text, language) for language in ("gl", "ca")])
         for text in ("ก ขค", "กข ค")
     )
-    scores = trainer._score(EvalPrediction(predictions=heard.numpy(), label_ids=said.numpy()))
+    scores = trainer._score(EvalPrediction(predictions=hypotheses.numpy(), label_ids=references.numpy()))
     assert scores["wer_gl"] == 0 and scores["wer_ca"] == 1 and scores["wer"] == 2 / 5
 
 
-def test_bfloat16_goes_on_after_the_model_was_scored(whisper_dir, processor, recordings, tmp_path):
+def test_training_in_bfloat16_continues_after_the_model_was_scored(whisper_dir, processor, recordings, tmp_path):
     """Undoing what scoring wrapped around the model must not undo what it is made of."""
     model = load(whisper_dir, languages=["gl"])
     settings = {"bf16": True, "num_train_epochs": 1, "eval_strategy": "epoch", "save_strategy": "epoch"}

@@ -47,30 +47,30 @@ def test_the_log_counts_each_languages_utterances_and_steps_and_its_gates(whispe
     assert last["expert_usage_ca"] == pytest.approx(0.2, abs=0.2)
 
 
-def test_the_bars_tell_loss_gates_error_rate_and_time_left(
+def test_the_bars_show_loss_gates_error_rate_and_time_left(
     whisper_dir, whisper, processor, recordings, tmp_path, capfd
 ):
     trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, teacher=whisper, disable_tqdm=False)
     trainer.train()
     trainer.predict(rows_of(recordings, ["gl"], "test"))
-    told = capfd.readouterr().err.replace("\r", "\n").splitlines()
-    bars = [line for line in told if line.startswith("Training")]
+    lines = capfd.readouterr().err.replace("\r", "\n").splitlines()
+    bars = [line for line in lines if line.startswith("Training")]
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     wer = [entry["eval_wer"] for entry in trainer.state.log_history if "eval_wer" in entry]
     assert re.search(r"100%.* 6/6 \[\d\d:\d\d<00:00", bars[-1]), "steps, and time gone and left"
     assert f"loss {losses[-1]:.3g} kd 0." in bars[-1] and f"WER {wer[-1]:.2f}" in bars[-1]
     assert re.search(r"experts enc 0\.\d\d dec 0\.\d\d ", bars[-1]), "encoder and decoder"
-    assert any(line.startswith("Scoring") for line in told)
-    assert not any("'loss'" in line for line in told), "no lines of raw figures between"
+    assert any(line.startswith("Scoring") for line in lines)
+    assert not any("'loss'" in line for line in lines), "no lines of raw figures between"
 
 
-def test_the_bar_of_a_run_taken_up_again_starts_where_it_stopped(whisper_dir, processor, recordings, tmp_path, capfd):
+def test_the_bar_of_a_resumed_run_starts_where_it_stopped(whisper_dir, processor, recordings, tmp_path, capfd):
     settings = {"num_train_epochs": 1, "disable_tqdm": False, "lr_scheduler_type": "constant"}
     make_trainer(load(whisper_dir), processor, recordings, tmp_path, **settings).train()
     capfd.readouterr()
     settings["num_train_epochs"] = 2
     trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, **settings)
     trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
-    told = capfd.readouterr().err.replace("\r", "\n").splitlines()
-    steps = [int(found[1]) for line in told if (found := re.search(r"^Training.* (\d)/6 \[", line))]
+    lines = capfd.readouterr().err.replace("\r", "\n").splitlines()
+    steps = [int(match[1]) for line in lines if (match := re.search(r"^Training.* (\d)/6 \[", line))]
     assert steps[0] == 3 and steps[-1] == 6

@@ -30,10 +30,10 @@ def score_before(
 
 
 def score_after(trainer: DistilWhisperTrainer, data: SpeechData) -> dict[str, Scores]:
-    """Scores of the trained model; of experts also with all gates open, and with all shut (then it is the student)."""
+    """Scores of the trained model; with experts, also with all gates open, and with all closed (as the student)."""
     scores = {"after": score(trainer, data.tests)}
     if trainer.is_routed:
-        for name, is_open in {"gates open": True, "gates shut": False}.items():
+        for name, is_open in {"gates open": True, "gates closed": False}.items():
             with forced_gates(trainer.model, is_open=is_open):
                 scores[name] = score(trainer, data.trained_tests)
     return scores
