@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datasets import Dataset, Value, concatenate_datasets
 from tqdm.auto import tqdm
 
-from ..data import Source, check_scorable
 from ..data.audio import read_audio
 from ..data.rows import FEATURES, SPLITS
+from ..data.sources import Source
+from ..data.usable import check_scorable
 from ..runs.records import RecordFile
 from .voice import HasSpeech
 

@@ -13,9 +13,9 @@ from helpers.scripts import EXAMPLES
 
 from modeling_distilwhisper.bias.corpora import Corpus, count_reasons, select_rows
 from modeling_distilwhisper.bias.voice import Silero, find_detector
-from modeling_distilwhisper.data import Source
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.common_voice import read_common_voice
+from modeling_distilwhisper.data.sources import Source
 from modeling_distilwhisper.runs.records import RecordFile
 
 # Split, sentence, reader, file, and whether it is loud, silent or missing.

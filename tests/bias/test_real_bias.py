@@ -12,8 +12,9 @@ from helpers.real import required
 from test_run_bias import run
 
 from modeling_distilwhisper.bias.voice import Silero
-from modeling_distilwhisper.data import keep_scorable, read_folder
 from modeling_distilwhisper.data.audio import read_audio
+from modeling_distilwhisper.data.folder import read_folder
+from modeling_distilwhisper.data.usable import keep_scorable
 
 pytestmark = pytest.mark.real
 CLIPS = 6

@@ -5,10 +5,11 @@ import pytest
 import soundfile
 from helpers import speech, tiny
 
-from modeling_distilwhisper.data import keep_usable, read_folder
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.data.labels import label_ids
+from modeling_distilwhisper.data.usable import keep_usable
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import pytest
 from datasets import Audio, ClassLabel, Features, Value, load_dataset
 from helpers import corpora, speech
 
-from modeling_distilwhisper.data import Source, keep_scorable, keep_usable, parse_sources, read_sources
 from modeling_distilwhisper.data.archives import unpack
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.collate import SpeechCollator
@@ -19,6 +18,8 @@ from modeling_distilwhisper.data.fleurs import CODES, read_fleurs
 from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.data.hub import read_hub
 from modeling_distilwhisper.data.rows import FEATURES
+from modeling_distilwhisper.data.sources import SPEC_FORM, Source, parse_sources, read_sources
+from modeling_distilwhisper.data.usable import keep_scorable, keep_usable
 from modeling_distilwhisper.evaluation.translation import with_english
 
 TEXTS = ["la ri", "mo tu la", 'say "mo"']
@@ -204,10 +205,10 @@ def test_fleurs_of_the_hub_is_asked_for_by_its_folder_and_revision(parquet, monk
 
 
 def test_a_hub_data_set_is_not_read_as_each_of_several_languages(parquet):
-    with pytest.raises(ValueError, match="would be read as each of gl, en"):
+    with pytest.raises(ValueError, match="would give the same rows for gl and en"):
         parse_sources([f"hub:{parquet}"], ["gl", "en"])
     (source,) = parse_sources(["hub:org/corpus?config={language}"], ["gl", "en"])
-    assert source._filled("gl") == ("org/corpus", {"config": "gl"})
+    assert source._with_language("gl") == ("org/corpus", {"config": "gl"})
     with pytest.raises(ValueError, match="Two corpora have the same name"):
         parse_sources(["a/data", "b/data"], ["gl"])
 
@@ -269,8 +270,27 @@ def test_corpora_of_every_kind_stand_in_one_data_set(tmp_path, parquet, processo
 
 @pytest.mark.parametrize("written", ["", "fleurs:", "data?train=many", "data?train=-1", "data?train", "a=?test=1"])
 def test_a_source_that_names_nothing_says_how_to(written):
-    with pytest.raises(ValueError, match="names no data. Expected .*common_voice, fleurs, hub"):
+    with pytest.raises(ValueError, match="is not a valid corpus. Expected .*common_voice, fleurs, hub"):
         Source.parse(written)
+
+
+@pytest.mark.parametrize("spec", ["mls:x", "fluers:google/fleurs?test=3", "corpus=Common_Voice:release/{language}"])
+def test_an_unknown_reader_is_not_read_as_a_folder(spec):
+    with pytest.raises(ValueError, match=r"No reader '\w+'\. Known: folder, common_voice, fleurs, hub\."):
+        Source.parse(spec)
+
+
+def test_a_colon_in_the_path_of_a_folder_stays_in_the_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("take:one", "take:[two]/gl"):
+        (tmp_path / name).mkdir(parents=True)
+    for spec in ("take:one", "take:[two]/{language}", "C:/recordings", r"D:\recordings", "folder:mls:x", "a/b:c"):
+        source = Source.parse(spec)
+        assert source.reader == "folder" and source.location == spec.removeprefix("folder:")
+
+
+def test_help_texts_name_every_reader():
+    assert SPEC_FORM == "[name=][folder:|common_voice:|fleurs:|hub:]location[?setting=value]"
 
 
 def test_a_setting_that_the_reader_does_not_have_is_named(tmp_path):

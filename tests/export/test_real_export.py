@@ -12,8 +12,8 @@ from helpers.real import required
 from transformers import WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.data import read_folder
 from modeling_distilwhisper.data.audio import SAMPLING_RATE, read_audio
+from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.evaluation.metrics import error_rates
 from modeling_distilwhisper.export.whisper import WAYS, export_to_whisper, save_processor
 

@@ -9,7 +9,7 @@ from helpers.cards import AUTHORS, AUTHORS_CARDS, CARDS, HEADINGS, SIZES, make, 
 from helpers.scripts import EXAMPLES, run_script
 from huggingface_hub import ModelCard
 
-from modeling_distilwhisper.data import Source
+from modeling_distilwhisper.data.sources import Source
 from modeling_distilwhisper.reporting.card_tables import language_name, percent, table_of
 from modeling_distilwhisper.reporting.model_card import hub_id, hub_names
 
