@@ -1,4 +1,4 @@
-"""Chooses the rows of the study (section 3.1.1), and writes down why a row is left out."""
+"""Chooses the rows of the study (section 3.1.1), and records why a row is left out."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass

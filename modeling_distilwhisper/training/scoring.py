@@ -11,7 +11,7 @@ Scores = dict[str, dict[str, dict[str, float | str | None]]]  # by name and lang
 
 
 def score(trainer: DistilWhisperTrainer, tests: TestSets) -> Scores:
-    """Error rates of the trainer's model, by test set and language.
+    """Error rates of the trainer's model, by data set and language.
 
     Returns:
         For each `wer` with the ends of its 95 % interval, `wer_low` and `wer_high` (`None` for a single utterance),
@@ -31,14 +31,14 @@ def _rates(trainer: DistilWhisperTrainer, rows: Dataset) -> dict[str, float | st
 
 
 def wer_rows(scores: Mapping[str, Scores]) -> list[dict[str, float | str | None]]:
-    """A table's rows, one for each test set and language: words, and the WER of each system that was scored on it.
+    """A table's rows, one for each data set and language: words, and the WER of each system that was scored on it.
 
-    The first system's test sets and languages are the rows.
+    The first system's data sets and languages are the rows.
     """
     rows = []
     for name, by_language in next(iter(scores.values())).items():
         for language, rates in by_language.items():
-            row = {"test set": name, "language": language, "words": rates["words"], "normalizer": rates["normalizer"]}
+            row = {"data_set": name, "language": language, "words": rates["words"], "normalizer": rates["normalizer"]}
             for system, system_scores in scores.items():
                 row[system] = system_scores.get(name, {}).get(language, {}).get("wer")
             rows.append(row)

@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from helpers.hub_clients import OTHER, heard, run_command, tokens
+from helpers.hub_clients import OTHER, load_and_generate, run_command, tokens
 from huggingface_hub import ModelCard
 
 from modeling_distilwhisper.reporting.model_card import card_of_run, save_card
@@ -33,7 +33,7 @@ def test_a_whole_model_goes_with_its_card(hub, client, saved, model, tmp_path):
     assert {"model.safetensors", "expert.gl.safetensors", "expert.ca.safetensors", "tokenizer.json"} <= files.keys()
     assert files["README.md"] == b"My card." and hub.repositories["me/whole"].private
     with_token = {"token": "hf_me"}
-    assert client(heard, "me/whole", tmp_path / "cache", **with_token) == tokens(model)
+    assert client(load_and_generate, "me/whole", tmp_path / "cache", **with_token) == tokens(model)
 
 
 def test_experts_alone_go_beside_those_that_are_there(hub, client, on_hub):

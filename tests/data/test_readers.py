@@ -51,9 +51,9 @@ def parquet(tmp_path):
     genders = ClassLabel(names=["male", "female", "other"])
     strings = {"path": Value("string"), "transcription": Value("string")}
     features = Features({"id": Value("int32"), "audio": Audio(), "gender": genders, **strings})
-    told = json.dumps({"info": {"features": features.to_dict()}})
+    metadata = json.dumps({"info": {"features": features.to_dict()}})
     (tmp_path / "corpus").mkdir()
-    table = pa.table(columns).replace_schema_metadata({"huggingface": told})
+    table = pa.table(columns).replace_schema_metadata({"huggingface": metadata})
     pq.write_table(table, tmp_path / "corpus/test-00000-of-00001.parquet")
     return tmp_path / "corpus"
 
@@ -76,10 +76,10 @@ def test_newer_releases_name_genders_and_sentences_differently(tmp_path):
     assert set(rows["gender"]) == {"", "male"} and rows["sentence_id"][2] == "s2"
 
 
-def test_a_release_is_found_by_its_parent_its_own_and_its_languages_folder(tmp_path):
+def test_a_release_is_named_by_its_folder_its_parent_or_its_language_folder(tmp_path):
     release = corpora.write_common_voice(tmp_path, "gl")
-    for place in (tmp_path, release, release / "gl"):
-        assert len(read_common_voice(place, "validation", "gl")) == 9
+    for location in (tmp_path, release, release / "gl"):
+        assert len(read_common_voice(location, "validation", "gl")) == 9
     with pytest.raises(FileNotFoundError, match="has no ca/test.tsv. Expected a Common Voice release"):
         read_common_voice(release / "gl", "test", "ca")
 
@@ -137,14 +137,14 @@ def test_two_releases_in_one_folder_are_not_mistaken_for_each_other(tmp_path):
 def test_fleurs_is_read_from_its_raw_files(tmp_path, text):
     rows = read_fleurs(corpora.write_fleurs(tmp_path, "gl_es", TEXTS), "validation", "gl", text=text)
     dot = "." if text == "raw_transcription" else ""
-    assert list(rows["text"]) == [f"{said}{dot}" for said in TEXTS for _ in range(2)]
+    assert list(rows["text"]) == [f"{text}{dot}" for text in TEXTS for _ in range(2)]
     assert list(rows["gender"]) == ["male", "female"] * 3 and rows["sentence_id"][3] == "101"
     kept, left_out = keep_scorable(rows)
     assert len(kept) == 5 and left_out == {"missing audio file": 1}
     assert len(read_audio(kept[0]["audio"])) == 8000
 
 
-def test_fleurs_has_the_reports_languages_under_its_own_codes():
+def test_fleurs_has_the_reports_languages_under_its_codes():
     theirs = "bg_bg ca_es cs_cz fi_fi gl_es hi_in hu_hu id_id pl_pl ro_ro sk_sk sl_si ta_in th_th uk_ua vi_vn"
     assert [CODES[code[:2]] for code in theirs.split()] == theirs.split()
     assert CODES["zh"] == "cmn_hans_cn" and CODES["no"] == "nb_no" and CODES["jw"] == "jv_id"
@@ -195,7 +195,7 @@ def test_a_data_set_that_is_not_parquet_says_what_to_name(tmp_path):
 
 
 def test_fleurs_of_the_hub_is_asked_for_by_its_folder_and_revision(parquet, monkeypatch):
-    """By the name of its configuration it cannot be found (datasets 5)."""
+    """It cannot be loaded by the name of its configuration (datasets 5)."""
     asked, load = [], load_dataset
     fetch = lambda *where, **how: (asked.append((where, how)), load(str(parquet)))[1]  # noqa: E731
     monkeypatch.setattr("modeling_distilwhisper.data.hub.load_dataset", fetch)
@@ -213,7 +213,7 @@ def test_a_hub_data_set_is_not_read_as_each_of_several_languages(parquet):
         parse_sources(["a/data", "b/data"], ["gl"])
 
 
-def test_rows_of_one_name_are_told_apart(tmp_path):
+def test_rows_of_one_name_get_different_ids(tmp_path):
     """Or the record of one would stand for both."""
     speech.write_folder(tmp_path / "data", "gl")
     speech.write_metadata(tmp_path / "data/test", [["0.flac", "la", "gl", ""], ["0.flac", "ri", "gl", ""]])
@@ -249,17 +249,17 @@ def test_corpora_of_every_kind_stand_in_one_data_set(tmp_path, parquet, processo
     release = corpora.write_common_voice(tmp_path, "gl")
     corpora.write_common_voice(tmp_path, "ca")
     fleurs = corpora.write_fleurs(tmp_path, "gl_es", TEXTS)
-    speech.write_folder(tmp_path / "own/gl", "gl")
+    speech.write_folder(tmp_path / "recordings/gl", "gl")
     written = [
         f"cv13=common_voice:{release}?test=4",
         f"fleurs:{fleurs}?test=3&seed=5",
-        f"own={tmp_path}/own/{{language}}",
+        f"mine={tmp_path}/recordings/{{language}}",
         f"hub:{parquet}",
     ]
     sources = [Source.parse(one) for one in written]
     rows = read_sources(sources, "test", ["gl"])
     names = list(rows["data_set"])
-    assert [names.count(name) for name in ("cv13", "fleurs", "own", "corpus")] == [4, 3, 4, 2]
+    assert [names.count(name) for name in ("cv13", "fleurs", "mine", "corpus")] == [4, 3, 4, 2]
     kept, _ = keep_usable(rows, processor)
     batch = SpeechCollator(processor)([kept[0], kept[-1]])
     assert batch["input_features"].shape[0] == 2, "from a file and from bytes"
