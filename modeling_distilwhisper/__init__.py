@@ -23,12 +23,14 @@ from .configuration_distilwhisper import DistilWhisperConfig
 from .modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperModel, DistilWhisperOutput
 
 if TYPE_CHECKING:
-    from .data import keep_scorable, keep_usable, parse_sources, read_folder, read_sources
     from .data.audio import read_audio
     from .data.collate import SpeechCollator
     from .data.common_voice import read_common_voice
     from .data.fleurs import read_fleurs
+    from .data.folder import read_folder
     from .data.hub import read_hub
+    from .data.sources import parse_sources, read_sources
+    from .data.usable import keep_scorable, keep_usable
     from .evaluation.gates import forced_gates, measure_expert_usage
     from .evaluation.metrics import ErrorCounts, compare_errors, count_errors, error_rates
     from .evaluation.transcription import transcribe_rows
@@ -60,12 +62,14 @@ DistilWhisperForConditionalGeneration.register_for_auto_class("AutoModelForSpeec
 
 # By module: what it gives when somebody asks for it. The list above is the same for type checkers.
 _LAZY = {
-    "data": ("keep_scorable", "keep_usable", "parse_sources", "read_folder", "read_sources"),
     "data.audio": ("read_audio",),
     "data.collate": ("SpeechCollator",),
     "data.common_voice": ("read_common_voice",),
     "data.fleurs": ("read_fleurs",),
+    "data.folder": ("read_folder",),
     "data.hub": ("read_hub",),
+    "data.sources": ("parse_sources", "read_sources"),
+    "data.usable": ("keep_scorable", "keep_usable"),
     "evaluation.gates": ("forced_gates", "measure_expert_usage"),
     "evaluation.metrics": ("ErrorCounts", "compare_errors", "count_errors", "error_rates"),
     "evaluation.transcription": ("transcribe_rows",),

@@ -131,10 +131,6 @@ class LanguageExpert(nn.Module):
         """The rank of the expert's matrices, 0 if they are full."""
         return self.fc1.down.out_features if isinstance(self.fc1, LowRankLinear) else 0
 
-    def num_parameters(self) -> int:
-        """The number of weights, gate included."""
-        return sum(weights.numel() for weights in self.parameters())
-
     def forward(
         self, states: torch.Tensor, layer: SharedFeedForward, hidden: torch.Tensor | None = None
     ) -> torch.Tensor:

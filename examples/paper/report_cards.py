@@ -1,8 +1,8 @@
-"""Writes the cards of the authors' checkpoints, converted, which the package brings with it.
+"""Writes the model cards of the authors' converted checkpoints. The package contains these cards.
 
     python examples/paper/report_cards.py
 
-Their figures are the report's (report.csv), and the cards say so: this package measured none of them.
+Their figures are the report's (report.csv). The cards say that this package did not measure them.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditio
 from modeling_distilwhisper.expert_layers_distilwhisper import LanguageExpert
 from modeling_distilwhisper.export.authors import CARDS
 from modeling_distilwhisper.reporting.card_tables import language_name, size_rows, table_of
-from modeling_distilwhisper.reporting.model_card import not_saved_message, render, save_card
+from modeling_distilwhisper.reporting.model_card import count_parameters, not_saved_message, render, save_card
 
 # Languages of the report's Table 4, hours of its sections 5.1.1 and 5.4, and the tables with its figures.
 SETTINGS = {
@@ -71,7 +71,7 @@ def name_of(setting: str) -> str:
 
 
 def folder_of(setting: str) -> str:
-    """The folder that examples/README.md converts it to."""
+    """The folder of the converted checkpoint in examples/README.md."""
     return f"distilwhisper-{setting}"
 
 
@@ -80,12 +80,14 @@ def card_of(setting: str):
     languages = codes.split()
     wers = figures(setting)
     name, teacher = name_of(setting), "openai/whisper-large-v2"
-    backbone, own = sizes_on_whisper_small()
-    shown = dict.fromkeys(language for row in wers.values() for language in row if language != "avg")
+    backbone, expert_parameters = sizes_on_whisper_small()
+    table_languages = dict.fromkeys(language for row in wers.values() for language in row if language != "avg")
     text = [REPORT.format(tables=" and ".join(map(str, tables)))]
-    text += [f"**{title}**\n\n{table_of(rows_of(wers, data_set, shown))}" for data_set, title in DATA_SETS.items()]
+    text += [
+        f"**{title}**\n\n{table_of(rows_of(wers, data_set, table_languages))}" for data_set, title in DATA_SETS.items()
+    ]
     limits = [worse_than_small(wers, setting), COUNTED]
-    if missing := [language_name(code) for code in languages if code not in shown]:
+    if missing := [language_name(code) for code in languages if code not in table_languages]:
         limits.append(f"The report's tables have no column of {', '.join(missing)}, which its Table 4 lists.")
     if setting == "3k":
         limits.append(
@@ -105,7 +107,7 @@ def card_of(setting: str):
         training=TRAINING.format(utterances=utterances, hours=hours, teacher=teacher),
         gates=GATES,
         backbone=backbone,
-        sizes=table_of(size_rows({"each": {"parameters": own, "bytes": 4 * own}})),
+        sizes=table_of(size_rows({"each": {"parameters": expert_parameters, "bytes": 4 * expert_parameters}})),
         limits=limits,
     )
 
@@ -127,15 +129,15 @@ def figures(setting: str) -> dict[tuple[str, str, str], dict[str, str]]:
 
 def rows_of(wers: dict, data_set: str, languages: list[str]) -> list[dict[str, str | None]]:
     rows, order = [], [*reproduce.UNTRAINED, *reproduce.SETTINGS]
-    for (own_set, model, trained_on), row in sorted(wers.items(), key=lambda item: order.index(item[0][1])):
-        if own_set == data_set:
-            about = {"model": model, "trained on": trained_on.replace("+", " + "), "avg": row.get("avg")}
-            rows.append(about | {language: row.get(language) for language in sorted(languages)})
+    for (row_data_set, model, trained_on), row in sorted(wers.items(), key=lambda item: order.index(item[0][1])):
+        if row_data_set == data_set:
+            first_columns = {"model": model, "trained on": trained_on.replace("+", " + "), "avg": row.get("avg")}
+            rows.append(first_columns | {language: row.get(language) for language in sorted(languages)})
     return rows
 
 
 def worse_than_small(wers: dict, setting: str) -> str:
-    """A sentence on the languages where experts raise the WER on other speech than they were trained on."""
+    """A sentence on the languages where experts raise the WER out of domain."""
     small, ours = wers["fleurs", "whisper-small", "-"], wers["fleurs", "DistilWhisper", f"cv{setting}"]
     worse = [code for code in ours if code != "avg" and float(ours[code]) > float(small[code])]
     listed = "; ".join(f"{language_name(code)} {ours[code]}, not {small[code]}" for code in worse)
@@ -145,15 +147,14 @@ def worse_than_small(wers: dict, setting: str) -> str:
 
 
 def sizes_on_whisper_small() -> tuple[int, int]:
-    """Parameters of whisper-small and of one language's full experts on it, counted without making any."""
+    """Parameters of whisper-small and of one language's full experts on it, counted without allocating them."""
     shape = {"d_model": 768, "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072, "vocab_size": 51865}
     shape |= {f"{side}_{part}": 12 for side in ("encoder", "decoder") for part in ("layers", "attention_heads")}
     config = DistilWhisperConfig(**WhisperConfig(**shape).to_dict() | {"model_type": "distilwhisper"})
     with torch.device("meta"):
         model = DistilWhisperForConditionalGeneration(config)
         experts = [LanguageExpert(config, layer.expert_ffn_dim) for layer in model.routed_layers().values()]
-    own = sum(expert.num_parameters() for expert in experts)
-    return sum(weights.numel() for weights in model.parameters()), own
+    return count_parameters([model]), count_parameters(experts)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""A table of the report, with our numbers beside its own as far as they were made.
+"""Shows a table of the report, with our WER next to the report's where a run has measured it.
 
     python examples/paper/reproduce.py 6                        # the report's value / ours, or a dash
-    python examples/paper/reproduce.py 6 --train --languages gl # makes what is missing, a run for each row and language
+    python examples/paper/reproduce.py 6 --train --languages gl # first trains the missing runs of each row
 
-Trains as the settings file of each row says, from Common Voice 13 in cv-corpus-13.0-2023-03-09 (README.md in this
-folder) and FLEURS from the Hub. report.csv holds the report's figures: WER in %, with the number of their table.
+Each row has a settings file. The data are Common Voice 13, in cv-corpus-13.0-2023-03-09 (README.md in this folder), and
+FLEURS, from the Hub. report.csv holds the report's figures: WER in %, with the number of their table.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from statistics import mean
 
 from tabulate import tabulate
 
-from modeling_distilwhisper.runs.old_names import read_json
+from modeling_distilwhisper.runs.results import RunResults
 
 FOLDER = Path(__file__).parent
 SETTINGS = {
@@ -37,8 +37,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=int, choices=range(6, 13))
     parser.add_argument("--runs", type=Path, default=Path("paper"), help="folder of the runs")
-    parser.add_argument("--train", action="store_true", help="make the runs that are missing")
-    parser.add_argument("--languages", nargs="*", default=(), help="train these only")
+    parser.add_argument("--train", action="store_true", help="train the runs that are missing")
+    parser.add_argument("--languages", nargs="*", default=(), help="train only these")
     arguments = parser.parse_args()
     lines = read_report(arguments.table)
     if arguments.train:
@@ -59,12 +59,12 @@ def settings_of(line: dict[str, str]) -> str | None:
 
 
 def needed(lines: list[dict[str, str]]) -> set[tuple[str, str]]:
-    """Settings and language of each run behind these lines."""
+    """Settings and language of the run that each line needs."""
     return {(name, line["language"]) for line in lines if line["language"] != "avg" and (name := settings_of(line))}
 
 
 def train(name: str, language: str, runs: Path) -> None:
-    """One language, as the report trained them. A run that is finished is not made again."""
+    """Trains one language, like the report. A finished run is not trained again."""
     script = [sys.executable, str(FOLDER.parent / "run_distil.py"), str(FOLDER / f"{name}.yaml")]
     subprocess.run([*script, "--languages", language, "--output_dir", str(runs / name / language)], check=True)
 
@@ -72,30 +72,30 @@ def train(name: str, language: str, runs: Path) -> None:
 def ours(line: dict[str, str], language: str, runs: Path) -> float | None:
     """Our WER in %, of a trained model, or of an untrained one from any run that has scored it."""
     name = settings_of(line)
-    score = UNTRAINED.get(line["model"], "after")
+    system = UNTRAINED.get(line["model"], "after")
     for path in sorted(runs.glob(f"{name or '*'}/{language}/results.json")):
-        scores = read_json(path)["scores"]
-        found = scores.get(score, {}).get(line["data_set"], {}).get(language)
-        if found is not None and found["normalizer"] == "report":
-            return 100 * found["wer"]
+        scores = RunResults.read(path).scores
+        rates = scores.get(system, {}).get(line["data_set"], {}).get(language)
+        if rates is not None and rates["normalizer"] == "report":
+            return 100 * rates["wer"]
     return None
 
 
 def compare(lines: list[dict[str, str]], runs: Path) -> list[dict[str, str]]:
-    """A row for each system, training data and test set, a column for each language: the report's value / ours."""
+    """A row for each system, training data and data set, a column for each language: the report's value / ours."""
     rows: dict[tuple, dict[str, dict[str, str]]] = {}
     for line in lines:
-        about = tuple(line[name] for name in ("data_set", "domain", "model", "train_data"))
-        rows.setdefault(about, {})[line["language"]] = line
+        system = tuple(line[name] for name in ("data_set", "domain", "model", "train_data"))
+        rows.setdefault(system, {})[line["language"]] = line
     table = []
-    for about, cells in rows.items():
-        found = {language: ours(line, language, runs) for language, line in cells.items() if language != "avg"}
+    for system, cells in rows.items():
+        our_wers = {language: ours(line, language, runs) for language, line in cells.items() if language != "avg"}
         if "avg" in cells:
-            found["avg"] = mean(found.values()) if None not in found.values() else None
-        row = dict(zip(("test set", "domain", "model", "trained on"), about, strict=True))
+            our_wers["avg"] = mean(our_wers.values()) if None not in our_wers.values() else None
+        row = dict(zip(("data set", "domain", "model", "trained on"), system, strict=True))
         for language, line in cells.items():
-            mine = "–" if found[language] is None else f"{found[language]:.1f}"
-            row[language] = f"{line['wer']} / {mine}"
+            our_wer = "–" if our_wers[language] is None else f"{our_wers[language]:.1f}"
+            row[language] = f"{line['wer']} / {our_wer}"
         table.append(row)
     return table
 

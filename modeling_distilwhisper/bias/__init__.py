@@ -1,6 +1,6 @@
-"""Whom a Whisper fails, and whom it fails more once it is compressed: chapter 3 of the report, for any model.
+"""Error rates of groups of speakers, before and after compression: chapter 3 of the report, for any model.
 
-`voice` and `corpora` make the data (3.1.1), `groups` the groups (3.1.2), `grid` the transcripts. `sentences`, `tables`,
-`statistics` and `findings` are the analysis (3.2, 3.3), `figures` and `page` what people look at, `card_rows`
-what a model's card says of it.
+`voice` and `corpora` choose the data (3.1.1), `groups` defines the groups (3.1.2), `grid` makes the transcripts.
+`sentences`, `tables`, `statistics` and `findings` are the analysis (3.2, 3.3). `figures` and `page` show it, and
+`card_rows` makes a table of it for a model card.
 """

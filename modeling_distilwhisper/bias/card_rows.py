@@ -14,11 +14,11 @@ def card_rows(folder: str | Path, model: str) -> list[Row]:
     """Differences between women and men by language, then the findings before compression and of each compression.
 
     Args:
-        folder: the output folder of `run_bias.py`.
+        folder: the output folder of `distilwhisper bias`.
         model: name of the model in the study.
 
     Returns:
-        Rows of `data set`, `precision`, `groups`, `found` and `numbers`.
+        Rows with `data set`, `precision`, `groups`, `finding` and `numbers`.
 
     Raises:
         FileNotFoundError: the folder has no tables of a study.
@@ -46,18 +46,18 @@ def _read(folder: Path, name: str) -> list[dict[str, str]]:
     path = folder / "tables" / f"{name}.csv"
     if not path.is_file():
         raise FileNotFoundError(
-            f"{folder} holds no bias study: it lacks {path}. Give the output folder of run_bias.py."
+            f"{folder} holds no bias study: it lacks {path}. Give the output folder of `distilwhisper bias`."
         )
     with open(path, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
-def _row(row: dict[str, str], precision: str, groups: str, found: str, numbers: str) -> Row:
+def _row(row: dict[str, str], precision: str, groups: str, finding: str, numbers: str) -> Row:
     return {
         "data set": row["data_set"],
         "precision": precision,
         "groups": groups,
-        "found": found,
+        "finding": finding,
         "numbers": numbers,
     }
 

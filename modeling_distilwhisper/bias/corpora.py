@@ -1,4 +1,4 @@
-"""Chooses the rows of the study (section 3.1.1), and writes down why a row is left out."""
+"""Chooses the rows of the study (section 3.1.1), and records why a row is left out."""
 
 from collections import Counter, defaultdict
 from dataclasses import dataclass
@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from datasets import Dataset, Value, concatenate_datasets
 from tqdm.auto import tqdm
 
-from ..data import Source, check_scorable
 from ..data.audio import read_audio
 from ..data.rows import FEATURES, SPLITS
+from ..data.sources import Source
+from ..data.usable import check_scorable
 from ..runs.records import RecordFile
 from .voice import HasSpeech
 

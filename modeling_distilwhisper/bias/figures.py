@@ -16,9 +16,9 @@ from .study import Study
 
 RESOURCES = (*RESOURCE_CLASSES, "unknown")
 COLOURS = dict(zip(RESOURCES, PALETTE, strict=False))
-BEYOND = f"(more than {THRESHOLD} points)"
-CHANGE_LABELS = (f"worse\n{BEYOND}", f"similar\n(within {THRESHOLD} points)", f"better\n{BEYOND}")
-Draw = Callable[[Study, str], Figure | None]  # of a study and the name of a data set
+MORE_THAN = f"(more than {THRESHOLD} points)"
+CHANGE_LABELS = (f"worse\n{MORE_THAN}", f"similar\n(within {THRESHOLD} points)", f"better\n{MORE_THAN}")
+Draw = Callable[[Study, str], Figure | None]  # gets a study and the name of a data set
 _WORSE = {"group": "language", "worse low": "low", "worse high": "high"}
 FAINT = 0.35  # opacity of cells that are too small
 TOO_FEW = "too few to tell"
@@ -59,7 +59,7 @@ def wer_by_hours(study: Study, data_set: str) -> Figure | None:
 
 
 def worse_by_hours(study: Study, data_set: str) -> Figure | None:
-    """Share of sentences that each compression of the largest model made worse, by language, sorted likewise."""
+    """Share of sentences that a compression of the largest model made worse, by language, sorted by training hours."""
     table = _classes(study, data_set, "language")
     series = {precision: table[table["precision"] == precision] for precision in table["precision"].unique()}
     series = {name: rows.rename(columns=_WORSE) for name, rows in series.items()}
@@ -88,7 +88,7 @@ def classes_by(by: str) -> Draw:
     return draw
 
 
-# By name: whether the figure is of balanced corpora or of others (`None`: of all), its function, and its caption.
+# By name: the corpora (`True`: balanced corpora only; `False`: others only; `None`: all), the function, the caption.
 FIGURES: dict[str, tuple[bool | None, Draw, str]] = {
     "figure2": (True, wer_by_score, "WER by language, sorted by WER"),
     "figure3": (False, wer_by_score, "WER by language, sorted by WER"),

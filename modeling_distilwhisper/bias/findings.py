@@ -52,7 +52,7 @@ def compression_findings(tests: pd.DataFrame, classes: pd.DataFrame) -> pd.DataF
 
 
 def harm_follows_bias(cells: pd.DataFrame) -> float:
-    """How far compression harmed those groups more that had a higher WER before; negative if it harmed them less.
+    """Whether compression harmed groups with a higher WER before more (positive) or less (negative) than others.
 
     It is the covariance, over sentences, of the WER before and the harm (share made worse minus share made better).
     """
@@ -102,7 +102,7 @@ def model_findings(
 
     Returns:
         Rows of `finding`, `data_set`, `model`, `here` (shown, not shown, or the contrary) and `why`. p-values are
-        adjusted for the number of rows; those of genders, as in `gender_table`, for the number of languages.
+        adjusted for the number of rows; those of genders, like in `gender_table`, for the number of languages.
     """
     rows = [
         *_resource_rows(resources[resources["precision"] == baseline]),

@@ -29,7 +29,7 @@ class Cell:
     Attributes:
         run: settings of the run: `model`, `shape`, `precision`, `data_set`, `balanced` and more.
         language: Whisper's code.
-        records: of the utterances, as `transcribe_rows` returns them.
+        records: of the utterances, from `transcribe_rows`.
     """
 
     run: dict
@@ -38,7 +38,7 @@ class Cell:
 
 
 def share_of(units: Sequence, part: int, parts: int) -> list:
-    """The units of one machine of several: every `parts`-th unit, from unit `part` on.
+    """The units of one machine of several: every `parts`-th unit, starting with unit `part`.
 
     Args:
         units: of all machines.
@@ -66,7 +66,7 @@ def read_study_rows(
     Args:
         folder: of the study.
         units: corpora and languages.
-        vad: the voice activity detector of balanced corpora, as `find_detector` takes it.
+        vad: the voice activity detector of balanced corpora, by its name for `find_detector`.
         min_utterances: how many utterances a language of a balanced corpus needs.
 
     Returns:
@@ -110,14 +110,14 @@ def run_grid(
 ) -> None:
     """Transcribes the utterances that have no transcript yet.
 
-    Each cell is a file, `folder/transcripts/<model>/<precision>/<corpus>/<language>.jsonl`. The settings beside the
-    files hold no path of the machine, so that `join` can put the folders of several machines together.
+    Each cell is a file, `folder/transcripts/<model>/<precision>/<corpus>/<language>.jsonl`. The settings next to
+    the files hold no path of the machine, so that `join` can put the folders of several machines together.
 
     Args:
         folder: of the study.
         models: folders or Hub ids by name.
-        precisions: as `load_model` takes them.
-        data: of `read_study_rows`.
+        precisions: names of precisions for `load_model`.
+        data: from `read_study_rows`.
         batch_size: utterances at a time.
         num_beams: width of the beam; 1 is greedy decoding.
         device: where the models run.
@@ -180,7 +180,7 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
     A cell is expected for every model and precision that the folder has, and every corpus and language that has rows.
 
     Returns:
-        The complete cells, and the names of the others, with how much of them there is.
+        The complete cells, and the names of the others, with the number of their transcripts.
 
     Raises:
         FileNotFoundError: no cell is complete.
@@ -206,7 +206,9 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
             elif records:
                 cells.append(Cell(run, language, records))
     if not cells:
-        raise FileNotFoundError(f"{folder} has no complete transcripts. Expected a folder that run_bias.py wrote.")
+        raise FileNotFoundError(
+            f"{folder} has no complete transcripts. Expected an output folder of `distilwhisper bias`."
+        )
     return cells, unfinished
 
 

@@ -26,14 +26,14 @@ def model_shape(config: WhisperConfig) -> list[int]:
 
 
 def size_name(shape: Sequence[int]) -> str:
-    """Whisper's own name of a size. A decoder with fewer layers than the encoder, as turbo has, is named too."""
+    """Whisper's name of a size. It adds the number of decoder layers if the encoder has another, such as in turbo."""
     width, encoder, decoder = shape
     name = _SIZES.get((width, encoder), f"{width} wide, {encoder} layers")
     return name if encoder == decoder else f"{name}, {decoder} decoder layers"
 
 
 def in_order(groups: Iterable[str]) -> list[str]:
-    """Groups in the order that readers expect: ages rising, resources falling, others by the alphabet."""
+    """Groups in the order that readers expect: rising ages, falling resources, others by the alphabet."""
     return sorted(set(groups), key=lambda group: (_ORDER.index(group) if group in _ORDER else len(_ORDER), group))
 
 

@@ -34,7 +34,7 @@ classes the units are languages. p-values are adjusted by the false discovery ra
 (for genders by language: for the number of languages of a system; those in the table of resource classes are not
 adjusted), and count below {LEVEL}. Cells with fewer than {MIN_GROUP_UTTERANCES} utterances or {MIN_UNITS} units are too
 small to tell: they are shown, paler or hollow in figures, but not tested; such accents are not reported. If a corpus
-does not name speakers, as FLEURS, a few people may have read all of it: then intervals and tests are about its
+does not name speakers, such as FLEURS, a few people may have read all of it: then intervals and tests are about its
 sentences, and not about women and men in general.
 """
 

@@ -66,12 +66,12 @@ def change_table(sentences: pd.DataFrame, baseline: str) -> tuple[pd.DataFrame, 
     before = sentences[sentences["precision"] == baseline][[*key, "errors", "loops"]]
     after = sentences[sentences["precision"] != baseline]
     both = after.merge(before, on=key, suffixes=("", "_before"), validate="many_to_one")
-    wordless, hopeless = both["words"] == 0, both["errors_before"] >= both["words"]
-    marked = both.assign(wordless=wordless, hopeless=hopeless & ~wordless)
+    wordless, all_wrong = both["words"] == 0, both["errors_before"] >= both["words"]
+    marked = both.assign(wordless=wordless, all_wrong=all_wrong & ~wordless)
     systems = marked.groupby(["data_set", "model", "precision"], sort=False)
-    left_out = systems[["hopeless", "wordless"]].sum().assign(sentences=systems.size()).reset_index()
-    left_out = left_out.rename(columns={"hopeless": "WER of 100 or more before", "wordless": "no word to say"})
-    both = both[~wordless & ~hopeless].copy()
+    left_out = systems[["all_wrong", "wordless"]].sum().assign(sentences=systems.size()).reset_index()
+    left_out = left_out.rename(columns={"all_wrong": "WER of 100 or more before", "wordless": "no word to say"})
+    both = both[~wordless & ~all_wrong].copy()
     # In integers, so that a change of exactly 5 points is always similar: floats would round.
     change, limit = 100 * (both["errors"] - both["errors_before"]), THRESHOLD * both["words"]
     both["worse"], both["better"] = (change > limit).astype(int), (change < -limit).astype(int)

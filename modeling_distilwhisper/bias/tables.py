@@ -1,4 +1,4 @@
-"""The tables of sections 3.2 and 3.3. Unlike the report's, they have intervals, tests and the size of each cell.
+"""The tables of sections 3.2 and 3.3, with intervals, tests and the size of each cell, which the report's do not have.
 
 Rates and shares are in percent, differences in points of percent, as in the report.
 """

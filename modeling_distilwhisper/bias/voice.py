@@ -12,7 +12,7 @@ HasSpeech = Callable[[np.ndarray], bool]  # of mono samples at 16 kHz
 
 
 def find_detector(name: str) -> HasSpeech | None:
-    """Finds a voice activity detector: "silero", "none", or any callable as "module:function".
+    """Returns a voice activity detector: "silero", "none", or any callable, named "module:function".
 
     Raises:
         ValueError: the callable does not exist.
@@ -34,7 +34,7 @@ def find_detector(name: str) -> HasSpeech | None:
 
 
 class Silero:
-    """Detects speech with silero-vad. Speech shorter than a quarter of a second, its own minimum, does not count.
+    """Detects speech with silero-vad. Speech shorter than its minimum, a quarter of a second, does not count.
 
     Raises:
         ImportError: silero-vad is not installed.

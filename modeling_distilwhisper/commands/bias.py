@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ..bias.corpora import MIN_BALANCED_UTTERANCES, Corpus
 from ..bias.grid import join, read_study_rows, run_grid, share_of
-from ..data import parse_sources
+from ..data.sources import parse_sources
 from ..evaluation.normalization import NORMALIZERS
 from ..runs.any_whisper import name_models
 from ..runs.precision import PRECISIONS

@@ -24,9 +24,9 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, WhisperConfig, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from ..data import parse_sources
 from ..data.collate import SpeechCollator
 from ..data.selection import read_rows
+from ..data.sources import parse_sources
 from ..runs.any_whisper import weights_digest
 from ..runs.precision import PRECISIONS
 from ..training.cache_files import KEY, tokenizer_digest

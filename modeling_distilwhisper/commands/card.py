@@ -14,23 +14,24 @@ from pathlib import Path
 
 from ..reporting.model_card import card_of_run, not_saved_message, save_card
 from ..runs.old_names import read_json
+from ..runs.results import RunResults
 from .command_line import command, make_parser
 
 
 @command
 def main(argv: list[str], prog: str) -> None:
     args = parse(argv, prog)
-    results = args.run / "results.json" if args.run.is_dir() else args.run
+    folder = args.run if args.run.is_dir() else args.run.parent
     card = card_of_run(
-        read_json(results),
-        name=args.name or results.parent.resolve().name,
+        RunResults.read(args.run),
+        name=args.name or folder.resolve().name,
         evaluation=args.evaluation and read_json(args.evaluation),
         system=args.system,
         bias=bias_rows(args),
         license=args.license,
         note=args.note,
     )
-    output = args.output or results.with_name("README.md")
+    output = args.output or folder / "README.md"
     if not save_card(card, output):
         raise ValueError(f"{not_saved_message(output)} Or name another --output.")
     print(output)

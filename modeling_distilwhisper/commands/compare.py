@@ -23,6 +23,7 @@ from transformers.hf_argparser import string_to_bool
 
 from ..runs.files import file_name, write_atomically
 from ..runs.old_names import read_json
+from ..runs.results import RunResults
 from ..runs.settings import read_settings, split_name
 from .command_line import command, import_figures, make_parser
 
@@ -46,7 +47,7 @@ def main(argv: list[str], prog: str) -> None:
     for system, settings in comparison["systems"].items():
         models[system] = output = str(folder / file_name(system))
         run("train", Path(f"{output}.yaml"), without_blanks({**shared, **settings, "output_dir": output}))
-        minutes[system] = read_json(Path(output, "results.json"))["training"]["train_runtime"] / 60
+        minutes[system] = RunResults.read(output).training["train_runtime"] / 60
     run("eval", folder / "scores.yaml", evaluation_of(models, shared, folder))
     report(models, shared, minutes, folder)
 
@@ -153,7 +154,7 @@ def side_by_side(scores: Iterable[Mapping]) -> list[dict]:
     """A row for each data set and language, with the WER of every system."""
     rows: dict[tuple[str, str], dict] = {}
     for score in scores:
-        row = {"test set": score["data_set"], **{name: score[name] for name in ("language", "words", "normalizer")}}
+        row = {name: score[name] for name in ("data_set", "language", "words", "normalizer")}
         rows.setdefault((score["data_set"], score["language"]), row)[score["system"]] = score["wer"]
     return list(rows.values())
 

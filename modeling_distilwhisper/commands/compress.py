@@ -16,6 +16,7 @@ from transformers import WhisperProcessor
 from ..expert_file_distilwhisper import expert_file_name
 from ..export.low_rank import compress_experts
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ..reporting.model_card import count_parameters
 from .command_line import command, make_parser
 
 
@@ -23,7 +24,7 @@ from .command_line import command, make_parser
 def main(argv: list[str], prog: str) -> None:
     args = parse(argv, prog)
     model = DistilWhisperForConditionalGeneration.from_pretrained(args.model, languages=args.languages)
-    before = {language: count_weights(model, language) for language in model.config.languages}
+    before = {language: count_parameters(model.experts_of(language).values()) for language in model.config.languages}
     if args.rank is not None:
         compress_experts(model, args.rank)
     model.save_pretrained(args.output_dir, save_backbone=not args.no_backbone)
@@ -33,18 +34,13 @@ def main(argv: list[str], prog: str) -> None:
     rows = [
         {
             "language": language,
-            "weights, M": count_weights(model, language) / 1e6,
+            "weights, M": count_parameters(model.experts_of(language).values()) / 1e6,
             "of": before[language] / 1e6,
             "file, MB": (args.output_dir / expert_file_name(language)).stat().st_size / 1e6,
         }
         for language in model.config.languages
     ]
     print(tabulate(rows, headers="keys", floatfmt=".1f"))
-
-
-def count_weights(model: DistilWhisperForConditionalGeneration, language: str) -> int:
-    """The number of weights of the experts of a language, gates included."""
-    return sum(expert.num_parameters() for expert in model.experts_of(language).values())
 
 
 def parse(argv: list[str], prog: str) -> argparse.Namespace:

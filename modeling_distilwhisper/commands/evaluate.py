@@ -22,8 +22,8 @@ from datasets import Dataset
 from tabulate import tabulate
 from transformers import WhisperProcessor
 
-from ..data import Source, parse_sources
 from ..data.selection import Selection, read_rows
+from ..data.sources import Source, parse_sources
 from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.summary import difference_rows, error_rates_of, group_rows, score_rows, wer_difference
 from ..evaluation.transcription import transcribe_rows
@@ -115,8 +115,10 @@ def read_corpora(arguments: EvaluationArguments) -> list[tuple[Source, Selection
     sources = parse_sources(arguments.data, [*languages, "en"] if translate else languages)
     selections = []
     for source, split, language in product(sources, splits, languages):
-        narrow = into_english(source, split) if translate else None
-        selection = read_rows(source, split, language, max_rows=arguments.max_rows, narrow=narrow, purpose="score")
+        filter_rows = into_english(source, split) if translate else None
+        selection = read_rows(
+            source, split, language, max_rows=arguments.max_rows, filter_rows=filter_rows, purpose="score"
+        )
         print(selection)
         selections.append((source, selection))
     return selections
@@ -126,11 +128,11 @@ def into_english(source: Source, split: str) -> Callable[[Dataset], tuple[Datase
     """A step of `read_rows` that puts the same sentences in English in place of the text."""
     from ..evaluation.translation import with_english  # here alone: the module needs an extra
 
-    def narrow(rows: Dataset) -> tuple[Dataset, dict[str, int]]:
+    def filter_rows(rows: Dataset) -> tuple[Dataset, dict[str, int]]:
         paired, without = with_english(rows, source.english.read(split, "en"))
         return paired, {"no English sentence": without}
 
-    return narrow
+    return filter_rows
 
 
 def transcribe_corpora(
@@ -145,7 +147,7 @@ def transcribe_corpora(
     settings = {"model": location, "weights": weights_digest(location)}
     settings |= {setting: getattr(arguments, setting) for setting in ("task", "num_beams", "precision")}
     for source, selection in selections:
-        of_source = settings | {"data": source.written}
+        of_source = settings | {"data": source.spec}
         folder = Path(arguments.output_dir, file_name(name), file_name(source.name))
         put_aside_if_weights_changed(folder, of_source)
         RunFolder(folder, {"run": of_source})

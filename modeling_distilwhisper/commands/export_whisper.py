@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from ..data import parse_sources
 from ..data.collate import SpeechCollator
 from ..data.selection import Selection, read_rows
+from ..data.sources import parse_sources
 from ..evaluation.gates import measure_expert_usage
 from ..evaluation.metrics import count_errors
 from ..evaluation.normalization import NORMALIZERS

@@ -20,9 +20,9 @@ from tqdm.auto import tqdm
 from transformers import AutoConfig, WhisperProcessor
 
 from ..configuration_distilwhisper import DistilWhisperConfig
-from ..data import parse_sources
 from ..data.collate import SpeechCollator
 from ..data.selection import Selection, read_rows
+from ..data.sources import parse_sources
 from ..evaluation.gates import gates_of_utterance, measure_expert_usage
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.any_whisper import name_models

@@ -18,7 +18,7 @@ from huggingface_hub import CommitInfo, HfApi
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..reporting.model_card import card_of_run, with_digest
 from ..repository_distilwhisper import require_distilwhisper
-from ..runs.old_names import read_json
+from ..runs.results import FILE, RunResults
 from .command_line import command, make_parser
 
 CARD = "README.md"
@@ -74,8 +74,8 @@ def card_for(folder: Path, repo_id: str) -> str | None:
     if not path.is_file():
         return None
     text = path.read_text(encoding="utf-8")
-    if (folder / "results.json").is_file():
-        results = read_json(folder / "results.json")
+    if (folder / FILE).is_file():
+        results = RunResults.read(folder)
         as_trained, renamed = (
             with_digest(str(card_of_run(results, name=name))) for name in (folder.resolve().name, repo_id)
         )

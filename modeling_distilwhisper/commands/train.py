@@ -5,11 +5,12 @@
 
     distilwhisper train examples/quickstart/quickstart.yaml --output_dir try
 
-Settings come from flags, or from a YAML or JSON file with flags behind it. `data` names corpora: folders with train/,
+Settings come from flags, or from a YAML or JSON file with flags after it. `data` names corpora: folders with train/,
 validation/ and test/, each with audio files and a metadata.csv (file_name, transcription, language), or Common Voice,
-FLEURS or any data set of the Hub, as in `common_voice:cv-corpus-13.0?train=10000&validation=1000` and
-`fleurs:google/fleurs`. Without a teacher the experts are trained on cross-entropy alone (CLSR-FT). A run that was
-stopped goes on where it was; a finished one shows its results again. examples/run_distil.py tells each step.
+FLEURS or any data set of the Hub, such as `common_voice:cv-corpus-13.0?train=10000&validation=1000` and
+`fleurs:google/fleurs`. Without a teacher the experts are trained on cross-entropy alone (CLSR-FT). An
+interrupted run continues when it is started again; a finished one shows its results again. examples/run_distil.py
+explains each step.
 """
 
 import sys

@@ -15,7 +15,7 @@ import datasets
 from tqdm.auto import tqdm
 
 from ..runs.files import atomic_path, write_atomically
-from .rows import inside
+from .rows import path_inside
 
 
 def unpack(archive: Path, wanted: Collection[str]) -> Path:
@@ -23,7 +23,7 @@ def unpack(archive: Path, wanted: Collection[str]) -> Path:
 
     Args:
         archive: the file.
-        wanted: the last parts of the members' names, as "gl/test.tsv", because archives differ in the folders in front.
+        wanted: ends of member paths, such as "gl/test.tsv"; the leading folders differ between archives.
 
     Returns:
         The folder that holds the members under these names. It lacks the members that the archive lacks.
@@ -31,14 +31,14 @@ def unpack(archive: Path, wanted: Collection[str]) -> Path:
     Raises:
         ValueError: the file is not a tar archive, or it is cut off.
     """
-    # The digest gives another file of the same name, or a newer one, another folder.
+    # With the digest, another file of the same name, or a newer one, has another folder.
     status = archive.stat()
     digest = hashlib.sha256(f"{archive.resolve()} {status.st_size} {status.st_mtime_ns}".encode()).hexdigest()[:16]
     folder = Path(datasets.config.HF_DATASETS_CACHE, "unpacked", f"{archive.name.split('.tar')[0]}-{digest}")
     folder.mkdir(parents=True, exist_ok=True)
     absent_file = folder / ".absent.json"  # names that the archive lacks, from earlier calls
     absent = set(json.loads(absent_file.read_text())) if absent_file.is_file() else set()
-    missing = {name for name in wanted if (path := inside(folder, name)) and not os.path.isfile(path)} - absent
+    missing = {name for name in wanted if (path := path_inside(folder, name)) and not os.path.isfile(path)} - absent
     if not missing:
         return folder
     depths = {name.count("/") + 1 for name in missing}
@@ -51,7 +51,7 @@ def unpack(archive: Path, wanted: Collection[str]) -> Path:
                 if name is not None and member.isfile():
                     content = members.extractfile(member)
                     assert content is not None  # it is None for members that are not files
-                    _write(content, Path(inside(folder, name)))
+                    _write(content, Path(path_inside(folder, name)))
                     missing.remove(name)
                     bar.update()
                 if not missing:

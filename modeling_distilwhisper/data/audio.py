@@ -16,8 +16,8 @@ def read_audio(source: str | Path | bytes | Mapping) -> np.ndarray:
     """Decodes wav, flac, mp3, ogg or opus.
 
     Args:
-        source: a path, the bytes of a file, or the `audio` of a row: a mapping with `bytes` or, where these are `None`,
-            `path`.
+        source: a path, the bytes of a file, or the `audio` of a row: a mapping with `bytes` and
+            `path`, which is read if `bytes` is `None`.
 
     Returns:
         Samples `(samples,)` at 16 kHz: float32, the mean of the channels.

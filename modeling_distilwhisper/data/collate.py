@@ -37,7 +37,7 @@ class SpeechCollator:
         """Makes the batch.
 
         Args:
-            rows: with `audio` (as `read_audio` takes it), `text` and `language`.
+            rows: with `audio` (in a form that `read_audio` takes), `text` and `language`.
 
         Returns:
             `input_features` `(batch, mel bins, frames)`, `attention_mask` `(batch, frames)`, 1 in frames with audio,

@@ -6,7 +6,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from .archives import unpack
-from .rows import check_split, inside, make_rows, one_line
+from .rows import check_split, make_rows, one_line, path_inside
 
 FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
 # Codes of Common Voice, by Whisper's code, where they differ.
@@ -16,11 +16,11 @@ GENDERS = {"male_masculine": "male", "female_feminine": "female", "do_not_wish_t
 AGES = {"fourties": "forties"}
 
 
-def read_common_voice(release: str | Path, split: str, language: str, count: int | None = None) -> Dataset:
+def read_common_voice(location: str | Path, split: str, language: str, count: int | None = None) -> Dataset:
     r"""Reads a split of a release. The report used release 13.0.
 
     Args:
-        release: the folder of the release, the folder of a language in it, or a tar.gz of either. Of an archive, only
+        location: the folder of the release, the folder of a language in it, or a tar.gz of either. Of an archive, only
             the listings and the chosen clips are extracted.
         split: "train", "validation" (the file dev.tsv) or "test".
         language: Whisper's code.
@@ -47,7 +47,7 @@ def read_common_voice(release: str | Path, split: str, language: str, count: int
         (['b.mp3'], ['Boas noites.'], ['gl'])
     """
     check_split(split)
-    release = Path(release)
+    release = Path(location)
     code = CODES.get(language, language)
     name = FILES[split]
     if release.is_file():
@@ -76,7 +76,7 @@ def read_common_voice(release: str | Path, split: str, language: str, count: int
         unpack(release, [f"{code}/clips/{line['path']}" for line in lines if line["path"]])
     return make_rows(
         {
-            "audio": inside(clips, line["path"] or ""),
+            "audio": path_inside(clips, line["path"] or ""),
             "text": one_line(line["sentence"]),
             "language": language,
             "data_set": "common_voice",

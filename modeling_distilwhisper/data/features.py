@@ -1,4 +1,4 @@
-"""Log-mel features of recordings, as Whisper's encoder takes them."""
+"""Log-mel features of recordings, the input of Whisper's encoder."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ def speech_features(processor: WhisperProcessor, clips: Sequence[np.ndarray]) ->
     """Log-mel features of a batch of clips, and where they hold audio.
 
     Clips that fit Whisper's window (30 s) are padded to it. If one is longer, all are padded to the longest, and
-    `generate` goes from window to window by timestamps (Radford et al., 2023, section 4.5).
+    `generate` moves from window to window by timestamps (Radford et al., 2023, section 4.5).
 
     Args:
-        processor: the model's.
+        processor: the model's processor.
         clips: samples `(samples,)` as float32 at 16 kHz, from -1 to 1.
 
     Returns:

@@ -7,7 +7,7 @@ from datasets import Dataset
 
 from .archives import unpack
 from .hub import read_hub
-from .rows import check_split, inside, make_rows, one_line
+from .rows import check_split, make_rows, one_line, path_inside
 
 HUB_ID, REVISION = "google/fleurs", "refs/convert/parquet"
 FILES = {"train": "train", "validation": "dev", "test": "test"}
@@ -33,7 +33,7 @@ def read_fleurs(location: str | Path, split: str, language: str, text: str = "tr
             audio/test/); or the Hub id "google/fleurs", whose parquet revision is then downloaded.
         split: "train", "validation" ("dev" in FLEURS) or "test".
         language: Whisper's code.
-        text: "transcription" (lower case, no punctuation) or "raw_transcription" (as it was read out).
+        text: "transcription" (lower case, no punctuation) or "raw_transcription" (the sentence that was read out).
 
     Returns:
         Rows (`FEATURES`). Recordings of one sentence share a `sentence_id`, in all languages. Audio is not opened.
@@ -76,7 +76,7 @@ def read_fleurs(location: str | Path, split: str, language: str, text: str = "tr
         audio = unpack(archive, [f"{name}/{line['file_name']}" for line in lines if line["file_name"]]) / name
     return make_rows(
         {
-            "audio": inside(audio, line["file_name"] or ""),
+            "audio": path_inside(audio, line["file_name"] or ""),
             "text": one_line(line[text]),
             "id": line["file_name"] or "",
             "sentence_id": line["id"],

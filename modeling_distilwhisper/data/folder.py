@@ -8,7 +8,7 @@ from pathlib import Path
 from datasets import Dataset
 from transformers.utils import logging
 
-from .rows import SPLITS, TEXT_COLUMNS, inside, make_rows, one_line
+from .rows import SPLITS, TEXT_COLUMNS, make_rows, one_line, path_inside
 
 logger = logging.get_logger(__name__)
 
@@ -16,19 +16,19 @@ LISTINGS = ("metadata.csv", "metadata.jsonl")
 METADATA = ("sentence_id", "gender", "age", "accent", "speaker")
 
 
-def read_folder(data_dir: str | Path, split: str, language: str | None = None) -> Dataset:
-    """Reads `data_dir/<split>/metadata.csv` (or .jsonl), which lists the audio files beside it.
+def read_folder(location: str | Path, split: str, language: str | None = None) -> Dataset:
+    """Reads `location/<split>/metadata.csv` (or .jsonl), which lists the audio files of its folder.
 
     The listing has the columns `file_name`, one of `transcription`, `sentence` and `text`, and, if `language` is not
     given, `language`. The columns `id`, `sentence_id`, `gender`, `age`, `accent` and `speaker` are optional.
 
     Args:
-        data_dir: the folder that holds one folder for each split.
+        location: the folder that holds one folder for each split.
         split: "train", "validation" or "test".
         language: Whisper's code. Rows that name another language are left out, with a warning.
 
     Returns:
-        Rows (`FEATURES`). Audio is not opened; its path is empty if the file name leads out of the folder.
+        Rows (`FEATURES`). Audio is not opened; its path is "" if the file is outside the folder.
 
     Raises:
         FileNotFoundError: the split has no listing.
@@ -40,13 +40,13 @@ def read_folder(data_dir: str | Path, split: str, language: str | None = None) -
         >>> len(rows), rows[0]["id"], rows[0]["text"]
         (40, '000.ogg', 'disset quilograms')
     """
-    folder = Path(data_dir, split)
+    folder = Path(location, split)
     listing = next((folder / name for name in LISTINGS if (folder / name).is_file()), None)
     if listing is None:
-        splits = sorted({path.parent.name for name in LISTINGS for path in Path(data_dir).glob(f"*/{name}")})
+        splits = sorted({path.parent.name for name in LISTINGS for path in Path(location).glob(f"*/{name}")})
         raise FileNotFoundError(
             f"There is no {folder}/metadata.csv or .jsonl. Expected a folder with one of them and audio in each of "
-            f"{', '.join(SPLITS)}; {data_dir} has {', '.join(splits) or 'none of them'}."
+            f"{', '.join(SPLITS)}; {location} has {', '.join(splits) or 'none of them'}."
         )
     columns, lines = _read_csv(listing) if listing.suffix == ".csv" else _read_jsonl(listing)
     text_column = next((name for name in TEXT_COLUMNS if name in columns), None)
@@ -65,11 +65,11 @@ def read_folder(data_dir: str | Path, split: str, language: str | None = None) -
         row = {column: str(line.get(column) or "") for column in METADATA}
         row |= {
             "id": str(line.get("id") or line.get("file_name") or ""),
-            "data_set": Path(data_dir).name,
+            "data_set": Path(location).name,
             "split": split,
         }
         row |= {
-            "audio": inside(folder, line.get("file_name")),
+            "audio": path_inside(folder, line.get("file_name")),
             "text": one_line(line.get(text_column)),
             "language": row_language,
         }

@@ -1,4 +1,4 @@
-"""Any data set of the Hub that has audio and text in parquet files."""
+"""Any corpus on the Hub that has audio and text in parquet files."""
 
 import pyarrow as pa
 from datasets import Audio, ClassLabel, Dataset, DatasetInfo, load_dataset
@@ -12,7 +12,7 @@ ATTRIBUTES = ("id", "sentence_id", "gender", "age", "accent", "speaker")
 
 
 def read_hub(
-    data_set: str,
+    location: str,
     split: str,
     language: str,
     *,
@@ -26,10 +26,10 @@ def read_hub(
     """Reads a split without decoding its audio.
 
     Args:
-        data_set: Hub id, or a folder of parquet files. All splits are downloaded.
-        split: "train", "validation" or "test"; the data set may call "validation" "dev" or "valid".
+        location: Hub id, or a folder of parquet files. All splits are downloaded.
+        split: "train", "validation" or "test"; "dev" and "valid" are accepted for "validation".
         language: Whisper's code, of every row.
-        config: name of the configuration, as `load_dataset` takes it; so are `revision` and `data_dir`.
+        config: name of the configuration, for `load_dataset`, as are `revision` and `data_dir`.
         revision: branch, tag or commit.
         data_dir: folder in the repository.
         audio: name of the audio column; by default the first column of audio.
@@ -40,7 +40,7 @@ def read_hub(
         Rows (`FEATURES`).
 
     Raises:
-        ValueError: the split or a column is missing, or the data set is not stored as parquet.
+        ValueError: the split or a column is missing, or the corpus is not stored as parquet.
 
     Example:
         >>> import os, tempfile
@@ -56,32 +56,32 @@ def read_hub(
     """
     if unknown := attributes.keys() - set(ATTRIBUTES):
         raise ValueError(
-            f"Unknown settings {sorted(unknown)} for {data_set}. Expected some of {', '.join(ATTRIBUTES)}."
+            f"Unknown settings {sorted(unknown)} for {location}. Expected some of {', '.join(ATTRIBUTES)}."
         )
     given = {"revision": revision, "data_dir": data_dir}
     try:
-        corpora = load_dataset(data_set, config, **{name: value for name, value in given.items() if value})
+        corpora = load_dataset(location, config, **{name: value for name, value in given.items() if value})
     except (DatasetGenerationError, ImportError) as error:
         raise ValueError(
-            f"{data_set} cannot be read ({error.__cause__ or error}). Expected parquet files. A data set stored "
+            f"{location} cannot be read ({error.__cause__ or error}). Expected parquet files. A corpus stored "
             "otherwise has them on a branch: revision=refs/convert/parquet, data_dir=<its configuration>."
         ) from error
     names = (split, "dev", "valid") if split == SPLITS[1] else (split,)
     if not (name := next((name for name in names if name in corpora), None)):
-        raise ValueError(f"{data_set} has no split {split}. It has {', '.join(corpora)}.")
+        raise ValueError(f"{location} has no split {split}. It has {', '.join(corpora)}.")
     corpus = corpora[name]
     audio = audio or next((name for name, kind in corpus.features.items() if isinstance(kind, Audio)), "audio")
     text = text or next((name for name in TEXT_COLUMNS if name in corpus.column_names), TEXT_COLUMNS[0])
     for name in (audio, text, *attributes.values()):
         if name not in corpus.column_names:
-            raise ValueError(f"{data_set} has no column {name!r}. It has {', '.join(corpus.column_names)}.")
+            raise ValueError(f"{location} has no column {name!r}. It has {', '.join(corpus.column_names)}.")
     columns = {"text": [one_line(line) for line in corpus[text]]}
     for name in ATTRIBUTES:
         source = attributes.get(name, name)
         if source in corpus.column_names:
             columns[name] = [_text_of(value, corpus.features[source]) for value in corpus[source]]
-    constants = {"language": language, "data_set": data_set, "split": split}
-    # The audio column is used as it is on disk: not decoded, not copied.
+    constants = {"language": language, "data_set": location, "split": split}
+    # The audio column stays on disk: not decoded, not copied.
     sound = corpus.cast_column(audio, Audio(decode=False)).data.table.column(audio)
     arrays = [sound.cast(FEATURES.arrow_schema.field("audio").type)]
     for name in list(FEATURES)[1:]:

@@ -10,8 +10,8 @@ SPLITS = ("train", "validation", "test")
 TEXT_COLUMNS = ("transcription", "sentence", "text")
 
 _string = Value("string")
-# `audio` holds the bytes of a file or else its path, as `datasets` stores audio that is not decoded. An `Audio` feature
-# would need torchcodec.
+# `audio` holds the bytes of a file or its path, the form of audio that `datasets` has not decoded. An `Audio` feature
+# would need torchcodec. `Source.read` sets `data_set`, and replaces all ids if one is empty or repeated.
 FEATURES = Features(
     {
         "audio": {"bytes": Value("binary"), "path": _string},
@@ -21,9 +21,9 @@ FEATURES = Features(
         "split": _string,
         "id": _string,  # of the utterance, unique in its data set and split
         "sentence_id": _string,  # the same for all recordings of a sentence; "" if unknown, as in the columns below
-        "gender": _string,  # "male", "female", or another word of the corpus
-        "age": _string,  # in the words of the corpus: "twenties", "34"
-        "accent": _string,  # in the words of the corpus
+        "gender": _string,  # "male", "female", or the corpus's word
+        "age": _string,  # the corpus's word: "twenties", "34"
+        "accent": _string,  # the corpus's word
         "speaker": _string,  # the same for all recordings of one person
     }
 )
@@ -51,8 +51,8 @@ def check_split(split: str) -> None:
         raise ValueError(f"Unknown split {split!r}. Expected one of {', '.join(SPLITS)}.")
 
 
-def inside(folder: Path, name: str | None) -> str:
-    """The path of a file that a listing names, or "" if the name leads out of the folder of the listing."""
+def path_inside(folder: Path, name: str | None) -> str:
+    """The path of a file that a listing names, or "" if the path is outside the folder."""
     if not isinstance(name, str) or not name or "\0" in name:
         return ""
     relative = os.path.normpath(name)

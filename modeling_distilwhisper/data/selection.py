@@ -10,7 +10,7 @@ from transformers import WhisperProcessor
 from .sources import Source
 from .usable import MAX_TOKENS, keep_scorable, keep_usable
 
-Narrow = Callable[[Dataset], tuple[Dataset, Mapping[str, int]]]
+FilterRows = Callable[[Dataset], tuple[Dataset, Mapping[str, int]]]
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Selection:
 
     @property
     def title(self) -> str:
-        """Corpus, split and language, as "fleurs test gl"."""
+        """Corpus, split and language: "fleurs test gl"."""
         return f"{self.corpus} {self.split} {self.language}"
 
     @property
@@ -58,28 +58,28 @@ def read_rows(
     max_rows: int | None = None,
     processor: WhisperProcessor | None = None,
     max_tokens: int = MAX_TOKENS,
-    narrow: Narrow | None = None,
+    filter_rows: FilterRows | None = None,
     purpose: str | None = None,
 ) -> Selection:
     """Reads one corpus, split and language, cuts it to `max_rows`, and leaves out the rows that are not usable.
 
-    The steps have this order: `source.read`, `narrow`, the cut, the check. So `max_rows` bounds what is checked, and
-    fewer rows may remain.
+    The steps have this order: `source.read`, `filter_rows`, the cut, the check. So at most `max_rows` rows are checked,
+    and fewer may remain.
 
     Args:
         source: the corpus, one of those that `parse_sources` returns.
         split: "train", "validation" or "test".
         language: Whisper's code.
-        max_rows: at most so many rows, the first ones; `None` for all.
-        processor: the model's. With it a row must fit the model, as training and gates need it (`keep_usable`); without
+        max_rows: at most this many rows, the first ones; `None` for all.
+        processor: the model's. With it a row must fit the model, for training and gates (`keep_usable`); without
             it a row must only be scorable (`keep_scorable`).
         max_tokens: with `processor`, the model's longest target (`config.max_target_positions`).
-        narrow: gets the rows before the cut; returns the rows to go on with, and how many others it dropped, by reason.
+        filter_rows: gets the rows before the cut; returns the rows to use, and the number of others by reason.
             Translation uses it to put in the English sentences.
-        purpose: what the rows are for, as "train on" or "score". With it, a selection without rows is an error.
+        purpose: what the rows are for, such as "train on" or "score". With it, a selection without rows is an error.
 
     Returns:
-        The usable rows, and how many were left out and why. `print(selection)` tells both in one line.
+        The usable rows, and how many were left out and why. `print(selection)` shows both in one line.
 
     Raises:
         ValueError: `max_rows` is below 1; no row is usable and `purpose` is given; or what the reader raises.
@@ -99,8 +99,8 @@ def read_rows(
         raise ValueError(f"max_rows must be 1 or more, got {max_rows}. Leave it out to use all rows.")
     rows = source.read(split, language)
     left_out: Counter[str] = Counter()
-    if narrow is not None:
-        rows, dropped = narrow(rows)
+    if filter_rows is not None:
+        rows, dropped = filter_rows(rows)
         left_out.update(dropped)
     if max_rows is not None:
         rows = rows.select(range(min(max_rows, len(rows))))
@@ -110,6 +110,6 @@ def read_rows(
     if purpose is not None and not len(rows):
         raise ValueError(
             f"No usable row in {selection.title}: nothing to {purpose}. Left out: {selection.reasons}. Check the "
-            f"location {source.written!r} and its files."
+            f"location {source.spec!r} and its files."
         )
     return selection

@@ -1,5 +1,7 @@
-"""Corpora named in one word, as command lines and settings files name them."""
+"""Corpora named by one string each, in command lines and settings files."""
 
+import glob
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from inspect import signature
@@ -24,6 +26,9 @@ READERS: dict[str, Callable[..., Dataset]] = {
     "fleurs": read_fleurs,
     "hub": read_hub,
 }
+# The form of a corpus's string, for the help texts of commands.
+SPEC_FORM = f"[name=][{'|'.join(f'{reader}:' for reader in READERS)}]location[?setting=value]"
+READER_NAME = re.compile(r"[A-Za-z_]{2,}")  # one letter is a drive of Windows
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class Source:
     """A corpus, and how many of its rows to use.
 
     Attributes:
-        written: the word that `parse` was given.
+        spec: the string that `parse` was given.
         name: `data_set` of the corpus's rows.
         reader: one of `READERS`.
         location: folder, archive or Hub id. `{language}` in it stands for the code of each language.
@@ -41,7 +46,7 @@ class Source:
         settings: further arguments of the reader.
     """
 
-    written: str
+    spec: str
     name: str
     reader: str
     location: str
@@ -50,19 +55,24 @@ class Source:
     settings: dict[str, str] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, written: str) -> "Source":
-        """Parses `[name=][reader:]location[?setting=value&...]`. A location without a reader is a folder.
+    def parse(cls, spec: str) -> "Source":
+        """Parses `[name=][reader:]location[?setting=value&...]`. Without a reader, the location is a folder.
 
         For example `recordings/{language}`, `common_voice:cv-corpus-13.0.tar.gz?train=10000&validation=1000`,
         `fleurs:google/fleurs?text=raw_transcription`, `out-of-domain=hub:org/corpus?config=gl&text=sentence`.
 
         Raises:
-            ValueError: the location is missing, or a number of rows or a seed is not a number from 0.
+            ValueError: the reader is unknown; the location is missing; or a number of rows or a seed is not a number
+                from 0.
         """
-        target, _, query = written.partition("?")
+        target, _, query = spec.partition("?")
         name, target = split_name(target)
         reader, colon, location = target.partition(":")
         if not colon or reader not in READERS:
+            if colon and READER_NAME.fullmatch(reader) and not _exists(target):
+                raise ValueError(
+                    f"No reader {reader!r}. Known: {', '.join(READERS)}. Name a folder so: folder:{target}."
+                )
             reader, location = "folder", target
         try:
             options = dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True)) if query else {}
@@ -71,21 +81,22 @@ class Source:
             location = ""
         if not location or min(numbers.values(), default=0) < 0:
             raise ValueError(
-                f"{written!r} names no data. Expected [name=][reader:]location[?train=10000&validation=1000&seed=0], "
+                f"{spec!r} is not a valid corpus. Expected "
+                "[name=][reader:]location[?train=10000&validation=1000&seed=0], "
                 f"the reader one of {', '.join(READERS)}."
             )
         seed = numbers.pop("seed", 0)
         last_part = Path(location.replace("{language}", "")).name
         name = name or (last_part if reader in ("folder", "hub") else reader)
-        return cls(written, name, reader, location, counts=numbers, seed=seed, settings=options)
+        return cls(spec, name, reader, location, counts=numbers, seed=seed, settings=options)
 
     @property
     def english(self) -> "Source":
-        """The same corpus, to read its English sentences: all of them, with case and punctuation as Whisper writes."""
+        """The same corpus, to read its English sentences: all of them, with case and punctuation, like Whisper's."""
         raw = {"text": "raw_transcription"} if self.reader == "fleurs" else {}
         return replace(self, counts={}, settings=raw | self.settings)
 
-    def _filled(self, language: str) -> tuple[str, dict[str, str]]:
+    def _with_language(self, language: str) -> tuple[str, dict[str, str]]:
         settings = {name: value.replace("{language}", language) for name, value in self.settings.items()}
         return self.location.replace("{language}", language), settings
 
@@ -99,7 +110,7 @@ class Source:
         check_split(split)
         read, count = READERS[self.reader], self.counts.get(split)
         by_votes = {"count": count} if self.reader == "common_voice" else {}
-        location, settings = self._filled(language)
+        location, settings = self._with_language(language)
         try:
             signature(read).bind(location, split, language, **by_votes, **settings)
         except TypeError as error:
@@ -113,38 +124,43 @@ class Source:
             rows = rows.add_column(column, values, feature=FEATURES[column])
         rows = rows.select_columns(list(FEATURES))
         if count is not None and count > len(rows):
-            logger.warning(f"{self.written}: expected {count} rows of {split} {language}, got {len(rows)}.")
+            logger.warning(f"{self.spec}: expected {count} rows of {split} {language}, got {len(rows)}.")
         if count is None or count >= len(rows):
             return rows
         return rows.shuffle(seed=self.seed).select(range(count))
 
 
-def parse_sources(written: Sequence[str], languages: Sequence[str]) -> list[Source]:
-    """Parses the words that name corpora.
+def _exists(target: str) -> bool:
+    """Whether a path exists, for some language if `{language}` is in it."""
+    return bool(glob.glob("*".join(glob.escape(part) for part in target.split("{language}"))))
+
+
+def parse_sources(specs: Sequence[str], languages: Sequence[str]) -> list[Source]:
+    """Parses the strings that name corpora.
 
     Args:
-        written: words such as `recordings/{language}` (see `Source.parse`).
-        languages: codes of the languages that are to be read.
+        specs: strings such as `recordings/{language}` (see `Source.parse`).
+        languages: codes of the languages to read.
 
     Raises:
-        ValueError: a word cannot be parsed; two corpora have one name; or a Hub data set without `{language}` is to be
-            read as several languages.
+        ValueError: a string cannot be parsed; two corpora have the same name; or the string of a Hub corpus lacks
+            `{language}` and there are several languages.
 
     Example:
         >>> from modeling_distilwhisper import parse_sources
-        >>> words = ["recordings/{language}", "common_voice:cv-corpus-13.0-2023-03-09?train=10000"]
-        >>> [(source.name, source.reader, source.counts) for source in parse_sources(words, ["gl", "ca"])]
+        >>> specs = ["recordings/{language}", "common_voice:cv-corpus-13.0-2023-03-09?train=10000"]
+        >>> [(source.name, source.reader, source.counts) for source in parse_sources(specs, ["gl", "ca"])]
         [('recordings', 'folder', {}), ('common_voice', 'common_voice', {'train': 10000})]
     """
-    sources = [Source.parse(word) for word in written]
+    sources = [Source.parse(spec) for spec in specs]
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
         raise ValueError(f"Two corpora have the same name ({', '.join(names)}). Name them: name=location.")
     for source in sources:
-        if source.reader == "hub" and len(set(languages)) > 1 and "{language}" not in source.written:
+        if source.reader == "hub" and len(set(languages)) > 1 and "{language}" not in source.spec:
             raise ValueError(
-                f"{source.written} would be read as each of {', '.join(languages)}. Put {{language}} into it, as in "
-                "hub:org/corpus?config={language}."
+                f"{source.spec} would give the same rows for {' and '.join(languages)}. Put {{language}} into it, "
+                "such as hub:org/corpus?config={language}."
             )
     return sources
 

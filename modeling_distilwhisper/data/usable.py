@@ -38,12 +38,12 @@ def keep_usable(rows: Dataset, processor: WhisperProcessor, max_tokens: int = MA
     Audio must fit the processor's window (30 s), and the text must fit the decoder and hold no control token.
 
     Args:
-        rows: as a reader returns them.
+        rows: from a reader.
         processor: the model's processor.
         max_tokens: the model's longest target, with prompt and end token (`config.max_target_positions`).
 
     Returns:
-        As `keep_scorable`.
+        The same as `keep_scorable`.
 
     Example:
         >>> from modeling_distilwhisper import keep_usable, load_processor, read_folder

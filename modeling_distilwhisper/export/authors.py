@@ -65,7 +65,7 @@ def fetch_checkpoint(source: str, languages: list[str] | None = None) -> Path:
 def convert_checkpoint(
     folder: str | Path, base: str, languages: list[str] | None = None
 ) -> DistilWhisperForConditionalGeneration:
-    """Converts a checkpoint in the authors' layout: backbone, experts, and gates that decide as the authors' do.
+    """Converts a checkpoint in the authors' layout: backbone, experts, and gates that decide like the authors'.
 
     Args:
         folder: has `config.json`, `pytorch_model.bin` or `model.safetensors`, and experts, in files
@@ -150,7 +150,7 @@ def _bare_model(folder: Path, theirs: dict, base: str) -> DistilWhisperForCondit
 
 
 def _check_base(folder: Path, theirs: dict, base: str) -> None:
-    """Refuses a Whisper of another shape or with other tokens: the checkpoint was not made on it."""
+    """Refuses a Whisper of another shape or with other tokens: the checkpoint was not trained from it."""
     of_base = WhisperConfig(**_whisper_settings(WhisperConfig.get_config_dict(base)[0]))
     of_checkpoint = WhisperConfig(**_whisper_settings(theirs))
     differ = [
@@ -159,7 +159,7 @@ def _check_base(folder: Path, theirs: dict, base: str) -> None:
         if (got := getattr(of_base, name)) != (expected := getattr(of_checkpoint, name))
     ]
     if differ:
-        raise ValueError(f"{base} is not the Whisper that {folder} was made on: it has {', '.join(differ)}.")
+        raise ValueError(f"{base} is not the Whisper that {folder} was trained from: it has {', '.join(differ)}.")
 
 
 def _whisper_settings(settings: dict) -> dict:
@@ -168,15 +168,15 @@ def _whisper_settings(settings: dict) -> dict:
 
 
 def _generation_config(folder: Path, base: str) -> GenerationConfig:
-    """The generation settings of the folder if they name the tokens of languages, else those of the base."""
-    for place in (folder, base):
-        if place == base or (folder / GENERATION_CONFIG_NAME).is_file():
-            config = GenerationConfig.from_pretrained(place)
+    """The generation settings of the folder if they name the tokens of languages; otherwise those of the base."""
+    for source in (folder, base):
+        if source == base or (folder / GENERATION_CONFIG_NAME).is_file():
+            config = GenerationConfig.from_pretrained(source)
             if getattr(config, "lang_to_id", None):
                 return config
     raise ValueError(
-        f"Neither {folder} nor {base} says which token stands for which language (`lang_to_id` in "
-        f"{GENERATION_CONFIG_NAME}). Name the multilingual Whisper that the checkpoint was made on."
+        f"Neither {folder} nor {base} names the token of each language (`lang_to_id` in "
+        f"{GENERATION_CONFIG_NAME}). Name the multilingual Whisper that the checkpoint was trained from."
     )
 
 
@@ -240,12 +240,14 @@ def _experts_by_code(folder: Path, weights_path: Path, weights: Tensors) -> dict
             raise ValueError(f"Both {experts[code][1]} and {path} have experts of {code!r}. Expected one of them.")
         experts[code] = name, path
     if not experts:
-        raise ValueError(f"{folder} has no experts, neither in {weights_path.name} nor in files as expert.catalan.bin.")
+        raise ValueError(
+            f"{folder} has no experts, neither in {weights_path.name} nor in files such as expert.catalan.bin."
+        )
     return experts
 
 
 def _belongs_to(key: str, name: str, path: Path) -> bool:
-    """Whether a tensor belongs to the experts of a language. In an expert file, every tensor has to."""
+    """Whether a tensor belongs to the experts of a language. In an expert file, every tensor must."""
     return path.name.startswith("expert.") or name in LANGUAGE_TENSOR.findall(key)
 
 

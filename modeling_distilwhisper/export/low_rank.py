@@ -15,7 +15,7 @@ def compress_experts(
 ) -> None:
     """Replaces full experts by low-rank ones: the shared feed-forward plus an update of each matrix.
 
-    The update is the best of its rank in the squares of the weights: the truncated singular value decomposition of
+    The update is the best least-squares approximation of that rank: the truncated singular value decomposition of
     expert minus shared matrix. Gates and biases do not change.
 
     Args:

@@ -87,7 +87,7 @@ def export_to_onnx(
             verbose=False,
         )
         assert program is not None  # it is None without `dynamo`
-        # Weights over 2 GB become a second file beside the graph, which refers to it by name.
+        # Weights over 2 GB become a second file next to the graph, which refers to it by name.
         with files_written_together(folder, last=graph.file_name) as temporary:
             program.save(temporary / graph.file_name)
     whisper_config(model.config).save_pretrained(folder)

@@ -31,8 +31,8 @@ def export_to_whisper(
     Args:
         model: not quantised.
         language: code of the language.
-        shares: the share of the expert in each layer's weights, by side and index as `routed_layers` has them: 1 is the
-            expert, 0 the shared feed-forward, and between them stands the weighted mean.
+        shares: the share of the expert in each layer's weights, by side and index, the keys of `routed_layers`. 1 is
+            the expert, 0 is the shared feed-forward, and a share between them gives the weighted mean.
 
     Returns:
         The Whisper, in evaluation mode, on the model's device and in its dtype.

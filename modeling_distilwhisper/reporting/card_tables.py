@@ -1,4 +1,4 @@
-"""What a model card shows of results: scores of a run or an evaluation as records, and Markdown tables of them."""
+"""The contents of a model card: scores of a run or an evaluation as records, and tables in Markdown."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -6,16 +6,16 @@ from huggingface_hub import EvalResult
 from tabulate import tabulate
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-from ..runs.results import DataRecord
+from ..runs.results import DataRecord, RunResults
 
 PLAIN, EARLIER, OURS = "without experts", "with earlier experts", "with experts"  # the systems of a run, in a card
 
 Row = Mapping[str, str | float | int | bool | None]
 
 
-def scores_of_run(results: Mapping) -> list[dict]:
+def scores_of_run(results: RunResults) -> list[dict]:
     """The scores of a run as records: `data_set`, `split`, `language`, `system`, error rates, and `precision`."""
-    precision = results["settings"]["model"].get("student_precision", "float32")
+    precision = results.settings["model"].get("student_precision", "float32")
     return [
         {"data_set": data_set, "split": "test", "language": language, "system": name, **rates, "precision": precision}
         for name, scores in _scores_by_system(results).items()
@@ -24,13 +24,13 @@ def scores_of_run(results: Mapping) -> list[dict]:
     ]
 
 
-def _scores_by_system(results: Mapping) -> dict[str, Mapping[str, Mapping[str, Mapping]]]:
+def _scores_by_system(results: RunResults) -> dict[str, Mapping[str, Mapping[str, Mapping]]]:
     """Scores by system, data set and language.
 
     A run that continued earlier experts had them when it was scored before training. Then the scores "before" are of
     plain Whisper only in other languages; in the languages of the experts, those with closed gates are.
     """
-    scores, settings = results.get("scores", {}), results["settings"]["model"]
+    scores, settings = results.scores, results.settings["model"]
     before, after, teacher = (scores.get(key, {}) for key in ("before", "after", "teacher"))
     if not settings.get("experts_from"):
         return {PLAIN: before, OURS: after, "teacher": teacher}
@@ -47,7 +47,7 @@ def _scores_by_system(results: Mapping) -> dict[str, Mapping[str, Mapping[str, M
 
 
 def scores_of_evaluation(summary: Mapping, system: str | None) -> list[dict]:
-    """The scores of an evaluation as such records. Those of `system`, the model of the card, come first.
+    """The scores of an evaluation, as records of the same form. Those of `system`, the model of the card, come first.
 
     Raises:
         ValueError: the evaluation has no such model, or it is of translations.
@@ -105,7 +105,7 @@ def score_tables(scores: Sequence[Mapping], trained: Sequence[str]) -> list[dict
     """Makes a table for each data set and split. A row is a language; each system has its WER with the interval.
 
     Returns:
-        `data_set`, `title`, `table`, `normalizers`, and `precisions` other than float32, of each.
+        For each table: `data_set`, `title`, `table`, `normalizers`, and `precisions` other than float32.
     """
     tables: list[dict] = []
     for data_set, split in dict.fromkeys((score["data_set"], score["split"]) for score in scores):
@@ -163,9 +163,9 @@ def usage_rows(usage: Mapping[str, Mapping[str, float]]) -> list[Row]:
     ]
 
 
-def ranks_of(results: Mapping) -> dict[str, int]:
-    """The rank of the experts of each language that has low-rank ones, as far as the run says it."""
-    settings, sizes = results["settings"]["model"], results.get("sizes", {}).get("experts", {})
+def ranks_of(results: RunResults) -> dict[str, int]:
+    """The rank of the experts of each language that has low-rank ones, from the sizes of the run or its settings."""
+    settings, sizes = results.settings["model"], results.sizes.get("experts", {})
     ranks = {code: sizes.get(code, settings).get("rank", settings["expert_rank"]) for code in settings["languages"]}
     return {code: rank for code, rank in ranks.items() if rank}
 
@@ -207,17 +207,17 @@ def _cell(value) -> str | None:
 
 
 def interval_text(score: Mapping) -> str:
-    """The 95 % interval of WER in %, as "20.1 to 24.3"."""
+    """The 95 % interval of WER in %, such as "20.1 to 24.3"."""
     return f"{100 * score['wer_low']:.1f} to {100 * score['wer_high']:.1f}"
 
 
 def percent(score: Mapping | None) -> str | None:
-    """WER in % with its 95 % interval, as "22.2 (20.1 to 24.3)"."""
+    """WER in % with its 95 % interval, such as "22.2 (20.1 to 24.3)"."""
     if score is None:
         return None
     return f"{100 * score['wer']:.1f}" + (f" ({interval_text(score)})" if score.get("wer_low") is not None else "")
 
 
 def language_name(code: str) -> str:
-    """Name and code, as "Catalan (ca)"; the code alone if Whisper does not know it."""
+    """Name and code, such as "Catalan (ca)"; the code alone if Whisper does not know it."""
     return f"{LANGUAGES[code].title()} ({code})" if code in LANGUAGES else code

@@ -16,10 +16,10 @@ DASHES = ("-", "--", "-.")
 
 
 def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) -> None:
-    """Draws WER in % as bars: a panel for each test set, a group for each language, a bar for each system.
+    """Draws WER in % as bars: a panel for each data set, a group for each language, a bar for each system.
 
     Args:
-        rows: as `training.scoring.wer_rows` returns them. Each has `test set`, `language`, `words`, `normalizer`, and
+        rows: from `training.scoring.wer_rows`. Each has `data_set`, `language`, `words`, `normalizer`, and
             the WER of each system as a share. A system without a WER has no bar.
         systems: the systems to draw.
         path: file of the PNG.
@@ -27,26 +27,26 @@ def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) 
     Example:
         >>> import os, tempfile
         >>> from modeling_distilwhisper import draw_wer
-        >>> row = {"test set": "fleurs", "language": "gl", "words": 900, "normalizer": "marks"}
+        >>> row = {"data_set": "fleurs", "language": "gl", "words": 900, "normalizer": "marks"}
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = os.path.join(folder, "wer.png")
         ...     draw_wer([row | {"before": 0.31, "after": 0.24}], ["before", "after"], path)
         ...     os.path.getsize(path) > 10_000
         True
     """
-    test_sets = list(dict.fromkeys(row["test set"] for row in rows))
+    data_sets = list(dict.fromkeys(row["data_set"] for row in rows))
     figure = Figure(figsize=(max(6, 0.35 * len(systems) * len(rows)), 4), layout="constrained")
-    panels = figure.subplots(1, len(test_sets), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(1, len(data_sets), sharey=True, squeeze=False)[0]
     width = 0.8 / len(systems)
-    for panel, test_set in zip(panels, test_sets, strict=True):
-        set_rows = [row for row in rows if row["test set"] == test_set]
+    for panel, data_set in zip(panels, data_sets, strict=True):
+        set_rows = [row for row in rows if row["data_set"] == data_set]
         for index, system in enumerate(systems):
             wers = {x: 100 * row[system] for x, row in enumerate(set_rows) if row.get(system) is not None}
             centres = [x + (index + 0.5) * width - 0.4 for x in wers]
             bars = panel.bar(centres, list(wers.values()), width, label=system, color=PALETTE[index % len(PALETTE)])
             panel.bar_label(bars, fmt="%.0f", fontsize=7)
         panel.set_xticks(range(len(set_rows)), [f"{row['language']}\n{row['words']} words" for row in set_rows])
-        panel.set_title(test_set)
+        panel.set_title(data_set)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel(f"WER, % (normaliser: {rows[0]['normalizer']})")
     add_legend(figure, panels[0])
@@ -57,7 +57,7 @@ def draw_expert_usage(usage: Mapping[str, Mapping[str, float]], budgets: Collect
     """Draws the expert usage of each layer: a panel for each side, a line for each language.
 
     Args:
-        usage: by language (or model and language), as `measure_expert_usage` returns it.
+        usage: by language (or model and language), from `measure_expert_usage`.
         budgets: the shares that training aimed at, each drawn as a dotted line.
         path: file of the PNG.
     """

@@ -1,16 +1,17 @@
-"""Model cards, made of the results of a run and, if given, of an evaluation and a bias study.
+"""Model cards, written from the results of a run and, if given, of an evaluation and a bias study.
 
 The text comes from a template. The Hub uses the front matter for its search and its tables.
 """
 
 import hashlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
+from torch import nn
 
 from ..data import common_voice, fleurs
 from ..data.sources import Source
@@ -43,7 +44,7 @@ HUB_CODES = {"jw": "jv"}  # by Whisper's code, where the Hub has another
 
 
 def card_of_run(
-    results: Mapping,
+    results: RunResults | Mapping,
     *,
     name: str,
     evaluation: Mapping | None = None,
@@ -55,13 +56,13 @@ def card_of_run(
     """Makes the card of a model with experts. The card leaves out what the run lacks.
 
     Args:
-        results: content of the run's `results.json`. Names of earlier versions are understood.
+        results: of the run, or the content of its `results.json`. Names of earlier versions are understood.
         name: folder or Hub id that the examples in the card load.
         evaluation: content of the `summary.json` of an evaluation. If it scored a split of a data set, its scores
             replace the run's.
         system: name of this model in the evaluation.
         bias: rows of a table about groups of speakers (`bias.card_rows`). They may have any columns.
-        license: in the Hub's spelling, as "apache-2.0".
+        license: in the Hub's spelling, such as "apache-2.0".
         note: shown above all other text.
 
     Returns:
@@ -79,10 +80,11 @@ def card_of_run(
         >>> card.data.language, card.data.license, card.data.eval_results[0].metric_type
         (['ca', 'hu', 'uk'], 'apache-2.0', 'wer')
     """
-    results = with_new_names(results, "The run's results")
+    if not isinstance(results, RunResults):
+        results = RunResults.from_json(with_new_names(results, "The run's results"))
     if evaluation is not None:
         evaluation = with_new_names(evaluation, "The evaluation's summary")
-    settings, data = results["settings"]["model"], results["settings"]["data"]
+    settings, data = results.settings["model"], results.settings["data"]
     if settings["method"] != "experts":
         raise ValueError(f"Expected a run of --method experts, which these cards are for, got {settings['method']!r}.")
     languages, scores = settings["languages"], scores_of_run(results)
@@ -90,10 +92,9 @@ def card_of_run(
         evaluated = scores_of_evaluation(evaluation, system)
         covered = {(score["data_set"], score["split"]) for score in evaluated}
         scores = [*evaluated, *(score for score in scores if (score["data_set"], score["split"]) not in covered)]
-    training_sources, test_sources = ([Source.parse(word) for word in data[name]] for name in ("data", "test_data"))
+    training_sources, test_sources = ([Source.parse(spec) for spec in data[name]] for name in ("data", "test_data"))
     sources = {source.name: source for source in (*training_sources, *test_sources)}
     training_sets = [source.name for source in training_sources]
-    records, sizes = RunResults.from_json(results).data, results.get("sizes", {})
     return render(
         name=name,
         languages=languages,
@@ -106,20 +107,20 @@ def card_of_run(
         experts_from=link(settings["experts_from"]) if settings.get("experts_from") else None,
         teacher_precision=teacher_precision(results),
         ranks={language_name(code): rank for code, rank in ranks_of(results).items()},
-        settings={"student_precision": "float32"} | settings | results["settings"].get("training", {}),
+        settings={"student_precision": "float32"} | settings | results.settings.get("training", {}),
         tests=[table | {"in_domain": table["data_set"] in training_sets} for table in score_tables(scores, languages)],
         quantised=sorted({score["precision"] for score in scores}.intersection(QUANTISED)),
         normalizers=sorted({score["normalizer"] for score in scores}),
         fewest_words=min((score["words"] for score in scores), default=None),
         differences=table_of(readable_differences(evaluation or {}, system)),
         bias=table_of(bias or []),
-        data=table_of(data_rows(records)),
-        hours=sum(record.hours for record in records if record.split == "train"),
-        seconds=results.get("training", {}).get("train_runtime"),
-        best={language_name(code): best for code, best in results.get("best by language", {}).items()},
-        usage=table_of(usage_rows(results.get("expert usage at inference", {}))),
-        backbone=sizes.get("backbone"),
-        sizes=table_of(size_rows(sizes.get("experts", {}))),
+        data=table_of(data_rows(results.data)),
+        hours=sum(record.hours for record in results.data if record.split == "train"),
+        seconds=results.training.get("train_runtime"),
+        best={language_name(code): best for code, best in results.best_by_language.items()},
+        usage=table_of(usage_rows(results.expert_usage)),
+        backbone=results.sizes.get("backbone"),
+        sizes=table_of(size_rows(results.sizes.get("experts", {}))),
     )
 
 
@@ -181,7 +182,7 @@ def save_card(card: ModelCard, path: str | Path) -> bool:
     """Writes a card, but does not overwrite a card that somebody edited or wrote.
 
     Args:
-        card: of `card_of_run`.
+        card: from `card_of_run`.
         path: file to write, usually README.md in the folder of the model.
 
     Returns:
@@ -222,15 +223,15 @@ def is_edited(text: str) -> bool:
     return not DIGEST.search(text) or with_digest(text) != text
 
 
-def teacher_precision(results: Mapping) -> str | None:
-    """Precision of the teacher, if the run says it and it is not float32."""
-    precision = results.get("teacher precision") or results["settings"]["model"].get("teacher_precision", "auto")
+def teacher_precision(results: RunResults) -> str | None:
+    """Precision of the teacher, if the results have it and it is not float32."""
+    precision = results.teacher_precision or results.settings["model"].get("teacher_precision", "auto")
     precision = precision.removeprefix("torch.")
     return precision if precision not in ("auto", "float32") else None
 
 
 def sizes(model: DistilWhisperForConditionalGeneration, folder: str | Path) -> dict:
-    """Counts what a model is made of.
+    """Counts the parameters of a model, and the bytes of its expert files.
 
     Args:
         model: with its experts loaded.
@@ -244,12 +245,17 @@ def sizes(model: DistilWhisperForConditionalGeneration, folder: str | Path) -> d
     for language in model.config.languages or []:
         experts = list(model.experts_of(language).values())
         sizes[language] = {
-            "parameters": sum(expert.num_parameters() for expert in experts),
+            "parameters": count_parameters(experts),
             "rank": experts[0].rank,
             "bytes": Path(folder, expert_file_name(language)).stat().st_size,
         }
     backbone = model.num_parameters() - sum(size["parameters"] for size in sizes.values())
     return {"backbone": backbone, "experts": sizes}
+
+
+def count_parameters(modules: Iterable[nn.Module]) -> int:
+    """Number of parameters, such as those of a language's experts with their gates."""
+    return sum(weights.numel() for module in modules for weights in module.parameters())
 
 
 def hub_id(name: str) -> str | None:
@@ -288,4 +294,4 @@ def hub_names(data_set: str, language: str, source: Source | None) -> tuple[str,
     return (source and hub_data_set(source)) or file_name(data_set), config
 
 
-__all__ = ["card_of_run", "not_saved_message", "render", "save_card", "sizes"]
+__all__ = ["card_of_run", "count_parameters", "not_saved_message", "render", "save_card", "sizes"]

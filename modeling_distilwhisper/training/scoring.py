@@ -38,7 +38,7 @@ def wer_rows(scores: Mapping[str, Scores]) -> list[dict[str, float | str | None]
     rows = []
     for name, by_language in next(iter(scores.values())).items():
         for language, rates in by_language.items():
-            row = {"test set": name, "language": language, "words": rates["words"], "normalizer": rates["normalizer"]}
+            row = {"data_set": name, "language": language, "words": rates["words"], "normalizer": rates["normalizer"]}
             for system, system_scores in scores.items():
                 row[system] = system_scores.get(name, {}).get(language, {}).get("wer")
             rows.append(row)

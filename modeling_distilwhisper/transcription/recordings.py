@@ -1,4 +1,4 @@
-"""Finds recordings in files and folders, and decides where their transcripts go."""
+"""Finds recordings in files and folders, and decides the paths of their transcripts."""
 
 import os
 import shlex
@@ -12,11 +12,11 @@ import soundfile
 from ..runs.records import RecordFile
 from ..runs.run_folder import SETTINGS
 
-# Without .raw: a file of raw samples does not say its rate.
+# Without .raw: a file of raw samples has no sampling rate.
 SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".oga", ".opus", ".aif"}
 # Suffixes of recordings that libsndfile cannot read.
 UNSUPPORTED = {".m4a", ".mp4", ".aac", ".wma", ".webm", ".mov", ".mkv"}
-# Seconds of audio in a batch, with padding: a gigabyte while features are made, and what an interruption loses.
+# Seconds of audio in a batch, with padding. Their features need a gigabyte, and an interruption loses one batch.
 MAX_BATCH_SECONDS = 1800.0
 
 
@@ -40,10 +40,10 @@ class Recording:
 
 
 def find_recordings(given: list[Path], output_dir: Path, language: str, known: set[str]) -> list[Recording]:
-    """Finds every recording once, and the place of its transcripts.
+    """Finds every recording once, and the path of its transcripts.
 
-    Transcripts lie under `output_dir` as recordings lie under the given folder. The name of the folder stands in front
-    if several folders are given, or if two files have one name.
+    Transcripts have the same paths in `output_dir` as recordings in the given folder. The folder's name is put before
+    them if several folders are given, or if two files have the same name.
 
     Args:
         given: files, and folders, which are searched with all folders in them.
@@ -52,16 +52,17 @@ def find_recordings(given: list[Path], output_dir: Path, language: str, known: s
         known: codes that the model knows.
 
     Raises:
-        ValueError: a path does not exist, the model does not know a language, or two recordings have one place.
+        ValueError: a path does not exist, the model does not know a language, or two recordings have the same path
+            of transcripts.
     """
     relative = _relative_paths(given)
     stems = Counter(path.with_suffix("") for path in relative.values())
     stems[Path(SETTINGS).with_suffix("")] += 1  # the output folder has a file of this name
     recordings = []
-    for path, place in relative.items():
+    for path, relative_path in relative.items():
         # talk.srt; or, if there are a talk.wav and a talk.mp3, talk.wav.srt and talk.mp3.srt.
-        stem = place.with_suffix("")
-        target = output_dir / (stem if stems[stem] == 1 else place)
+        stem = relative_path.with_suffix("")
+        target = output_dir / (stem if stems[stem] == 1 else relative_path)
         code = {"detect": None, "folder": path.absolute().parent.name}.get(language, language)
         if code is not None and code not in known:
             raise ValueError(
@@ -94,15 +95,14 @@ def _relative_paths(given: list[Path]) -> dict[Path, Path]:
             relative[path] = Path(path.name)
     counts = Counter(relative.values())
     return {
-        path: place if counts[place] == 1 else Path(path.resolve().parent.name, place)
-        for path, place in relative.items()
+        path: name if counts[name] == 1 else Path(path.resolve().parent.name, name) for path, name in relative.items()
     }
 
 
 class OutputClaims:
-    """Which recording each transcript in an output folder belongs to, over all runs.
+    """The recording of each transcript in an output folder, over all runs.
 
-    Two runs may get two/a/talk.wav and two/b/talk.wav, whose transcripts have the same place. Without claims the second
+    Two runs may get two/a/talk.wav and two/b/talk.wav, whose transcripts have the same path. Without claims the second
     run would take the first recording's transcripts for those of the second.
     """
 
@@ -112,13 +112,13 @@ class OutputClaims:
         self.owners = {record["transcripts"]: record["recording"] for record in self.file.read()}
 
     def check(self, recording: Recording) -> None:
-        """Refuses a recording whose place another recording has claimed.
+        """Refuses a recording if another recording has claimed the path of its transcripts.
 
         Raises:
-            ValueError: the transcripts at this place belong to another recording.
+            ValueError: the transcripts at this path belong to another recording.
         """
-        place, name = self._names(recording)
-        owner = self.owners.get(place, name)
+        transcripts, name = self._names(recording)
+        owner = self.owners.get(transcripts, name)
         if owner != name:
             raise ValueError(
                 f"{recording.target} are the transcripts of {owner}. Use another --output_dir, or give the folder "
@@ -126,22 +126,23 @@ class OutputClaims:
             )
 
     def claim(self, recording: Recording) -> None:
-        """Writes down that the place belongs to this recording. Call it before the transcripts are written."""
-        place, name = self._names(recording)
-        if self.owners.get(place) != name:
-            self.owners[place] = name
-            self.file.add([{"transcripts": place, "recording": name}])
+        """Records that these transcripts belong to this recording. Call it before the transcripts are written."""
+        transcripts, name = self._names(recording)
+        if self.owners.get(transcripts) != name:
+            self.owners[transcripts] = name
+            self.file.add([{"transcripts": transcripts, "recording": name}])
 
     def _names(self, recording: Recording) -> tuple[str, str]:
-        place, path = (
+        """The path of the transcripts and the path of the recording, in a form that JSON can hold."""
+        transcripts, path = (
             os.fsencode(path).decode("utf-8", "backslashreplace")
             for path in (recording.target.relative_to(self.output_dir), recording.path.resolve())
         )
-        return place, path
+        return transcripts, path
 
 
 def find_unsupported(given: list[Path], recordings: list[Recording]) -> dict[Path, str]:
-    """Recordings that cannot be read, and what to do. A file is left out if a converted one lies beside it."""
+    """Recordings that cannot be read, and what to do. A file is left out if a converted one is next to it."""
     converted = {recording.path.with_suffix("") for recording in recordings}
     files = (file for path in given for file in (sorted(path.rglob("*")) if path.is_dir() else [path]))
     return {

@@ -43,7 +43,7 @@ class Transcript:
     Attributes:
         language: code of the language, given or detected; "und" for a silent recording whose language is not given.
         seconds: duration of the recording.
-        segments: in the order of time.
+        segments: in temporal order.
 
     Example:
         >>> from modeling_distilwhisper import Segment, Transcript
@@ -74,7 +74,7 @@ def transcribe_clips(
 ) -> list[Transcript]:
     """Transcribes a batch of recordings.
 
-    A silent recording gets an empty transcript: Whisper would invent a text for it.
+    A silent recording gets an empty transcript: Whisper would generate a text for it.
 
     Args:
         model: a multilingual Whisper of any kind, in evaluation mode.
@@ -84,7 +84,7 @@ def transcribe_clips(
         return_timestamps: whether Whisper's timestamps divide a clip into segments. If not, a batch of clips that fit
             Whisper's window gives one segment for each clip: experts are trained and scored so. A batch with a longer
             clip always has timestamps.
-        settings: for `generate`, as `num_beams=5` or `task="translate"`.
+        settings: for `generate`, such as `num_beams=5` or `task="translate"`.
 
     Returns:
         A transcript for each clip.
@@ -154,7 +154,7 @@ def _segments(generated: list[dict], processor: WhisperProcessor, seconds: float
         tokens = part["tokens"][part["tokens"] < processor.tokenizer.eos_token_id]
         text = processor.tokenizer.decode(tokens).strip()
         # The last window is padded to 30 s. A segment that ends in the padding ends with the recording. A segment that
-        # begins in the padding is invented.
+        # begins in the padding has no audio.
         start, end = (round(min(float(part[name]), seconds), 2) for name in ("start", "end"))
         if text and start < end:
             segments.append(Segment(start, end, text))

@@ -1,4 +1,4 @@
-"""What experts change in one recording: plain Whisper's transcript beside theirs, and which words took the expert."""
+"""What experts change in one recording: the transcripts without and with them, and which words took the expert."""
 
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -45,7 +45,7 @@ class SideBySide:
 
     Attributes:
         plain: Whisper's, without experts.
-        experts: with the experts of the language; `plain` if the language has none.
+        experts: with the experts of the language; the same as `plain` if the language has none.
         gates: `None` if the language has no experts.
     """
 
@@ -63,14 +63,14 @@ def transcribe_side_by_side(
 ) -> SideBySide:
     """Transcribes a recording without and with experts.
 
-    No other thread may use the model meanwhile, because its gates are closed for the plain transcript.
+    No other thread may use the model during this call, because its gates are closed for the plain transcript.
 
     Args:
         model: in evaluation mode.
         processor: the model's processor.
         samples: `(samples,)` at 16 kHz, of any length.
         language: a code, or `None` to detect it.
-        settings: as for `transcribe_clips`.
+        settings: further arguments of `transcribe_clips`.
     """
     with forced_gates(model, is_open=False):
         (plain,) = transcribe_clips(model, processor, [samples], [language], **settings)
@@ -110,7 +110,7 @@ def _gates_of_window(model, processor: WhisperProcessor, window: np.ndarray, tex
     usage = {
         index: gates["decoder"][:, [PROMPT_LENGTH + position for position in word_positions]].mean(axis=1)
         for index, word_positions in enumerate(positions)
-        if words[index].strip()  # an empty transcript still has the space in front
+        if words[index].strip()  # an empty transcript still has the space before the text
     }
     word_usage = np.stack([*usage.values()], axis=1) if usage else np.empty((len(gates["decoder"]), 0))
     return Gates(gates["encoder"], [words[index].strip() for index in usage], word_usage)

@@ -1,4 +1,4 @@
-"""Transcripts as files: SubRip, WebVTT, JSON, and plain text."""
+"""Contents of transcript files: SubRip, WebVTT, JSON, and plain text."""
 
 import json
 from dataclasses import asdict

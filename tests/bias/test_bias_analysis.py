@@ -1,4 +1,4 @@
-"""Planted gaps and planted damage are found, and nothing else is: every number here can be worked out by hand.
+"""The study shows the planted differences and damage, and no others. Every number can be checked by hand.
 
 What is planted is in `planted.py`.
 """
@@ -30,14 +30,14 @@ from modeling_distilwhisper.bias.study import read_study
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    place = tmp_path_factory.mktemp("study")
-    planted.write_fleurs(place)
-    planted.write_common_voice(place)
-    return place
+    study_folder = tmp_path_factory.mktemp("study")
+    planted.write_fleurs(study_folder)
+    planted.write_common_voice(study_folder)
+    return study_folder
 
 
 @pytest.fixture(scope="module")
-def found(folder):
+def study(folder):
     return read_study(folder)
 
 
@@ -48,42 +48,42 @@ def one(table: pd.DataFrame, **about) -> pd.Series:
     return rows.iloc[0]
 
 
-def test_wer_by_language_is_that_of_the_words_and_ordered_by_score(found):
+def test_wer_by_language_is_that_of_the_words_and_ordered_by_score(study):
     base = {"data_set": "fleurs", "model": "base", "precision": "float32"}
-    german = one(found.languages, **base, language="de")
+    german = one(study.languages, **base, language="de")
     assert german["wer"] == pytest.approx((10 + 15) / 2) and german["resource"] == "super high"
     assert (german["utterances"], german["units"], german["words"]) == (100, 50, 2000)
     assert german["low"] == german["high"] == pytest.approx(12.5), "all sentences alike: nothing is uncertain"
-    maltese = one(found.languages, **base, language="mt")
+    maltese = one(study.languages, **base, language="mt")
     assert maltese["wer"] == pytest.approx((49 * (40 + 60) + 2 * 100) / 100), "one sentence is all wrong"
     assert maltese["low"] < maltese["wer"] < maltese["high"]
-    own = found.languages[(found.languages[list(base)] == list(base.values())).all(axis=1)]
-    assert list(own["wer"]) == sorted(own["wer"]) and len(own) == 10
+    base_rows = study.languages[(study.languages[list(base)] == list(base.values())).all(axis=1)]
+    assert list(base_rows["wer"]) == sorted(base_rows["wer"]) and len(base_rows) == 10
 
 
-def test_wer_by_resource_class_is_the_mean_of_its_languages(found):
+def test_wer_by_resource_class_is_the_mean_of_its_languages(study):
     base = {"data_set": "fleurs", "model": "tiny", "precision": "float32"}
-    high, low = (one(found.resources, **base, resource=name) for name in ("super high", "extremely low"))
+    high, low = (one(study.resources, **base, resource=name) for name in ("super high", "extremely low"))
     assert high["wer"] == pytest.approx(25) and low["wer"] == pytest.approx(62.5) and high["languages"] == 5
     assert low["rho"] < -0.8 and low["p"] < 0.01
-    alone = one(found.resources, data_set="cv", model="base", precision="int8", resource="super high")
+    alone = one(study.resources, data_set="cv", model="base", precision="int8", resource="super high")
     assert np.isnan(alone["p"]), "two languages are always in some order"
 
 
-def test_genders_are_compared_on_the_same_sentences_by_the_relative_difference(found):
-    german = one(found.genders, data_set="fleurs", model="base", precision="float32", language="de")
+def test_genders_are_compared_on_the_same_sentences_by_the_relative_difference(study):
+    german = one(study.genders, data_set="fleurs", model="base", precision="float32", language="de")
     assert (german["female"], german["male"]) == (pytest.approx(15), pytest.approx(10))
     assert german["measure"] == "relative" and german["difference"] == pytest.approx(200 * 5 / 25)
     assert german["low"] == german["high"] == pytest.approx(40) and german["p adjusted"] < 0.01
-    maltese = one(found.genders, data_set="fleurs", model="base", precision="float32", language="mt")
+    maltese = one(study.genders, data_set="fleurs", model="base", precision="float32", language="mt")
     female, male = (49 * 60 + 100) / 50, (49 * 40 + 100) / 50
     assert maltese["difference"] == pytest.approx(200 * (female - male) / (female + male))
 
 
-def test_elsewhere_they_are_compared_by_the_absolute_difference_and_by_speaker(found):
+def test_elsewhere_they_are_compared_by_the_absolute_difference_and_by_speaker(study):
     """The 13th Russian woman fails altogether: a large gap, of one person among 13, which proves nothing."""
     maltese, russian = (
-        one(found.genders, data_set="cv", model="base", precision="float32", language=language)
+        one(study.genders, data_set="cv", model="base", precision="float32", language=language)
         for language in ("mt", "ru")
     )
     assert maltese["measure"] == "absolute" and maltese["difference"] == pytest.approx(10)
@@ -94,25 +94,25 @@ def test_elsewhere_they_are_compared_by_the_absolute_difference_and_by_speaker(f
     assert russian["low"] < 0 < russian["high"] and russian["p adjusted"] > 0.3
 
 
-def test_sentences_are_in_the_class_that_their_own_change_says(found):
+def test_sentences_are_in_the_class_of_their_change(study):
     """Of 49 sentences 20 get 10 points worse, one 10 better, and 5 points either way are similar."""
-    low = one(found.classes, data_set="fleurs", model="base", precision="int8", by="resource", group="extremely low")
+    low = one(study.classes, data_set="fleurs", model="base", precision="int8", by="resource", group="extremely low")
     assert low["worse"] == pytest.approx(100 * 20 / 49) and low["better"] == pytest.approx(100 / 49)
     assert low["similar"] == pytest.approx(100 * 28 / 49) and low["before"] == pytest.approx(50)
     assert low["after"] == pytest.approx(50 + (20 * 10 + 5 - 5 - 10) / 49)
     assert (low["utterances"], low["units"]) == (5 * 49 * 2, 5 * 49), "those with a WER of 100 before are left out"
-    high = one(found.classes, data_set="fleurs", model="base", precision="int8", by="resource", group="super high")
+    high = one(study.classes, data_set="fleurs", model="base", precision="int8", by="resource", group="super high")
     assert high["worse"] == 0 and high["worse high"] > 0, "none of 250 is no proof of none"
-    assert one(found.excluded, data_set="fleurs", model="base")["WER of 100 or more before"] == 5 * 2
-    assert one(found.excluded, data_set="cv", precision="nf4")["WER of 100 or more before"] == 4, "her clips"
+    assert one(study.excluded, data_set="fleurs", model="base")["WER of 100 or more before"] == 5 * 2
+    assert one(study.excluded, data_set="cv", precision="nf4")["WER of 100 or more before"] == 4, "her clips"
     for model, share in {"tiny": 50, "base": 100 * 5 * 20 / 495}.items():
-        row = one(found.classes, data_set="fleurs", model="all", by="model", group=model)
+        row = one(study.classes, data_set="fleurs", model="all", by="model", group=model)
         assert row["worse"] == pytest.approx(share)
-    assert list(found.sizes) == ["tiny", "base"] and set(found.sizes.values()) == {"tiny", "base"}
+    assert list(study.sizes) == ["tiny", "base"] and set(study.sizes.values()) == {"tiny", "base"}
 
 
-def test_the_findings_are_those_that_were_planted(found):
-    here = {(*row[["data_set", "model", "precision"]], row["bias"]): row["here"] for _, row in found.after.iterrows()}
+def test_the_findings_are_those_that_were_planted(study):
+    here = {(*row[["data_set", "model", "precision"]], row["bias"]): row["here"] for _, row in study.after.iterrows()}
     assert here["fleurs", "base", "int8", "gender"] == "kept"
     assert here["fleurs", "base", "int8", "resource"] == here["fleurs", "tiny", "int8", "resource"] == "amplified"
     assert here["fleurs", "all", "int8", "model"] == "amplified"
@@ -122,9 +122,9 @@ def test_the_findings_are_those_that_were_planted(found):
     assert here["cv", "base", "int8", "resource"] == "not shown", "two languages prove nothing of classes"
     assert here["cv", "all", "int8", "model"] == "not shown", "one model is no comparison"
     # 5 languages of either class, no overlap: 2 of the 252 ways to part ten into fives.
-    resource = one(found.tests, data_set="fleurs", model="base", by="resource")
+    resource = one(study.tests, data_set="fleurs", model="base", by="resource")
     assert resource["p before"] == pytest.approx(2 / 252, abs=0.005) and resource["units"] == 10
-    before = found.before.set_index(["finding", "data_set", "model"])["here"]
+    before = study.before.set_index(["finding", "data_set", "model"])["here"]
     assert before["the more hours, the lower the WER", "fleurs", "base"] == "shown"
     assert before["the more hours, the lower the WER", "cv", "base"] == "not shown"
     assert before["women and men differ, in some languages", "fleurs", "tiny"] == "shown"
@@ -133,10 +133,10 @@ def test_the_findings_are_those_that_were_planted(found):
     assert before["genders differ alike in both corpora", "cv, fleurs", "base"] == "not shown"
 
 
-def test_an_accent_that_few_speak_is_not_reported_and_never_tested(found):
-    accents = found.classes[found.classes["by"] == "accent"]
+def test_an_accent_that_few_speak_is_not_reported_and_never_tested(study):
+    accents = study.classes[study.classes["by"] == "accent"]
     assert set(accents["group"]) == {"ru: of the north", "mt: of the north"}
-    assert "accent" not in set(found.tests["by"]), "accents of two languages are not compared"
+    assert "accent" not in set(study.tests["by"]), "accents of two languages are not compared"
 
 
 def test_a_cell_that_is_too_small_is_shown_flagged_and_not_tested(tmp_path):
@@ -148,12 +148,12 @@ def test_a_cell_that_is_too_small_is_shown_flagged_and_not_tested(tmp_path):
                 about = {"gender": gender, "speaker": f"{gender}{person}", "wrong": wrong}
                 rows += [{"id": f"{gender}{person}-{clip}", **about} for clip in range(6)]
         planted.write_cell(tmp_path, "base", precision, "cv", "ru", rows, balanced=False)
-    found = read_study(tmp_path)
-    men = one(found.classes, by="gender", group="male")
+    study = read_study(tmp_path)
+    men = one(study.classes, by="gender", group="male")
     assert men["too small"] and men["utterances"] == 54 and men["units"] == 9 and men["worse"] == 100
-    assert found.tests.empty and one(found.after, bias="gender")["here"] == "not shown"
-    assert one(found.genders, precision="int8")["too small"] and np.isnan(
-        one(found.genders, precision="int8")["p adjusted"]
+    assert study.tests.empty and one(study.after, bias="gender")["here"] == "not shown"
+    assert one(study.genders, precision="int8")["too small"] and np.isnan(
+        one(study.genders, precision="int8")["p adjusted"]
     )
 
 
@@ -175,7 +175,7 @@ def test_a_bias_that_compression_lessens_is_reduced(tmp_path):
     assert one(read_study(tmp_path).after, bias="gender")["here"] == "reduced"
 
 
-def test_speakers_are_shuffled_whole():
+def test_speakers_are_shuffled_with_all_their_clips():
     """Ten clips each of two people differ, as two people do; twenty people of one clip each would be another matter."""
     errors = np.array([[10.0, 20.0], [0.0, 20.0]])
     few = shuffle_test(errors, np.array(["f", "m"]), np.zeros(2), rates_differ)
@@ -204,11 +204,11 @@ def test_a_sentence_that_more_women_than_men_have_read_does_not_count_against_wo
                 about = {"sentence_id": str(sentence), "gender": gender, "wrong": wrong}
                 rows.append({"id": f"{sentence}-{reader}", **about})
         planted.write_cell(tmp_path, "base", precision, "fleurs", "gl", rows, balanced=True)
-    found = read_study(tmp_path)
-    test = one(found.tests, by="gender")
-    assert test["p before"] == test["p change"] == 1 and one(found.after, bias="gender")["here"] == "not shown"
-    assert one(found.genders, precision="float32")["difference"] == pytest.approx(0, abs=1e-9)
-    women = one(found.classes, by="gender", group="female")
+    study = read_study(tmp_path)
+    test = one(study.tests, by="gender")
+    assert test["p before"] == test["p change"] == 1 and one(study.after, bias="gender")["here"] == "not shown"
+    assert one(study.genders, precision="float32")["difference"] == pytest.approx(0, abs=1e-9)
+    women = one(study.classes, by="gender", group="female")
     assert women["worse"] == pytest.approx(100 * 40 / 60), "the histogram counts every recording"
 
 
@@ -223,8 +223,8 @@ def test_one_language_says_nothing_of_sizes():
     none = pd.DataFrame(columns=[*languages, "measure", "difference", "female", "male", "p adjusted", "rho", "p"])
 
     def verdict(languages):
-        found = model_findings(languages, none, none, ["tiny", "base"], "float32")
-        return one(found, finding="the smaller model is worse")["here"]
+        findings = model_findings(languages, none, none, ["tiny", "base"], "float32")
+        return one(findings, finding="the smaller model is worse")["here"]
 
     assert verdict(languages) == "shown" and verdict(languages[languages["language"] < "l5"]) == "not shown"
     turned = languages.assign(model=languages["model"].map({"tiny": "base", "base": "tiny"}))
@@ -238,15 +238,15 @@ def test_of_many_comparisons_by_chance_few_count():
     assert np.isnan(adjusted(np.array([np.nan, 0.01]))).tolist() == [True, False]
 
 
-def test_chance_alone_is_found_as_often_as_promised():
+def test_a_difference_by_chance_is_significant_as_often_as_the_level():
     """Twenty studies of two groups of speakers without any difference, clips of a speaker alike."""
     generator = np.random.default_rng(1)
-    found = []
+    p_values = []
     for _ in range(20):
         errors = generator.poisson(generator.gamma(2.0, 3.0, size=30))
         sums = np.stack([errors, np.full(30, 100)], axis=1)
-        found.append(shuffle_test(sums, np.repeat(["f", "m"], 15), np.zeros(30), rates_differ))
-    assert 0.2 < np.mean(found) < 0.8 and sum(p < 0.05 for p in found) <= 3
+        p_values.append(shuffle_test(sums, np.repeat(["f", "m"], 15), np.zeros(30), rates_differ))
+    assert 0.2 < np.mean(p_values) < 0.8 and sum(p < 0.05 for p in p_values) <= 3
 
 
 def test_shares_of_none_and_all_are_not_certain():
@@ -269,8 +269,8 @@ def test_a_change_of_five_points_is_similar_whatever_floats_make_of_it():
             {
                 **dict.fromkeys(("gender", "age", "accent", "speaker", "sentence_id"), ""),
                 **{"id": str(wrong), "seconds": 1.0, "compute_seconds": 1.0},
-                "reference": planted.said(0),
-                "hypothesis": planted.said(wrong + more),
+                "reference": planted.text_with_errors(0),
+                "hypothesis": planted.text_with_errors(wrong + more),
             }
             for wrong in range(19)
         ]
@@ -321,26 +321,26 @@ def test_sizes_have_whispers_names(whisper):
     assert size_name(model_shape(whisper.config)) == "32 wide, 2 layers"
 
 
-def test_figures_are_drawn_by_name_for_the_data_that_is_there(found, tmp_path):
-    drawn = {path.name for path in draw_figures(found, tmp_path)}
+def test_figures_are_drawn_by_name_for_the_data_that_is_there(study, tmp_path):
+    drawn = {path.name for path in draw_figures(study, tmp_path)}
     assert {name for name in FIGURES if f"{name}.fleurs.png" in drawn or f"{name}.cv.png" in drawn} == set(FIGURES)
     assert "figure2.fleurs.png" in drawn and "figure2.cv.png" not in drawn, "of balanced corpora only"
     assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in drawn)
-    (again,) = draw_figures(found, tmp_path, ["figure9"])
+    (again,) = draw_figures(study, tmp_path, ["figure9"])
     assert again.name == "figure9.cv.png"
 
 
-def test_the_bars_are_the_shares_and_faint_where_too_few(found):
-    figure = FIGURES["figure8"][1](found, "cv")
+def test_the_bars_are_the_shares_and_faint_where_too_few(study):
+    figure = FIGURES["figure8"][1](study, "cv")
     int8, nf4 = figure.axes
     assert [[bar.get_height() for bar in bars] for bars in nf4.containers[1::2]] == [[100, 0, 0], [0, 100, 0]]
     assert [bar.get_height() for bar in int8.containers[1]] == [20, 80, 0]
     assert "female (n = 120)" in {text.get_text() for text in figure.legends[0].get_texts()}
-    figure = FIGURES["figure2"][1](found, "fleurs")
+    figure = FIGURES["figure2"][1](study, "fleurs")
     heights = [bar.get_height() for bars in figure.axes[0].containers[1::2] for bar in bars]
     assert heights == pytest.approx([12.5] * 5 + [51] * 5)
-    small = {name: getattr(found, name).assign(**{"too small": True}) for name in ("languages", "classes")}
-    pale, large = replace(found, **small), figure.axes[0].containers[1]
+    small = {name: getattr(study, name).assign(**{"too small": True}) for name in ("languages", "classes")}
+    pale, large = replace(study, **small), figure.axes[0].containers[1]
     bars = FIGURES["figure2"][1](pale, "fleurs").axes[0].containers[1]
     assert bars[0].get_alpha() < large[0].get_alpha() == 1
     for name in ("figure6", "languages"):
@@ -352,9 +352,9 @@ def test_the_bars_are_the_shares_and_faint_where_too_few(found):
         assert "too few to tell" in {text.get_text() for text in figure.legends[0].get_texts()}
 
 
-def test_the_page_holds_its_pictures_and_every_table(found, tmp_path):
-    pictures = draw_figures(found, tmp_path, ["figure7"])
-    text, page = write_tables(found, tmp_path), write_page(found, pictures, tmp_path).read_text()
+def test_the_page_holds_its_pictures_and_every_table(study, tmp_path):
+    pictures = draw_figures(study, tmp_path, ["figure7"])
+    text, page = write_tables(study, tmp_path), write_page(study, pictures, tmp_path).read_text()
     assert page.count("<img ") == 1 and "base64," in page and not re.search(r'(src|href)="(?!data:)', page)
     assert page.count("<table>") == 9 and "amplified" in page and "figure7, fleurs: what compression changed" in page
     assert "What compression did to each bias" in text and "40.8 (" in text
@@ -363,30 +363,32 @@ def test_the_page_holds_its_pictures_and_every_table(found, tmp_path):
     assert float(low["worse"]) == pytest.approx(100 * 20 / 49)
 
 
-def test_a_card_says_of_its_model_what_the_tables_say_and_for_whom_there_are_more_errors(found, tmp_path):
-    write_tables(found, tmp_path)
+def test_a_card_has_the_findings_of_its_model_and_names_the_gender_with_more_errors(study, tmp_path):
+    write_tables(study, tmp_path)
     rows = pd.DataFrame(card_rows(tmp_path, "base"))
-    own = {name: table[table["model"] == "base"] for name, table in vars(found).items() if name in ("before", "after")}
-    assert len(rows) == (found.genders["model"] == "base").sum() + len(own["before"]) + len(own["after"])
+    findings = {
+        name: table[table["model"] == "base"] for name, table in vars(study).items() if name in ("before", "after")
+    }
+    assert len(rows) == (study.genders["model"] == "base").sum() + len(findings["before"]) + len(findings["after"])
     german = one(rows, **{"data set": "fleurs", "precision": "float32", "groups": "women and men, German (de)"})
-    assert german["found"] == "more errors for women"
+    assert german["finding"] == "more errors for women"
     assert "WER 15.0 % of women, 10.0 % of men; relative difference +40.0 % (+40.0 to +40.0)" in german["numbers"]
     speakers = {"data set": "cv", "precision": "float32"}
     maltese, russian = (
         one(rows, **speakers, groups=f"women and men, {name}") for name in ("Maltese (mt)", "Russian (ru)")
     )
-    assert maltese["found"] == "more errors for women" and russian["found"] == "not shown"
+    assert maltese["finding"] == "more errors for women" and russian["finding"] == "not shown"
     assert "absolute difference +10.0 points" in maltese["numbers"] and "60 utterances" in maltese["numbers"]
-    assert one(rows, **{**speakers, "precision": "nf4"}, groups="gender")["found"] == "amplified by compression"
-    assert one(rows, **{**speakers, "precision": "nf4"}, groups="accent")["found"] == "not shown"
-    finding = one(rows, **{"data set": "fleurs", "groups": "the more hours, the lower the WER"})
-    assert (finding["found"], finding["precision"]) == ("shown", "before compression")
+    assert one(rows, **{**speakers, "precision": "nf4"}, groups="gender")["finding"] == "amplified by compression"
+    assert one(rows, **{**speakers, "precision": "nf4"}, groups="accent")["finding"] == "not shown"
+    hours = one(rows, **{"data set": "fleurs", "groups": "the more hours, the lower the WER"})
+    assert (hours["finding"], hours["precision"]) == ("shown", "before compression")
 
 
-def test_where_men_fare_worse_a_card_does_not_say_women(found, tmp_path):
-    genders = found.genders.rename(columns={"female": "male", "male": "female"})
+def test_where_men_fare_worse_a_card_does_not_say_women(study, tmp_path):
+    genders = study.genders.rename(columns={"female": "male", "male": "female"})
     genders[["difference", "low", "high"]] = -genders[["difference", "high", "low"]]
-    write_tables(replace(found, genders=genders), tmp_path)
+    write_tables(replace(study, genders=genders), tmp_path)
     rows = pd.DataFrame(card_rows(tmp_path, "tiny"))
     german = one(rows, precision="float32", groups="women and men, German (de)")
-    assert german["found"] == "more errors for men" and "WER 20.0 % of women, 30.0 % of men" in german["numbers"]
+    assert german["finding"] == "more errors for men" and "WER 20.0 % of women, 30.0 % of men" in german["numbers"]

@@ -1,4 +1,4 @@
-"""Balanced-FLEURS holds the rows that section 3.1.1 describes and no others, and says of each other row why not."""
+"""Balanced-FLEURS has exactly the rows of section 3.1.1, and gives a reason for each other row."""
 
 import csv
 import importlib
@@ -13,9 +13,9 @@ from helpers.scripts import EXAMPLES
 
 from modeling_distilwhisper.bias.corpora import Corpus, count_reasons, select_rows
 from modeling_distilwhisper.bias.voice import Silero, find_detector
-from modeling_distilwhisper.data import Source
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.common_voice import read_common_voice
+from modeling_distilwhisper.data.sources import Source
 from modeling_distilwhisper.runs.records import RecordFile
 
 # Split, sentence, reader, file, and whether it is loud, silent or missing.
@@ -52,15 +52,15 @@ def fleurs(tmp_path):
     folder = tmp_path / "fleurs/data/gl_es"
     (folder / "audio").mkdir(parents=True)
     for split in ("train", "dev", "test"):
-        own = [reading for reading in READINGS if reading[0] == split]
+        readings = [reading for reading in READINGS if reading[0] == split]
         with tarfile.open(folder / "audio" / f"{split}.tar.gz", "w:gz") as archive:
-            for _, sentence, _, file, how in own:
+            for _, sentence, _, file, how in readings:
                 if how != "missing":
                     clip = speech.tone(400 + 100 * sentence) * (how == "loud")
                     corpora.add(archive, f"{split}/{file}.wav", corpora.wav(clip))
         lines = [
             [str(sentence), f"{file}.wav", "la ri.", "la ri", "l|a", "8000", reader]
-            for _, sentence, reader, file, _ in own
+            for _, sentence, reader, file, _ in readings
         ]
         with open(folder / f"{split}.tsv", "w", newline="", encoding="utf-8") as listing:
             csv.writer(listing, delimiter="\t", quoting=csv.QUOTE_NONE, quotechar=None).writerows(lines)
@@ -72,12 +72,14 @@ def test_only_sentences_of_both_genders_stay_and_the_rest_say_why(fleurs, tmp_pa
     rows, notes = select_rows(fleurs.read("gl"), checked, loud, balanced=True, min_utterances=5)
     assert set(rows["id"]) == KEPT and set(rows["seconds"]) == {0.5}
     assert {note["id"] for note in notes if note["kept"]} == KEPT
-    found = {reason: {note["id"] for note in notes if note["reason"] == reason} for reason in count_reasons(notes)}
-    assert found == REASONS and len(notes) == 13
+    ids_by_reason = {
+        reason: {note["id"] for note in notes if note["reason"] == reason} for reason in count_reasons(notes)
+    }
+    assert ids_by_reason == REASONS and len(notes) == 13
     assert {note["gender"] for note in notes} == {"male", "female", "other"} and notes[0]["sentence_id"] == "1"
 
 
-def test_a_language_of_fewer_utterances_is_left_out_whole(fleurs, tmp_path):
+def test_a_language_of_fewer_utterances_is_left_out(fleurs, tmp_path):
     checked = RecordFile(tmp_path / "gl.jsonl")
     rows, notes = select_rows(fleurs.read("gl"), checked, loud, balanced=True, min_utterances=6)
     assert not len(rows) and count_reasons(notes)["language with fewer than 6 utterances"] == 5
@@ -88,7 +90,7 @@ def test_an_unbalanced_corpus_keeps_all_that_can_be_scored(fleurs, tmp_path):
     assert len(rows) == 12 and count_reasons(notes) == {"missing audio file": 1}
 
 
-def test_a_selection_goes_on_where_it_was_and_looks_again_at_what_was_wrong(fleurs, tmp_path):
+def test_an_interrupted_selection_continues_and_checks_wrong_rows_again(fleurs, tmp_path):
     rows, asked = fleurs.read("gl"), []
 
     def counted(samples):
@@ -99,7 +101,7 @@ def test_a_selection_goes_on_where_it_was_and_looks_again_at_what_was_wrong(fleu
     select_rows(rows.select(range(4)), checked, counted, balanced=True, min_utterances=5)
     assert len(asked) == 4
     selected, _ = select_rows(rows, checked, counted, balanced=True, min_utterances=5)
-    assert set(selected["id"]) == KEPT and len(asked) == 12, "none was listened to twice"
+    assert set(selected["id"]) == KEPT and len(asked) == 12, "no clip is checked twice"
     missing = next(row for row in rows if row["id"] == "validation/m.wav")["audio"]["path"]
     mended = next(row for row in rows if row["id"] == "test/h.wav")["audio"]["path"]
     with open(mended, "rb") as source, open(missing, "wb") as target:
@@ -109,7 +111,7 @@ def test_a_selection_goes_on_where_it_was_and_looks_again_at_what_was_wrong(fleu
 
 
 @pytest.mark.parametrize(("version", "man"), [(7, "male"), (13, "male"), (17, "male_masculine")])
-def test_common_voice_tells_speakers_ages_and_accents_in_every_releases_words(tmp_path, version, man):
+def test_common_voice_gives_speakers_ages_and_accents_in_every_release(tmp_path, version, man):
     release = corpora.write_common_voice(tmp_path, "gl", version)
     listing = release / "gl/dev.tsv"
     text = listing.read_text(encoding="utf-8")
@@ -123,7 +125,7 @@ def test_common_voice_tells_speakers_ages_and_accents_in_every_releases_words(tm
     assert about[:2] == [("person0", "", "", ""), ("person1", "male", "forties", "of the north")]
 
 
-def test_silero_tells_speech_from_silence_and_noise_and_leaves_torch_its_threads():
+def test_silero_distinguishes_speech_from_silence_and_noise_and_leaves_torch_its_threads():
     threads = torch.get_num_threads()
     for name in [name for name in sys.modules if name.startswith("silero_vad")]:
         del sys.modules[name]  # as it is imported for the first time

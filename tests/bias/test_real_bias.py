@@ -12,8 +12,9 @@ from helpers.real import required
 from test_run_bias import run
 
 from modeling_distilwhisper.bias.voice import Silero
-from modeling_distilwhisper.data import keep_scorable, read_folder
 from modeling_distilwhisper.data.audio import read_audio
+from modeling_distilwhisper.data.folder import read_folder
+from modeling_distilwhisper.data.usable import keep_scorable
 
 pytestmark = pytest.mark.real
 CLIPS = 6
@@ -48,7 +49,7 @@ def test_quantised_whispers_still_hear_russian_and_are_told_from_the_whole_one(s
     assert set(classes.index) == {"int8", "nf4", "torchao-int8"}
     assert np.allclose(classes[["worse", "similar", "better"]].sum(axis=1), 100)
     assert classes.loc["torchao-int8", "similar"] >= classes.loc["nf4", "similar"], "8 bits change less than 4"
-    assert classes["too small"].all(), "of six clips nothing can be said"
+    assert classes["too small"].all(), "six clips are too few"
 
 
 def test_silero_finds_speech_in_every_prompt_and_none_in_noise_as_long(short_prompts):

@@ -52,15 +52,15 @@ def place(processor, tmp_path_factory):
     routed.save_pretrained(folder / "large")
     processor.save_pretrained(folder / "large")
     for code, language in (("gl_es", "gl"), ("ca_es", "ca")):
-        # What the tiny one hears in it: of random models no sentence would have a WER below 100.
-        texts = [heard_in(folder / "tiny", processor, 400 + 100 * number, language) for number in range(3)]
+        # The texts are transcripts of the tiny model: random models have no sentence with a WER below 100 otherwise.
+        texts = [transcribe_tone(folder / "tiny", processor, 400 + 100 * number, language) for number in range(3)]
         corpora.write_fleurs(folder / code, code, texts)
         shutil.copytree(folder / code, folder, dirs_exist_ok=True)
         corpora.write_common_voice(folder, language)
     return folder
 
 
-def heard_in(model, processor, pitch, language) -> str:
+def transcribe_tone(model, processor, pitch, language) -> str:
     whisper = WhisperForConditionalGeneration.from_pretrained(model)
     features = processor(speech.tone(pitch), sampling_rate=speech.RATE, return_attention_mask=True, return_tensors="pt")
     tokens = whisper.generate(**features, language=language, task="transcribe", num_beams=1)
@@ -96,15 +96,17 @@ def transcripts(folder):
     }
 
 
-def test_every_cell_of_the_grid_is_transcribed_and_told(done, capsys):
+def test_every_cell_of_the_grid_is_transcribed_and_reported(done, capsys):
     _, folder = done
-    found = transcripts(folder)
-    assert len(found) == 2 * len(PRECISIONS) * 2 * 2, "no hu or uk in either corpus, and that ends nothing"
-    heard = {tuple(path.split("/")[1:3]): said for path, said in found.items() if path.endswith("fleurs/gl.jsonl")}
-    assert set(heard) == set(product(("tiny", "large"), PRECISIONS))
-    assert {len(said) for said in heard.values()} == {12}, "of three sentences in three splits, women lack the last"
-    assert heard["tiny", "float16"] != heard["large", "float16"], "gl has experts"
-    assert heard["tiny", "float16"] != heard["tiny", "nf4"], "and four bits are fewer"
+    cells = transcripts(folder)
+    assert len(cells) == 2 * len(PRECISIONS) * 2 * 2, "no hu or uk in either corpus, and that ends nothing"
+    galician = {tuple(path.split("/")[1:3]): texts for path, texts in cells.items() if path.endswith("fleurs/gl.jsonl")}
+    assert set(galician) == set(product(("tiny", "large"), PRECISIONS))
+    assert {len(texts) for texts in galician.values()} == {12}, (
+        "of three sentences in three splits, women lack the last"
+    )
+    assert galician["tiny", "float16"] != galician["large", "float16"], "gl has experts"
+    assert galician["tiny", "float16"] != galician["tiny", "nf4"], "and four bits are fewer"
     notes = RecordFile(folder / "rows/common_voice/ca.jsonl").read()
     assert sum(note["kept"] for note in notes) == 6 and {note["split"] for note in notes} == {"validation"}
     assert {note["reason"] for note in notes} == {None, "missing audio file", "unreadable audio", "empty text"}
@@ -112,7 +114,7 @@ def test_every_cell_of_the_grid_is_transcribed_and_told(done, capsys):
     assert (folder / "figure12.fleurs.png").is_file() and (folder / "tables/classes.csv").is_file()
 
 
-def test_a_card_takes_its_own_models_groups_from_the_folder_as_it_is(done, tmp_path):
+def test_a_card_takes_the_groups_of_its_model_from_the_folder(done, tmp_path):
     _, folder = done
     arguments = [EXAMPLES.parent / "model_cards/quickstart.json", "--output", tmp_path / "README.md", "--bias"]
     code, _, errors = run_script("make_card.py", *arguments, folder, "--system", "large")
@@ -120,12 +122,12 @@ def test_a_card_takes_its_own_models_groups_from_the_folder_as_it_is(done, tmp_p
     text = ModelCard.load(tmp_path / "README.md").text
     assert "### Groups of speakers" in text and "was not examined" not in text
     genders = pd.read_csv(folder / "tables/genders.csv")
-    own = genders[(genders["model"] == "large") & (genders["language"] == "gl")]
-    assert set(own["precision"]) == set(PRECISIONS) and len(genders) > len(own)
-    for row in own.to_dict("records"):
-        told = f"WER {row['female']:.1f} % of women, {row['male']:.1f} % of men"
-        lines = [line for line in text.splitlines() if told in line and f" {row['precision']} " in line]
-        assert any("Galician (gl)" in line and "too few to tell" in line for line in lines), told
+    rows = genders[(genders["model"] == "large") & (genders["language"] == "gl")]
+    assert set(rows["precision"]) == set(PRECISIONS) and len(genders) > len(rows)
+    for row in rows.to_dict("records"):
+        numbers = f"WER {row['female']:.1f} % of women, {row['male']:.1f} % of men"
+        lines = [line for line in text.splitlines() if numbers in line and f" {row['precision']} " in line]
+        assert any("Galician (gl)" in line and "too few to tell" in line for line in lines), numbers
     after = pd.read_csv(folder / "tables/findings_after.csv")
     shown = text[text.index("### Groups of speakers") : text.index("## Training")].splitlines()
     count = sum(pd.read_csv(path)["model"].eq("large").sum() for path in (folder / "tables").glob("findings_*.csv"))
@@ -155,21 +157,21 @@ def test_started_again_it_makes_only_what_is_missing(done, place):
     assert all(path.stat().st_mtime_ns == time for path, time in untouched.items())
 
 
-def test_parts_of_several_machines_join_to_the_whole(done, place, small):
+def test_parts_of_several_machines_join_to_the_complete_study(done, place, small):
     command, folder = done
     fewer = ["--models", f"tiny={place}/tiny", "--precision", "float16", "int8", "--figures", "figure3"]
     for part in (1, 2, 3):
-        own = ["--output_dir", place / f"part{part}", "--part", f"{part}/3"]
-        run(*command, *fewer, *own, cache=place / "cache")
+        part_flags = ["--output_dir", place / f"part{part}", "--part", f"{part}/3"]
+        run(*command, *fewer, *part_flags, cache=place / "cache")
     parts = [transcripts(place / f"part{part}") for part in (1, 2, 3)]
     assert sum(map(len, parts)) == 2 * 4 and all(parts), "each cell is made once"
-    shutil.move(folder, place / "whole")
+    shutil.move(folder, place / "complete")
     _, joined, _ = commands()
     run(*small(joined), "--figures", "figure3")
-    whole = transcripts(place / "whole")
-    found = transcripts(folder)
-    assert found == {path: whole[path] for path in found} and len(found) == 2 * 4
-    rows = [(where / "tables/rows.csv").read_text() for where in (folder, place / "whole")]
+    complete = transcripts(place / "complete")
+    joined_cells = transcripts(folder)
+    assert joined_cells == {path: complete[path] for path in joined_cells} and len(joined_cells) == 2 * 4
+    rows = [(where / "tables/rows.csv").read_text() for where in (folder, place / "complete")]
     assert rows[0] == rows[1]
 
 
@@ -202,7 +204,7 @@ def test_parts_that_disagree_are_not_joined(done, place, tmp_path):
         join([tmp_path], tmp_path / "nothing")
 
 
-def test_machines_shares_are_all_of_it_once():
+def test_the_shares_of_machines_are_all_units_once():
     units = list(range(10))
     shares = [share_of(units, part, 4) for part in (1, 2, 3, 4)]
     assert sorted(unit for share in shares for unit in share) == units and max(map(len, shares)) == 3
@@ -223,7 +225,7 @@ def test_machines_shares_are_all_of_it_once():
         ([], "has no complete transcripts"),
     ],
 )
-def test_wrong_settings_are_told_before_anything_takes_time(tmp_path, wrong, message):
+def test_wrong_settings_are_errors_before_anything_takes_time(tmp_path, wrong, message):
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         run("--output_dir", tmp_path / "none", *wrong)
     assert not (tmp_path / "none").exists()

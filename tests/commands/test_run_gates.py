@@ -7,8 +7,8 @@ from helpers import speech, tiny
 from helpers.scripts import run_script
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.data import read_folder
 from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.evaluation.gates import measure_expert_usage
 
 

@@ -5,10 +5,11 @@ import pytest
 import soundfile
 from helpers import speech, tiny
 
-from modeling_distilwhisper.data import keep_usable, read_folder
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.data.labels import label_ids
+from modeling_distilwhisper.data.usable import keep_usable
 
 
 @pytest.fixture
@@ -70,7 +71,7 @@ def test_every_unusable_row_is_counted_by_its_reason(folder, processor):
 
 
 def test_the_longest_text_that_is_kept_fits_the_model(folder, processor, model):
-    """A row at the bound, padded to its own length, must not be refused by the model's own check."""
+    """A row at the bound, padded to its length, must not be refused by the model's check."""
     bound = model.config.max_target_positions
     for letters in range(bound - 10, bound + 1):
         speech.write_metadata(folder / "train", [["0.flac", "x" * letters, "gl", ""]])
@@ -119,12 +120,12 @@ def test_an_empty_listing_is_named(folder):
         read_folder(folder, "train")
 
 
-def test_rows_of_other_languages_are_told(folder, monkeypatch):
-    told = []
-    monkeypatch.setattr("modeling_distilwhisper.data.folder.logger.warning", told.append)
+def test_rows_of_other_languages_are_named(folder, monkeypatch):
+    warnings = []
+    monkeypatch.setattr("modeling_distilwhisper.data.folder.logger.warning", warnings.append)
     speech.write_metadata(folder / "train", [["0.flac", "la", "Galician", ""], ["1.flac", "la", "gl", ""]])
     assert len(read_folder(folder, "train", "gl")) == 1
-    assert "left out rows of other languages than 'gl': 1 of 'galician'" in told[0]
+    assert "left out rows of other languages than 'gl': 1 of 'galician'" in warnings[0]
 
 
 def test_missing_columns_are_named(folder):

@@ -10,7 +10,6 @@ import pytest
 from datasets import Audio, ClassLabel, Features, Value, load_dataset
 from helpers import corpora, speech
 
-from modeling_distilwhisper.data import Source, keep_scorable, keep_usable, parse_sources, read_sources
 from modeling_distilwhisper.data.archives import unpack
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.collate import SpeechCollator
@@ -19,6 +18,8 @@ from modeling_distilwhisper.data.fleurs import CODES, read_fleurs
 from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.data.hub import read_hub
 from modeling_distilwhisper.data.rows import FEATURES
+from modeling_distilwhisper.data.sources import SPEC_FORM, Source, parse_sources, read_sources
+from modeling_distilwhisper.data.usable import keep_scorable, keep_usable
 from modeling_distilwhisper.evaluation.translation import with_english
 
 TEXTS = ["la ri", "mo tu la", 'say "mo"']
@@ -50,9 +51,9 @@ def parquet(tmp_path):
     genders = ClassLabel(names=["male", "female", "other"])
     strings = {"path": Value("string"), "transcription": Value("string")}
     features = Features({"id": Value("int32"), "audio": Audio(), "gender": genders, **strings})
-    told = json.dumps({"info": {"features": features.to_dict()}})
+    metadata = json.dumps({"info": {"features": features.to_dict()}})
     (tmp_path / "corpus").mkdir()
-    table = pa.table(columns).replace_schema_metadata({"huggingface": told})
+    table = pa.table(columns).replace_schema_metadata({"huggingface": metadata})
     pq.write_table(table, tmp_path / "corpus/test-00000-of-00001.parquet")
     return tmp_path / "corpus"
 
@@ -75,10 +76,10 @@ def test_newer_releases_name_genders_and_sentences_differently(tmp_path):
     assert set(rows["gender"]) == {"", "male"} and rows["sentence_id"][2] == "s2"
 
 
-def test_a_release_is_found_by_its_parent_its_own_and_its_languages_folder(tmp_path):
+def test_a_release_is_named_by_its_folder_its_parent_or_its_language_folder(tmp_path):
     release = corpora.write_common_voice(tmp_path, "gl")
-    for place in (tmp_path, release, release / "gl"):
-        assert len(read_common_voice(place, "validation", "gl")) == 9
+    for location in (tmp_path, release, release / "gl"):
+        assert len(read_common_voice(location, "validation", "gl")) == 9
     with pytest.raises(FileNotFoundError, match="has no ca/test.tsv. Expected a Common Voice release"):
         read_common_voice(release / "gl", "test", "ca")
 
@@ -136,14 +137,14 @@ def test_two_releases_in_one_folder_are_not_mistaken_for_each_other(tmp_path):
 def test_fleurs_is_read_from_its_raw_files(tmp_path, text):
     rows = read_fleurs(corpora.write_fleurs(tmp_path, "gl_es", TEXTS), "validation", "gl", text=text)
     dot = "." if text == "raw_transcription" else ""
-    assert list(rows["text"]) == [f"{said}{dot}" for said in TEXTS for _ in range(2)]
+    assert list(rows["text"]) == [f"{text}{dot}" for text in TEXTS for _ in range(2)]
     assert list(rows["gender"]) == ["male", "female"] * 3 and rows["sentence_id"][3] == "101"
     kept, left_out = keep_scorable(rows)
     assert len(kept) == 5 and left_out == {"missing audio file": 1}
     assert len(read_audio(kept[0]["audio"])) == 8000
 
 
-def test_fleurs_has_the_reports_languages_under_its_own_codes():
+def test_fleurs_has_the_reports_languages_under_its_codes():
     theirs = "bg_bg ca_es cs_cz fi_fi gl_es hi_in hu_hu id_id pl_pl ro_ro sk_sk sl_si ta_in th_th uk_ua vi_vn"
     assert [CODES[code[:2]] for code in theirs.split()] == theirs.split()
     assert CODES["zh"] == "cmn_hans_cn" and CODES["no"] == "nb_no" and CODES["jw"] == "jv_id"
@@ -194,7 +195,7 @@ def test_a_data_set_that_is_not_parquet_says_what_to_name(tmp_path):
 
 
 def test_fleurs_of_the_hub_is_asked_for_by_its_folder_and_revision(parquet, monkeypatch):
-    """By the name of its configuration it cannot be found (datasets 5)."""
+    """It cannot be loaded by the name of its configuration (datasets 5)."""
     asked, load = [], load_dataset
     fetch = lambda *where, **how: (asked.append((where, how)), load(str(parquet)))[1]  # noqa: E731
     monkeypatch.setattr("modeling_distilwhisper.data.hub.load_dataset", fetch)
@@ -204,15 +205,15 @@ def test_fleurs_of_the_hub_is_asked_for_by_its_folder_and_revision(parquet, monk
 
 
 def test_a_hub_data_set_is_not_read_as_each_of_several_languages(parquet):
-    with pytest.raises(ValueError, match="would be read as each of gl, en"):
+    with pytest.raises(ValueError, match="would give the same rows for gl and en"):
         parse_sources([f"hub:{parquet}"], ["gl", "en"])
     (source,) = parse_sources(["hub:org/corpus?config={language}"], ["gl", "en"])
-    assert source._filled("gl") == ("org/corpus", {"config": "gl"})
+    assert source._with_language("gl") == ("org/corpus", {"config": "gl"})
     with pytest.raises(ValueError, match="Two corpora have the same name"):
         parse_sources(["a/data", "b/data"], ["gl"])
 
 
-def test_rows_of_one_name_are_told_apart(tmp_path):
+def test_rows_of_one_name_get_different_ids(tmp_path):
     """Or the record of one would stand for both."""
     speech.write_folder(tmp_path / "data", "gl")
     speech.write_metadata(tmp_path / "data/test", [["0.flac", "la", "gl", ""], ["0.flac", "ri", "gl", ""]])
@@ -248,17 +249,17 @@ def test_corpora_of_every_kind_stand_in_one_data_set(tmp_path, parquet, processo
     release = corpora.write_common_voice(tmp_path, "gl")
     corpora.write_common_voice(tmp_path, "ca")
     fleurs = corpora.write_fleurs(tmp_path, "gl_es", TEXTS)
-    speech.write_folder(tmp_path / "own/gl", "gl")
+    speech.write_folder(tmp_path / "recordings/gl", "gl")
     written = [
         f"cv13=common_voice:{release}?test=4",
         f"fleurs:{fleurs}?test=3&seed=5",
-        f"own={tmp_path}/own/{{language}}",
+        f"mine={tmp_path}/recordings/{{language}}",
         f"hub:{parquet}",
     ]
     sources = [Source.parse(one) for one in written]
     rows = read_sources(sources, "test", ["gl"])
     names = list(rows["data_set"])
-    assert [names.count(name) for name in ("cv13", "fleurs", "own", "corpus")] == [4, 3, 4, 2]
+    assert [names.count(name) for name in ("cv13", "fleurs", "mine", "corpus")] == [4, 3, 4, 2]
     kept, _ = keep_usable(rows, processor)
     batch = SpeechCollator(processor)([kept[0], kept[-1]])
     assert batch["input_features"].shape[0] == 2, "from a file and from bytes"
@@ -269,8 +270,27 @@ def test_corpora_of_every_kind_stand_in_one_data_set(tmp_path, parquet, processo
 
 @pytest.mark.parametrize("written", ["", "fleurs:", "data?train=many", "data?train=-1", "data?train", "a=?test=1"])
 def test_a_source_that_names_nothing_says_how_to(written):
-    with pytest.raises(ValueError, match="names no data. Expected .*common_voice, fleurs, hub"):
+    with pytest.raises(ValueError, match="is not a valid corpus. Expected .*common_voice, fleurs, hub"):
         Source.parse(written)
+
+
+@pytest.mark.parametrize("spec", ["mls:x", "fluers:google/fleurs?test=3", "corpus=Common_Voice:release/{language}"])
+def test_an_unknown_reader_is_not_read_as_a_folder(spec):
+    with pytest.raises(ValueError, match=r"No reader '\w+'\. Known: folder, common_voice, fleurs, hub\."):
+        Source.parse(spec)
+
+
+def test_a_colon_in_the_path_of_a_folder_stays_in_the_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("take:one", "take:[two]/gl"):
+        (tmp_path / name).mkdir(parents=True)
+    for spec in ("take:one", "take:[two]/{language}", "C:/recordings", r"D:\recordings", "folder:mls:x", "a/b:c"):
+        source = Source.parse(spec)
+        assert source.reader == "folder" and source.location == spec.removeprefix("folder:")
+
+
+def test_help_texts_name_every_reader():
+    assert SPEC_FORM == "[name=][folder:|common_voice:|fleurs:|hub:]location[?setting=value]"
 
 
 def test_a_setting_that_the_reader_does_not_have_is_named(tmp_path):

@@ -3,7 +3,8 @@
 import pytest
 from helpers import speech
 
-from modeling_distilwhisper.data import parse_sources, read_rows
+from modeling_distilwhisper.data.selection import read_rows
+from modeling_distilwhisper.data.sources import parse_sources
 
 
 @pytest.fixture
@@ -38,11 +39,11 @@ def test_the_cut_comes_before_the_check(source):
     assert len(read_rows(source, "train", "gl", max_rows=100).rows) == 10
 
 
-def test_rows_are_narrowed_before_the_cut(source):
-    def narrow(rows):
+def test_rows_are_filtered_before_the_cut(source):
+    def filter_rows(rows):
         return rows.select(range(4, 12)), {"of the first four": 4, "of the others": 0}
 
-    selection = read_rows(source, "train", "gl", max_rows=2, narrow=narrow)
+    selection = read_rows(source, "train", "gl", max_rows=2, filter_rows=filter_rows)
     assert list(selection.rows["id"]) == ["4.flac", "5.flac"]
     assert selection.left_out == {"of the first four": 4} and selection.reasons == "4 of the first four"
 
@@ -53,7 +54,7 @@ def test_a_selection_without_rows_is_an_error_where_rows_are_needed(source):
         read_rows(source, "train", "gl", max_rows=2, purpose="train on")
     message = str(error.value)
     assert "No usable row in corpus train gl: nothing to train on." in message
-    assert "Left out: 1 unreadable audio, 1 missing audio file." in message and source.written in message
+    assert "Left out: 1 unreadable audio, 1 missing audio file." in message and source.spec in message
 
 
 @pytest.mark.parametrize("max_rows", [0, -1])

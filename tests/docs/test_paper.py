@@ -68,7 +68,7 @@ def test_our_numbers_stand_beside_the_reports_and_a_dash_where_there_are_none(tm
     content = {"before": scores(0.4), "teacher": scores(0.2), "after": scores(0.111)}
     (run / "results.json").write_text(json.dumps({"scores": content}))
     rows = reproduce.compare(reproduce.read_report(6), tmp_path)
-    cells = {(row["test set"], row["model"]): row for row in rows}
+    cells = {(row["data set"], row["model"]): row for row in rows}
     assert len(rows) == 14
     assert cells["cv13", "whisper-small"]["gl"] == "35.7 / 40.0"
     assert cells["fleurs", "whisper-large-v2"]["gl"] == "16.8 / 20.0"

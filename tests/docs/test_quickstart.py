@@ -14,8 +14,8 @@ from helpers.speech import make_pipeline
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.data import read_folder
 from modeling_distilwhisper.data.audio import read_audio
+from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.evaluation.metrics import error_rates
 
 REPOSITORY = Path(__file__).parents[2]

@@ -37,9 +37,9 @@ def converted(theirs, whisper_dir):
 
 
 def batch_of(processor, *prompts):
-    """Noise, and for each (language, task) a prompt with some letters behind."""
+    """Noise, and for each (language, task) a prompt with some letters after it."""
     names = [("startoftranscript", language, task, "notimestamps") for language, task in prompts]
-    ids = [processor.tokenizer.convert_tokens_to_ids([f"<|{name}|>" for name in own]) for own in names]
+    ids = [processor.tokenizer.convert_tokens_to_ids([f"<|{name}|>" for name in prompt]) for prompt in names]
     letters = torch.arange(5, 15).repeat(len(prompts), 1)
     features = tiny.make_audio(processor, [1.0 + 0.2 * row for row in range(len(prompts))])["input_features"]
     return {"input_features": features, "decoder_input_ids": torch.cat([torch.tensor(ids), letters], dim=1)}
@@ -128,8 +128,8 @@ def test_half_precision_and_safetensors_are_read_too(theirs, whisper_dir, conver
     weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
     save_file({key: tensor.clone() for key, tensor in weights.items()}, folder / "model.safetensors")
     (folder / "pytorch_model.bin").unlink()
-    own = torch.load(folder / EXPERT, weights_only=True)
-    torch.save({key: tensor.half() for key, tensor in own.items()}, folder / EXPERT)
+    tensors = torch.load(folder / EXPERT, weights_only=True)
+    torch.save({key: tensor.half() for key, tensor in tensors.items()}, folder / EXPERT)
     state = convert_checkpoint(folder, str(whisper_dir)).state_dict()
     for key, tensor in converted.state_dict().items():
         halved = ".experts.ca." in key and not key.endswith("threshold")
@@ -146,11 +146,11 @@ def published(tmp_path):
         whisper.generation_config.lang_to_id[token] = processor.tokenizer.convert_tokens_to_ids(token)
     whisper.save_pretrained(tmp_path / "base")
     processor.save_pretrained(tmp_path / "base")
-    place = tmp_path / "cache/models--naver--multilingual-distilwhisper-28k"
-    (place / "refs").mkdir(parents=True)
-    (place / "refs/main").write_text(40 * "a")
-    (place / "snapshots").mkdir()
-    folder = place / "snapshots" / (40 * "a")
+    repository = tmp_path / "cache/models--naver--multilingual-distilwhisper-28k"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs/main").write_text(40 * "a")
+    (repository / "snapshots").mkdir()
+    folder = repository / "snapshots" / (40 * "a")
     authors.write_checkpoint(folder, whisper)
     (folder / "expert.galician.bin").unlink()
     for seed, name in enumerate(("tamil", "thai")):
@@ -158,7 +158,7 @@ def published(tmp_path):
     return tmp_path / "base", tmp_path / "cache"
 
 
-def test_a_whole_published_checkpoint_gets_its_card_with_the_name_of_its_folder(published, tmp_path):
+def test_a_complete_published_checkpoint_gets_its_card_with_the_name_of_its_folder(published, tmp_path):
     base, cache = published
     name = "naver/multilingual-distilwhisper-28k"
     command = [sys.executable, EXAMPLES / SCRIPT, name, "--base", base, "--output_dir", tmp_path / "thai and tamil"]
@@ -171,18 +171,18 @@ def test_a_whole_published_checkpoint_gets_its_card_with_the_name_of_its_folder(
     assert not is_edited((tmp_path / "thai and tamil/README.md").read_text()), "it can be written anew"
 
 
-def test_a_card_is_of_a_whole_checkpoint_of_the_authors_and_of_nothing_else(tmp_path, monkeypatch):
-    name, whole = "naver/multilingual-distilwhisper-28k", ["th", "ta", "ca"]
+def test_only_a_complete_checkpoint_of_the_authors_has_a_card(tmp_path, monkeypatch):
+    name, languages = "naver/multilingual-distilwhisper-28k", ["th", "ta", "ca"]
     page = (EXAMPLES.parent / "docs/deploy.md").read_text()
     folder = re.search(rf"{name} --output_dir (\S+)", page)[1]
     written = (CARDS / "multilingual-distilwhisper-28k.md").read_text()
-    assert f'checkpoint = "{folder}"' in written and str(authors_card(name, whole, folder)) == written
-    assert authors_card(name, ["ca", "ta"], "x") is None and authors_card(name, [*whole, "gl"], "x") is None
+    assert f'checkpoint = "{folder}"' in written and str(authors_card(name, languages, folder)) == written
+    assert authors_card(name, ["ca", "ta"], "x") is None and authors_card(name, [*languages, "gl"], "x") is None
     for other in ("quickstart", "README", "me/multilingual-distilwhisper-28k", name.split("/")[1]):
-        assert authors_card(other, whole, "x") is None
+        assert authors_card(other, languages, "x") is None
     (tmp_path / name).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert authors_card(name, whole, "x") is None, "a folder of that name may hold anything"
+    assert authors_card(name, languages, "x") is None, "a folder of that name may hold anything"
 
 
 def test_the_script_writes_a_folder_that_loads_by_languages(theirs, converted, whisper_dir, processor, tmp_path):
@@ -192,8 +192,8 @@ def test_the_script_writes_a_folder_that_loads_by_languages(theirs, converted, w
     names = {path.name for path in output.iterdir()}
     assert {"expert.ca.safetensors", "expert.gl.safetensors", "model.safetensors", "tokenizer.json"} <= names
     assert not [name for name in names if name.endswith(".bin")]
-    said, *table = printed.splitlines()
-    assert said.startswith("No model card: only naver/multilingual-distilwhisper-3k") and "README.md" not in names
+    first_line, *table = printed.splitlines()
+    assert first_line.startswith("No model card: only naver/multilingual-distilwhisper-3k") and "README.md" not in names
     assert [line.split()[0] for line in table[2:]] == ["ca", "gl"]
     batch = batch_of(processor, *ROWS)
     loaded = AutoModelForSpeechSeq2Seq.from_pretrained(output)
@@ -204,9 +204,9 @@ def test_the_script_writes_a_folder_that_loads_by_languages(theirs, converted, w
     assert load_file(output / "model.safetensors").keys() == {
         key for key in converted.state_dict() if ".experts." not in key and key != "proj_out.weight"
     }
-    said = loaded.generate(batch["input_features"], language="ca", task="transcribe", max_new_tokens=8)
+    tokens = loaded.generate(batch["input_features"], language="ca", task="transcribe", max_new_tokens=8)
     assert torch.equal(
-        said, converted.generate(batch["input_features"], language="ca", task="transcribe", max_new_tokens=8)
+        tokens, converted.generate(batch["input_features"], language="ca", task="transcribe", max_new_tokens=8)
     )
     assert len(WhisperProcessor.from_pretrained(output).tokenizer) == len(processor.tokenizer)
 
@@ -246,35 +246,35 @@ REFUSED = {
         "missing tensors .*decoder.layers.1.*unexpected tensors none",
     ),
     "a layer too many": (
-        edit(EXPERT, lambda own: own | {LAYER.replace("1", "7") + "proj.catalan.fc1.bias": torch.ones(48)}),
+        edit(EXPERT, lambda tensors: tensors | {LAYER.replace("1", "7") + "proj.catalan.fc1.bias": torch.ones(48)}),
         "unexpected tensors .*encoder.layers.7.ffn_clsr.proj.catalan.fc1.bias",
     ),
     "another language inside": (
-        edit(EXPERT, lambda own: {key.replace("catalan", "galician"): tensor for key, tensor in own.items()}),
+        edit(EXPERT, lambda tensors: {key.replace("catalan", "galician"): tensor for key, tensor in tensors.items()}),
         "expert.catalan.bin: missing tensors .*gate_in.catalan",
     ),
     "two languages inside": (
-        edit(EXPERT, lambda own: own | {LAYER + "proj.galician.fc1.bias": torch.ones(48)}),
+        edit(EXPERT, lambda tensors: tensors | {LAYER + "proj.galician.fc1.bias": torch.ones(48)}),
         "unexpected tensors .*proj.galician.fc1.bias",
     ),
     "another shape": (
-        edit(EXPERT, lambda own: own | {LAYER + "gate_in.catalan.bias": torch.ones(9)}),
+        edit(EXPERT, lambda tensors: tensors | {LAYER + "gate_in.catalan.bias": torch.ones(9)}),
         r"gate_in.catalan.bias has shape \(9,\), expected \(6,\)",
     ),
     "NaN": (
-        edit(EXPERT, lambda own: own | {LAYER + "gate_in.catalan.bias": torch.full((6,), torch.nan)}),
+        edit(EXPERT, lambda tensors: tensors | {LAYER + "gate_in.catalan.bias": torch.full((6,), torch.nan)}),
         "gate_in.catalan.bias holds .*NaN",
     ),
     "infinity": (
-        edit("pytorch_model.bin", lambda own: own | {"model.encoder.conv1.bias": torch.full((32,), torch.inf)}),
+        edit("pytorch_model.bin", lambda tensors: tensors | {"model.encoder.conv1.bias": torch.full((32,), torch.inf)}),
         "conv1.bias holds .*infinity",
     ),
     "integers": (
-        edit(EXPERT, lambda own: own | {LAYER + "gate_in.catalan.bias": torch.ones(6, dtype=torch.int64)}),
+        edit(EXPERT, lambda tensors: tensors | {LAYER + "gate_in.catalan.bias": torch.ones(6, dtype=torch.int64)}),
         "gate_in.catalan.bias holds torch.int64",
     ),
     "double precision": (
-        edit(EXPERT, lambda own: own | {LAYER + "gate_in.catalan.bias": torch.ones(6, dtype=torch.float64)}),
+        edit(EXPERT, lambda tensors: tensors | {LAYER + "gate_in.catalan.bias": torch.ones(6, dtype=torch.float64)}),
         "gate_in.catalan.bias holds torch.float64",
     ),
     "no tensors": (
@@ -319,19 +319,21 @@ REFUSED = {
         "is not a Whisper",
     ),
     "leftover weights": (
-        edit("pytorch_model.bin", lambda own: own | {"model.encoder.adapter.weight": torch.ones(1)}),
+        edit("pytorch_model.bin", lambda tensors: tensors | {"model.encoder.adapter.weight": torch.ones(1)}),
         r"unexpected tensors \['model.encoder.adapter.weight'\]",
     ),
     "leftover parts of a layer": (
-        edit("pytorch_model.bin", lambda own: own | {LAYER + "gate_skip.catalan.weight": torch.ones(1)}),
+        edit("pytorch_model.bin", lambda tensors: tensors | {LAYER + "gate_skip.catalan.weight": torch.ones(1)}),
         "unexpected tensors .*gate_skip.catalan.weight",
     ),
     "a plain feed-forward": (
-        edit("pytorch_model.bin", lambda own: {k.replace("ffn_clsr.proj.shared.", ""): v for k, v in own.items()}),
+        edit(
+            "pytorch_model.bin", lambda tensors: {k.replace("ffn_clsr.proj.shared.", ""): v for k, v in tensors.items()}
+        ),
         "missing tensors .*ffn_clsr.proj.shared.fc1.*unexpected tensors .*layers.0.fc1",
     ),
-    "a head of its own": (
-        edit("pytorch_model.bin", lambda own: own | {"proj_out.weight": torch.ones(3, 3)}),
+    "an untied head": (
+        edit("pytorch_model.bin", lambda tensors: tensors | {"proj_out.weight": torch.ones(3, 3)}),
         "proj_out.weight differs from model.decoder.embed_tokens.weight",
     ),
     "no weights": (
@@ -359,13 +361,13 @@ def test_whichever_byte_is_damaged_the_file_is_named_and_what_to_do(theirs, whis
     """Of flipped bits most fail as a pickle does; some as a key, an index, a type or text that is none."""
     folder, _ = theirs
     path = folder / EXPERT
-    own = {key: tensor for key, tensor in torch.load(path, weights_only=True).items() if ".layers.1." in key}
+    tensors = {key: tensor for key, tensor in torch.load(path, weights_only=True).items() if ".layers.1." in key}
     draw, fails_as = random.Random(0), {}
     for zipped in (True, False):
-        torch.save(own, path, _use_new_zipfile_serialization=zipped)
-        whole = path.read_bytes()
+        torch.save(tensors, path, _use_new_zipfile_serialization=zipped)
+        content = path.read_bytes()
         for _ in range(200):
-            damaged = bytearray(whole)
+            damaged = bytearray(content)
             damaged[draw.randrange(1500)] ^= 1 << draw.randrange(8)  # where names and kinds are, not numbers
             try:
                 torch.load(io.BytesIO(damaged), "cpu", weights_only=True)
@@ -378,14 +380,16 @@ def test_whichever_byte_is_damaged_the_file_is_named_and_what_to_do(theirs, whis
             convert_checkpoint(folder, str(whisper_dir), ["ca"])
 
 
-def test_a_base_that_knows_no_languages_is_refused_and_the_own_settings_win(theirs, whisper_dir, processor, tmp_path):
+def test_a_base_without_languages_is_refused_and_the_settings_of_the_folder_come_first(
+    theirs, whisper_dir, processor, tmp_path
+):
     folder, _ = theirs
     english = tmp_path / "english"
     shutil.copytree(whisper_dir, english)
     settings = json.loads((english / "generation_config.json").read_text())
     del settings["lang_to_id"]
     (english / "generation_config.json").write_text(json.dumps(settings))
-    with pytest.raises(ValueError, match="says which token stands for which language"):
+    with pytest.raises(ValueError, match="names the token of each language"):
         convert_checkpoint(folder, str(english))
     shutil.copy(whisper_dir / "generation_config.json", folder)
     assert convert_checkpoint(folder, str(english)).config.languages == ["ca", "gl"]

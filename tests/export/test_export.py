@@ -131,8 +131,8 @@ def test_other_tools_find_every_token_and_the_number_of_mel_bins(processor, tmp_
     read = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in ("vocab", "added_tokens")}
     assert read["vocab"] | read["added_tokens"] == processor.tokenizer.get_vocab()
     assert "<|gl|>" in read["added_tokens"] and not read["vocab"].keys() & read["added_tokens"].keys()
-    told = json.loads((tmp_path / "preprocessor_config.json").read_text())
-    assert told["feature_size"] == processor.feature_extractor.feature_size
+    settings = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    assert settings["feature_size"] == processor.feature_extractor.feature_size
     assert WhisperProcessor.from_pretrained(tmp_path).tokenizer.get_vocab() == processor.tokenizer.get_vocab()
 
 

@@ -1,4 +1,4 @@
-"""Other runtimes hear in real recordings what the model heard that was exported to them."""
+"""Other runtimes transcribe real recordings like the exported model."""
 
 import os
 import subprocess
@@ -12,8 +12,8 @@ from helpers.real import required
 from transformers import WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.data import read_folder
 from modeling_distilwhisper.data.audio import SAMPLING_RATE, read_audio
+from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.evaluation.metrics import error_rates
 from modeling_distilwhisper.export.whisper import WAYS, export_to_whisper, save_processor
 
@@ -62,17 +62,15 @@ def test_faster_whisper_writes_what_the_exported_whisper_writes(routed, clips, t
     faster = WhisperModel(str(tmp_path / "ct2"), device="cpu", compute_type="float32", cpu_threads=os.cpu_count())
     ours, theirs = [], []
     for clip in clips:
-        heard = processor(read_audio(clip), sampling_rate=SAMPLING_RATE, return_tensors="pt").input_features
-        said = plain.generate(heard, language="ru", task="transcribe")
-        ours.append(processor.batch_decode(said, skip_special_tokens=True)[0].strip())
+        features = processor(read_audio(clip), sampling_rate=SAMPLING_RATE, return_tensors="pt").input_features
+        tokens = plain.generate(features, language="ru", task="transcribe")
+        ours.append(processor.batch_decode(tokens, skip_special_tokens=True)[0].strip())
         greedy = {"beam_size": 1, "temperature": 0.0, "without_timestamps": True}
         segments, _ = faster.transcribe(read_audio(clip), language="ru", **greedy)
         theirs.append("".join(segment.text for segment in segments).strip())
-    found = error_rates(ours, theirs, languages="ru")
-    assert found["words"] > 50
-    assert found["wer"] < 0.1, (
-        "faster-whisper's own log-mel features differ in their last digits, and a letter with them"
-    )
+    rates = error_rates(ours, theirs, languages="ru")
+    assert rates["words"] > 50
+    assert rates["wer"] < 0.1, "faster-whisper's log-mel features differ in their last digits, and a letter with them"
 
 
 def test_onnxruntime_computes_what_pytorch_does(routed, clips, tmp_path):

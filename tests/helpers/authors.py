@@ -15,7 +15,7 @@ def write_checkpoint(folder, whisper, *, apart=True, **settings):
     """Their config and pickles: a plain Whisper with random experts for Catalan and Galician.
 
     Args:
-        apart: whether each language has a file of its own, or all weights are in one.
+        apart: whether each language has its file, or all weights are in one.
 
     Returns:
         The tensors of each language.
@@ -42,11 +42,11 @@ def write_checkpoint(folder, whisper, *, apart=True, **settings):
         if key != "proj_out.weight"
     }
     experts = {name: random_experts(whisper, name, seed) for seed, name in enumerate(CODES)}
-    for name, own in experts.items():
+    for name, tensors in experts.items():
         if apart:
-            torch.save(own, folder / f"expert.{name}.bin")
+            torch.save(tensors, folder / f"expert.{name}.bin")
         else:
-            weights |= own
+            weights |= tensors
     torch.save(weights, folder / "pytorch_model.bin")
     return experts
 
@@ -63,9 +63,9 @@ def random_experts(whisper, name, seed):
         return 0.3 * torch.randn(shape, generator=generator)
 
     tensors = {}
-    for place, layer in layers(whisper).items():
+    for prefix, layer in layers(whisper).items():
         ffn_dim, d_model = layer.fc1.weight.shape
-        own = {
+        layer_tensors = {
             f"gate_in.{name}.weight": draw(GATE_DIM, d_model),
             f"gate_in.{name}.bias": draw(GATE_DIM),
             f"gate_out.{name}.weight": draw(1, GATE_DIM),
@@ -74,21 +74,21 @@ def random_experts(whisper, name, seed):
             f"proj.{name}.fc2.weight": draw(d_model, ffn_dim),
             f"proj.{name}.fc2.bias": draw(d_model),
         }
-        tensors |= {f"{place}.ffn_clsr.{key}": tensor for key, tensor in own.items()}
+        tensors |= {f"{prefix}.ffn_clsr.{key}": tensor for key, tensor in layer_tensors.items()}
     return tensors
 
 
 class Routed(nn.Module):
     """Their feed-forward at inference: the expert's output where the gate's score is 0 or more, else the shared one."""
 
-    def __init__(self, layer, place, name, experts):
+    def __init__(self, layer, prefix, name, experts):
         super().__init__()
         self.shared = (layer.fc1.weight, layer.fc1.bias, layer.fc2.weight, layer.fc2.bias)
-        own = {key.removeprefix(f"{place}.ffn_clsr."): tensor for key, tensor in experts.items()}
+        layer_tensors = {key.removeprefix(f"{prefix}.ffn_clsr."): tensor for key, tensor in experts.items()}
         parts = ("fc1.weight", "fc1.bias", "fc2.weight", "fc2.bias")
-        self.expert = [own[f"proj.{name}.{part}"] for part in parts]
-        self.gate_in = (own[f"gate_in.{name}.weight"], own[f"gate_in.{name}.bias"])
-        self.gate_out = own[f"gate_out.{name}.weight"]
+        self.expert = [layer_tensors[f"proj.{name}.{part}"] for part in parts]
+        self.gate_in = (layer_tensors[f"gate_in.{name}.weight"], layer_tensors[f"gate_in.{name}.bias"])
+        self.gate_out = layer_tensors[f"gate_out.{name}.weight"]
         self.activation = layer.activation_fn
 
     def forward(self, states):
@@ -103,8 +103,8 @@ class Routed(nn.Module):
 def reference(whisper, name, experts, sides=("encoder", "decoder")):
     """The plain Whisper with their feed-forward for one language in the layers of these sides."""
     whisper = copy.deepcopy(whisper)
-    for place, layer in layers(whisper).items():
-        if place.split(".")[1] in sides:
-            layer.fc1 = Routed(layer, place, name, experts)
+    for prefix, layer in layers(whisper).items():
+        if prefix.split(".")[1] in sides:
+            layer.fc1 = Routed(layer, prefix, name, experts)
             layer.activation_fn = layer.fc2 = nn.Identity()
     return whisper

@@ -1,4 +1,4 @@
-"""A run, an evaluation of it, and the cards that are made of them."""
+"""A run, an evaluation of it, and the cards of both."""
 
 import re
 
@@ -20,11 +20,11 @@ def results():
 
 
 def summary():
-    """As `run_eval.py` writes it: two models on a data set that the run knows, and one on another."""
+    """The `summary.json` of `distilwhisper eval`: two models on a data set that the run knows, and one on another."""
 
     def score(system, data_set, wer, **other):
-        about = {"system": system, "data_set": data_set, "split": "test", "language": "ca", "cer": wer / 2}
-        return about | {"wer": wer, "words": 2000, "utterances": 90, "normalizer": "report", **other}
+        row = {"system": system, "data_set": data_set, "split": "test", "language": "ca", "cer": wer / 2}
+        return row | {"wer": wer, "words": 2000, "utterances": 90, "normalizer": "report", **other}
 
     wide = {"wer_low": 0.1, "wer_high": 0.3}
     scores = [score("base", "in-domain", 0.5), score("ours", "in-domain", 0.2, **wide), score("ours", "a|b", 0.4)]

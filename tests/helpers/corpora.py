@@ -1,4 +1,4 @@
-"""Miniatures of released corpora, laid out as their makers lay them out, of synthetic tones, odd rows included."""
+"""Miniatures of released corpora, in the layout of their makers, with synthetic tones and some odd rows."""
 
 import csv
 import io
@@ -70,7 +70,7 @@ def write_fleurs(parent: Path, code: str, texts: list[str]) -> Path:
 
 
 def pack(folder: Path) -> Path:
-    """The folder as a tar.gz beside it, as corpora are released."""
+    """Packs the folder as a tar.gz next to it, the form of released corpora."""
     archive = folder.with_name(folder.name + ".tar.gz")
     with tarfile.open(archive, "w:gz") as members:
         members.add(folder, arcname=folder.name)

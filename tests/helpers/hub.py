@@ -1,4 +1,4 @@
-"""A stand-in of the Hugging Face Hub: its HTTP interface for models, as `huggingface_hub`'s own client talks to it.
+"""A stand-in of the Hugging Face Hub: its HTTP interface for models, as the client of `huggingface_hub` uses it.
 
 Repositories with commits, branches and tags, private ones among them, regular and LFS files, in memory. Answers are the
 Hub's: statuses, `X-Error-Code`, ETags, a redirect to another host for LFS files, 412 for a commit whose parent is not
@@ -124,7 +124,7 @@ class Hub:
     def find(self, user: str | None, repo_id: str) -> Repository:
         repository = self.repositories.get(repo_id)
         if repository is None or (repository.private and user != repository.owner):
-            # Who has no token is not told what there is.
+            # A client without a token does not learn which repositories exist.
             raise Answer(401 if user is None else 404, {"error": "Repository not found"}, X_Error_Code="RepoNotFound")
         return repository
 
@@ -169,10 +169,10 @@ def info(hub: Hub, user, headers, query, body, repo_id, revision="main"):
 
 def tree(hub: Hub, user, headers, query, body, repo_id, revision, folder=""):
     commit = hub.find_commit(user, repo_id, revision)
-    found = [path for path in commit.files if path.startswith(f"{folder}/" if folder else "")]
-    if not found:
+    paths = [path for path in commit.files if path.startswith(f"{folder}/" if folder else "")]
+    if not paths:
         raise Answer(404, {"error": f"{folder} does not exist"}, X_Error_Code="EntryNotFound")
-    blobs = {path: _blob(path, commit.files[path]) for path in found}
+    blobs = {path: _blob(path, commit.files[path]) for path in paths}
     for blob in blobs.values():
         if "lfs" in blob:
             blob["lfs"]["oid"] = blob["lfs"].pop("sha256")  # its name in this answer

@@ -1,4 +1,4 @@
-"""What clients of the Hub do in a process of their own, which takes the stand-in for the Hub: see `client`."""
+"""What clients of the Hub do in a separate process, which takes the stand-in for the Hub: see `client`."""
 
 import contextlib
 import io

@@ -1,8 +1,8 @@
-"""A finished bias study in small, whose transcripts are written by hand: every gap and every damage is planted.
+"""A small finished bias study with transcripts by hand: all differences and all damage in it are planted.
 
 "fleurs", balanced: ten languages, 50 sentences of 20 words in each, all read by a woman and a man.
 "cv": Russian and Maltese, 12 women and 12 men in each, half in their twenties, half in their sixties, 5 clips of 20
-words from each; a few Russian clips of a 13th woman, who alone has an accent of her own.
+words from each; a few Russian clips of a 13th woman, the only speaker with her accent.
 """
 
 import json
@@ -63,25 +63,32 @@ def write_common_voice(folder: Path) -> None:
                         about = {"gender": gender, "age": age, "speaker": f"{gender}{person}", "accent": "of the north"}
                         rows.append({"id": f"validation/{gender}{person}-{clip}", "wrong": wrong, **about})
             if language == "ru":
-                about = {"speaker": "alone", "accent": "her own", "gender": "female"}
+                about = {"speaker": "alone", "accent": "another", "gender": "female"}
                 rows += [{"id": f"validation/alone{clip}", "wrong": 20, **about} for clip in range(4)]
             write_cell(folder, "base", precision, "cv", language, rows, balanced=False)
 
 
 def write_cell(folder: Path, model: str, precision: str, data_set: str, language: str, rows: list, balanced: bool):
     run = {"model": model, "shape": SHAPES[model], "precision": precision, "data_set": data_set, "balanced": balanced}
-    place = folder / TRANSCRIPTS / model / precision / data_set
+    cell_folder = folder / TRANSCRIPTS / model / precision / data_set
     notes = [{"id": row["id"], "kept": True, "reason": None} for row in rows]
     blank = {"sentence_id": "", "gender": "", "age": "", "accent": "", "speaker": "", "language": language}
     records = [
-        blank | row | {"seconds": 2.0, "compute_seconds": 1.0, "reference": said(0), "hypothesis": said(row["wrong"])}
+        blank
+        | row
+        | {
+            "seconds": 2.0,
+            "compute_seconds": 1.0,
+            "reference": text_with_errors(0),
+            "hypothesis": text_with_errors(row["wrong"]),
+        }
         for row in rows
     ]
-    for where, content in ((place, records), (folder / ROWS / data_set, notes)):
-        where.mkdir(parents=True, exist_ok=True)
-        (where / "settings.json").write_text(json.dumps({"run": run}))
-        RecordFile(where / f"{language}.jsonl").keep(content)
+    for folder_of_file, content in ((cell_folder, records), (folder / ROWS / data_set, notes)):
+        folder_of_file.mkdir(parents=True, exist_ok=True)
+        (folder_of_file / "settings.json").write_text(json.dumps({"run": run}))
+        RecordFile(folder_of_file / f"{language}.jsonl").keep(content)
 
 
-def said(wrong: int) -> str:
+def text_with_errors(wrong: int) -> str:
     return " ".join(f"{'x' if index < wrong else 'w'}{index}" for index in range(WORDS))

@@ -21,7 +21,7 @@ except ImportError:
 
 
 def run_without_the_package(script: str, scratch: Path, *arguments: Path, **environment: str) -> list[str]:
-    """Runs `script` in an empty folder with module caches of its own, and returns the lines that it printed."""
+    """Runs `script` in an empty folder with new module caches, and returns the lines that it printed."""
     caches = {"HF_MODULES_CACHE": str(scratch / "modules"), "HOME": str(scratch)}
     environment = {"HF_HUB_OFFLINE": "1"} | caches | environment
     done = subprocess.run(

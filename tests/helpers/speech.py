@@ -1,4 +1,4 @@
-"""Speech for tests: a small data folder of tones, each word with its own pitch, and the pipeline that transcribes."""
+"""Speech for tests: a small data folder of tones, a pitch for each word, and the pipeline that transcribes."""
 
 import csv
 from pathlib import Path

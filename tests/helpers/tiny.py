@@ -28,7 +28,7 @@ def make_processor(languages: tuple[str, ...] = LANGUAGES, mel_bins: int = 8) ->
 
 
 def make_whisper(processor: WhisperProcessor, seed: int = 0, **settings) -> WhisperForConditionalGeneration:
-    """Random, and varied in what it says: weights larger than Whisper's own start."""
+    """Random, with varied transcripts: its weights are larger than Whisper\'s initial ones."""
     tokenizer = processor.tokenizer
     ids = {
         name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("endoftext", "startoftranscript", *LANGUAGES)
@@ -57,7 +57,7 @@ def make_whisper(processor: WhisperProcessor, seed: int = 0, **settings) -> Whis
     )
     torch.manual_seed(seed)
     model = WhisperForConditionalGeneration(config).eval()
-    with torch.no_grad():  # most of the vocabulary is timestamps: without this, hardly a letter would be said
+    with torch.no_grad():  # most of the vocabulary is timestamps: without this, it would generate hardly a letter
         model.model.decoder.embed_tokens.weight[tokenizer.convert_tokens_to_ids("<|0.00|>") :] *= 0.5
     model.generation_config = GenerationConfig(
         pad_token_id=end,

@@ -9,8 +9,8 @@ from datasets import concatenate_datasets
 from transformers import WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.data import read_folder
 from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
 from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 

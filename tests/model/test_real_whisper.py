@@ -22,9 +22,9 @@ from transformers import AutoProcessor, WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.data import read_folder
 from modeling_distilwhisper.data.audio import SAMPLING_RATE, read_audio
 from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.evaluation.gates import measure_expert_usage
 from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
 from modeling_distilwhisper.training.cache_files import tokenizer_digest

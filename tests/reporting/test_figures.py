@@ -18,7 +18,7 @@ def drawn(monkeypatch):
 def test_each_bar_stands_for_its_score(drawn, tmp_path):
     rows = [
         {
-            "test set": "in",
+            "data_set": "in",
             "language": "gl",
             "words": 10,
             "normalizer": "marks",
@@ -27,7 +27,7 @@ def test_each_bar_stands_for_its_score(drawn, tmp_path):
             "teacher": None,
         },
         {
-            "test set": "in",
+            "data_set": "in",
             "language": "en",
             "words": 7,
             "normalizer": "marks",
@@ -36,7 +36,7 @@ def test_each_bar_stands_for_its_score(drawn, tmp_path):
             "teacher": 0.15,
         },
         {
-            "test set": "out",
+            "data_set": "out",
             "language": "gl",
             "words": 10,
             "normalizer": "marks",

@@ -9,7 +9,7 @@ from helpers.cards import AUTHORS, AUTHORS_CARDS, CARDS, HEADINGS, SIZES, make, 
 from helpers.scripts import EXAMPLES, run_script
 from huggingface_hub import ModelCard
 
-from modeling_distilwhisper.data import Source
+from modeling_distilwhisper.data.sources import Source
 from modeling_distilwhisper.reporting.card_tables import language_name, percent, table_of
 from modeling_distilwhisper.reporting.model_card import hub_id, hub_names
 
@@ -56,19 +56,19 @@ def test_the_hub_reads_languages_scores_and_intervals(results):
     card = ModelCard(str(make(results, license="apache-2.0")))
     data = card.data
     assert data.language == ["ca", "hu", "uk"] and data.license == "apache-2.0" and data.model_name == "me/model"
-    found = {(one.dataset_name, one.dataset_config, one.metric_type): one for one in data.eval_results}
+    entries = {(one.dataset_name, one.dataset_config, one.metric_type): one for one in data.eval_results}
     after = results["scores"]["after"]
-    assert len(found) == 2 * 2 * 3 and {code for _, code, _ in found} == {"ca", "hu", "uk"}, (
+    assert len(entries) == 2 * 2 * 3 and {code for _, code, _ in entries} == {"ca", "hu", "uk"}, (
         "what was not trained is plain"
     )
     for name, scores in after.items():
         for code in ("ca", "hu", "uk"):
-            wer, cer = (found[f"{name}, {language_name(code)}", code, metric] for metric in ("wer", "cer"))
-            own = scores[code]
-            assert (wer.metric_value, cer.metric_value) == (round(100 * own["wer"], 2), round(100 * own["cer"], 2))
-            low, high = f"{100 * own['wer_low']:.1f}", f"{100 * own['wer_high']:.1f}"
+            wer, cer = (entries[f"{name}, {language_name(code)}", code, metric] for metric in ("wer", "cer"))
+            rates = scores[code]
+            assert (wer.metric_value, cer.metric_value) == (round(100 * rates["wer"], 2), round(100 * rates["cer"], 2))
+            low, high = f"{100 * rates['wer_low']:.1f}", f"{100 * rates['wer_high']:.1f}"
             assert (
-                wer.metric_name == f"WER in % (95 % interval {low} to {high}; {own['words']} words, normaliser marks)"
+                wer.metric_name == f"WER in % (95 % interval {low} to {high}; {rates['words']} words, normaliser marks)"
             )
             assert (wer.dataset_split, wer.task_type) == ("test", "automatic-speech-recognition")
 
@@ -103,8 +103,8 @@ def test_every_measured_number_stands_in_its_table(results):
 def test_scores_of_earlier_experts_are_not_shown_as_those_of_plain_whisper(results):
     results["settings"]["model"]["experts_from"] = "/somewhere/compressed"
     scores = results["scores"]
-    for own in scores["before"].values():
-        own["ca"]["wer"] = 0.333  # of plain Whisper, which the gates are closed for, it is another
+    for by_language in scores["before"].values():
+        by_language["ca"]["wer"] = 0.333  # plain Whisper, with closed gates, has another
     rows = [row for row in tables(make(results)) if "words" in row]
     for number, name in enumerate(scores["after"]):
         catalan, *_, english, spanish = rows[5 * number : 5 * number + 5]
@@ -173,18 +173,18 @@ def test_the_hub_is_told_a_data_set_by_its_own_name_and_part(corpus, expected):
 
 def test_common_voice_is_told_in_its_own_codes_where_they_are_not_whispers():
     source = Source.parse("cv=common_voice:releases/cv-corpus-13.0-2023-03-09")
-    found = [hub_names("cv", code, source)[1] for code in ("sv", "zh", "pa", "jw", "gl")]
-    assert found == ["sv-SE", "zh-CN", "pa-IN", "jv", "gl"]
+    configs = [hub_names("cv", code, source)[1] for code in ("sv", "zh", "pa", "jw", "gl")]
+    assert configs == ["sv-SE", "zh-CN", "pa-IN", "jv", "gl"]
 
 
 def test_an_evaluation_takes_the_place_of_the_runs_scores_where_it_has_any(results, summary):
     card = make(results, evaluation=summary, system="ours")
-    found = {(one.dataset_name, one.metric_type): one for one in card.data.eval_results}
-    assert found["in-domain, Catalan (ca)", "wer"].metric_value == 20.0
-    assert "normaliser report" in found["in-domain, Catalan (ca)", "wer"].metric_name
-    assert ("in-domain, Hungarian (hu)", "wer") not in found, "scores of another kind do not mix in one table"
-    assert found["out-of-domain, Hungarian (hu)", "wer"].metric_value == 55.46
-    assert found["a|b, Catalan (ca)", "wer"].metric_name == "WER in % (2000 words, normaliser report)", "no interval"
+    entries = {(one.dataset_name, one.metric_type): one for one in card.data.eval_results}
+    assert entries["in-domain, Catalan (ca)", "wer"].metric_value == 20.0
+    assert "normaliser report" in entries["in-domain, Catalan (ca)", "wer"].metric_name
+    assert ("in-domain, Hungarian (hu)", "wer") not in entries, "scores of another kind do not mix in one table"
+    assert entries["out-of-domain, Hungarian (hu)", "wer"].metric_value == 55.46
+    assert entries["a|b, Catalan (ca)", "wer"].metric_name == "WER in % (2000 words, normaliser report)", "no interval"
     rows = tables(card)
     assert [row for row in rows if "base" in row] == [
         {
@@ -211,17 +211,17 @@ def test_an_evaluation_of_another_split_leaves_the_runs_test_scores_where_they_a
     for row in (*summary["scores"], *summary["differences"]):
         row["split"] = "validation"
     card = make(results, evaluation=summary, system="ours")
-    found = {(one.dataset_name, one.dataset_split): one for one in card.data.eval_results if one.metric_type == "wer"}
-    assert found["in-domain, Catalan (ca)", "validation"].metric_value == 20.0
+    entries = {(one.dataset_name, one.dataset_split): one for one in card.data.eval_results if one.metric_type == "wer"}
+    assert entries["in-domain, Catalan (ca)", "validation"].metric_value == 20.0
     expected = round(100 * results["scores"]["after"]["in-domain"]["ca"]["wer"], 2)
-    assert found["in-domain, Catalan (ca)", "test"].metric_value == expected
+    assert entries["in-domain, Catalan (ca)", "test"].metric_value == expected
     assert "**in-domain, validation** (in domain" in card.text and "**in-domain** (in domain" in card.text
     assert [row["data set"] for row in tables(card) if "against" in row] == ["in-domain, validation"]
 
 
 def test_each_table_names_its_normaliser_where_there_are_several(results, summary):
     titles = r"\*\*(.*?)\*\* \(.*?; normaliser `(\w+)`\)"
-    assert not re.findall(titles, make(results).text), "one for all is told above the tables"
+    assert not re.findall(titles, make(results).text), "the same for all: it is above the tables"
     text = make(results, evaluation=summary, system="ours").text
     expected = {"in-domain": "report", "a|b": "report", "out-of-domain": "marks"}
     assert dict(re.findall(titles, text)) == expected

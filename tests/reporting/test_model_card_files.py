@@ -28,8 +28,8 @@ def test_figures_of_the_report_are_all_there_and_called_so(size):
     half = len(rows) // 2
     shown = {
         (data_set, row["model"], row["trained on"].replace(" ", "")): row
-        for data_set, own in {"cv13": rows[:half], "fleurs": rows[half:]}.items()
-        for row in own
+        for data_set, set_rows in {"cv13": rows[:half], "fleurs": rows[half:]}.items()
+        for row in set_rows
     }
     assert len(shown) == len(rows) >= 10
     checked = 0
@@ -85,16 +85,16 @@ def test_a_card_that_somebody_made_their_own_is_left_alone(results, tmp_path):
         "the comment of another card": "Mine. " + comment,
         "nothing of it": "Mine.",
     }
-    for edit, own in edits.items():
-        path.write_text(own)
-        assert not save_card(make(results), path) and path.read_text() == own, edit
-    path.write_text(own := edits["words with the comment left in"])
+    for edit, text in edits.items():
+        path.write_text(text)
+        assert not save_card(make(results), path) and path.read_text() == text, edit
+    path.write_text(text := edits["words with the comment left in"])
     code, _, errors = run_script("make_card.py", tmp_path)
     assert (
         code != 0
         and "was edited, or not written from results, and stays as it is. For a new card, delete or move it." in errors
     )
-    assert path.read_text() == own
+    assert path.read_text() == text
     path.unlink()
     assert run_script("make_card.py", tmp_path)[0] == 0
     assert ModelCard.load(path).data.model_name == tmp_path.name

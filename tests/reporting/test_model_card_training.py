@@ -13,8 +13,8 @@ from modeling_distilwhisper.reporting.model_card import sizes
 def test_a_run_from_before_there_were_cards_gets_one(results):
     for part in ("data", "sizes"):
         del results[part]
-    for own in results["scores"].values():
-        for rates in (rates for scores in own.values() for rates in scores.values()):
+    for system_scores in results["scores"].values():
+        for rates in (rates for scores in system_scores.values() for rates in scores.values()):
             del rates["wer_low"], rates["wer_high"]
     card = ModelCard(str(make(results)))
     assert len(card.data.eval_results) == 12 and " to " not in tables(card)[0]["with experts"]
@@ -104,7 +104,7 @@ def test_precisions_and_ranks_of_a_training_are_told(results):
     assert "Teacher: `teacher` in `int8`, by Jensen-Shannon" in text and "mixed precision (bfloat16)" in text
     assert "; rank 16 for Catalan (ca), 16 for Hungarian (hu), 16 for Ukrainian (uk)." in text
     assert "through one feed-forward" not in text
-    settings |= {"expert_rank": 0, "experts_from": "/compressed"}  # that had ranks of their own
+    settings |= {"expert_rank": 0, "experts_from": "/compressed"}  # experts with other ranks
     results["sizes"]["experts"]["hu"]["rank"] = 64
     assert "; rank 64 for Hungarian (hu)." in make(results).text
 

@@ -15,7 +15,7 @@ def test_every_score_has_its_place_and_missing_ones_are_empty():
     }
     assert wer_rows(scores) == [
         {
-            "test set": "in",
+            "data_set": "in",
             "language": "gl",
             "words": 10,
             "normalizer": "marks",
@@ -24,7 +24,7 @@ def test_every_score_has_its_place_and_missing_ones_are_empty():
             "gates open": 0.4,
         },
         {
-            "test set": "in",
+            "data_set": "in",
             "language": "en",
             "words": 7,
             "normalizer": "marks",
@@ -33,7 +33,7 @@ def test_every_score_has_its_place_and_missing_ones_are_empty():
             "gates open": None,
         },
         {
-            "test set": "out",
+            "data_set": "out",
             "language": "gl",
             "words": 10,
             "normalizer": "marks",

@@ -1,4 +1,4 @@
-"""Beside each other stand plain Whisper's transcript and the experts', unchanged, with the gates that led to theirs."""
+"""Side by side: the transcripts of plain Whisper and of the experts, unchanged, and the gates of the experts."""
 
 import io
 
@@ -27,7 +27,7 @@ def wav(samples: np.ndarray) -> dict:
     return {"bytes": file.getvalue(), "path": None}
 
 
-def said(text: str, language: str = "gl") -> Transcript:
+def transcript_of(text: str, language: str = "gl") -> Transcript:
     return Transcript(language, 1.0, [Segment(0.0, 1.0, text)])
 
 
@@ -35,21 +35,21 @@ def said(text: str, language: str = "gl") -> Transcript:
 def test_the_transcripts_are_those_of_whisper_and_of_the_model(model, whisper, processor, seconds, timestamps):
     samples, settings = noise(seconds), {"return_timestamps": timestamps, "max_new_tokens": 20}
     thresholds = [layer.experts["gl"].gate.threshold.clone() for layer in model.routed_layers().values()]
-    found = transcribe_side_by_side(model, processor, samples, "gl", **settings)
-    assert [found.plain] == transcribe_clips(whisper, processor, [samples], ["gl"], **settings)
-    assert [found.experts] == transcribe_clips(model, processor, [samples], ["gl"], **settings)
-    assert found.plain.text != found.experts.text
+    result = transcribe_side_by_side(model, processor, samples, "gl", **settings)
+    assert [result.plain] == transcribe_clips(whisper, processor, [samples], ["gl"], **settings)
+    assert [result.experts] == transcribe_clips(model, processor, [samples], ["gl"], **settings)
+    assert result.plain.text != result.experts.text
     after = [layer.experts["gl"].gate.threshold for layer in model.routed_layers().values()]
     assert all(map(torch.equal, thresholds, after)), "the gates are as they were"
     if seconds == 1.0 and not timestamps:
-        assert [(segment.start, segment.end) for segment in found.experts.segments] == [(0.0, 1.0)]
+        assert [(segment.start, segment.end) for segment in result.experts.segments] == [(0.0, 1.0)]
 
 
 def test_a_detected_language_takes_its_experts_and_one_without_is_plain(model, whisper, processor):
     samples = noise(1.0)
     (detected,) = transcribe_clips(whisper, processor, [samples], [None], max_new_tokens=9)
-    found = transcribe_side_by_side(model, processor, samples, max_new_tokens=9)
-    assert found.plain.language == found.experts.language == detected.language
+    result = transcribe_side_by_side(model, processor, samples, max_new_tokens=9)
+    assert result.plain.language == result.experts.language == detected.language
     other = transcribe_side_by_side(model, processor, samples, "fr", max_new_tokens=9)
     assert other.experts == other.plain and other.gates is None
 
@@ -57,40 +57,40 @@ def test_a_detected_language_takes_its_experts_and_one_without_is_plain(model, w
 @pytest.mark.parametrize("seconds", [1, 5])
 def test_the_gates_span_the_recording_and_its_words_layer_by_layer(model, processor, seconds):
     is_open = {("encoder", 0): 1, ("encoder", 1): 0, ("decoder", 0): 0, ("decoder", 1): 1}
-    for place, layer in model.routed_layers().items():
-        layer.experts["gl"].gate.threshold.fill_(-torch.inf if is_open[place] else torch.inf)
-    found = transcribe_side_by_side(model, processor, noise(seconds), "gl", max_new_tokens=20)
-    gates = found.gates
+    for key, layer in model.routed_layers().items():
+        layer.experts["gl"].gate.threshold.fill_(-torch.inf if is_open[key] else torch.inf)
+    result = transcribe_side_by_side(model, processor, noise(seconds), "gl", max_new_tokens=20)
+    gates = result.gates
     assert np.array_equal(gates.frames, np.repeat([[1], [0]], FRAMES * seconds, axis=1))
     assert np.array_equal(gates.word_usage, np.repeat([[0], [1]], len(gates.words), axis=1))
-    assert "".join("".join(gates.words).split()) == "".join(found.experts.text.split()), "no word is missing or twice"
+    assert "".join("".join(gates.words).split()) == "".join(result.experts.text.split()), "no word is missing or twice"
 
 
-def test_a_words_share_is_that_of_its_own_tokens(model, processor):
+def test_the_usage_of_a_word_is_the_mean_of_its_tokens(model, processor):
     samples = noise(1.0, seed=2)
     for layer in model.routed_layers().values():
         layer.experts["gl"].gate.threshold.fill_(0.5)
-    found = transcribe_side_by_side(model, processor, samples, "gl", max_new_tokens=20)
-    batch = SpeechCollator(processor)([{"audio": wav(samples), "text": found.experts.text, "language": "gl"}])
+    result = transcribe_side_by_side(model, processor, samples, "gl", max_new_tokens=20)
+    batch = SpeechCollator(processor)([{"audio": wav(samples), "text": result.experts.text, "language": "gl"}])
     every = gates_of_utterance(model, batch)["decoder"][:, 3:-1].numpy()
-    spoken, begin, shares = f" {found.experts.text}", 0, []
-    for word in found.gates.words:  # a token is a letter here, and the space in front is the word's
+    spoken, begin, shares = f" {result.experts.text}", 0, []
+    for word in result.gates.words:  # a token is a letter here, and the space in front is the word's
         end = spoken.index(word, begin) + len(word)
         shares.append(every[:, begin:end].mean(axis=1))
         begin = end
     assert begin == every.shape[1] and 0 < every.mean() < 1
-    assert np.allclose(found.gates.word_usage, np.stack(shares, axis=1))
+    assert np.allclose(result.gates.word_usage, np.stack(shares, axis=1))
 
 
-def test_a_recording_in_which_nothing_is_heard_has_gates_but_no_words(model, processor, monkeypatch):
+def test_a_recording_with_an_empty_transcript_has_gates_but_no_words(model, processor, monkeypatch):
     silent = Transcript("gl", 1.0, [])
     monkeypatch.setattr(
         "modeling_distilwhisper.transcription.side_by_side.transcribe_clips", lambda *args, **settings: [silent]
     )
-    found = transcribe_side_by_side(model, processor, noise(1.0), "gl")
-    assert found.gates.words == [] and found.gates.word_usage.shape == (2, 0)
-    assert found.gates.frames.shape == (2, FRAMES)
-    assert changed_words(found.plain, found.experts) == ([], [])
+    result = transcribe_side_by_side(model, processor, noise(1.0), "gl")
+    assert result.gates.words == [] and result.gates.word_usage.shape == (2, 0)
+    assert result.gates.frames.shape == (2, FRAMES)
+    assert changed_words(result.plain, result.experts) == ([], [])
 
 
 @pytest.mark.parametrize(
@@ -105,15 +105,17 @@ def test_a_recording_in_which_nothing_is_heard_has_gates_but_no_words(model, pro
     ],
 )
 def test_words_that_differ_are_marked_and_no_others(before, after, marked):
-    found = changed_words(said(before), said(after))
-    assert tuple([word.strip() for word, changed in words if changed] for words in found) == marked
-    assert ["".join(word for word, _ in words) for words in found] == [before, after], "joined, they are the text"
+    marked_words = changed_words(transcript_of(before), transcript_of(after))
+    assert tuple([word.strip() for word, changed in words if changed] for words in marked_words) == marked
+    assert ["".join(word for word, _ in words) for words in marked_words] == [before, after], (
+        "joined, they are the text"
+    )
 
 
 def test_where_words_have_no_spaces_letters_are_marked():
-    plain, experts = changed_words(said("สวัสดีครับ", "th"), said("สวัสดีค่ะ", "th"))
-    found = ["".join(letter for letter, changed in letters if changed) for letters in (plain, experts)]
-    assert found == ["ครับ", "ค่ะ"]
+    plain, experts = changed_words(transcript_of("สวัสดีครับ", "th"), transcript_of("สวัสดีค่ะ", "th"))
+    letters = ["".join(letter for letter, changed in word if changed) for word in (plain, experts)]
+    assert letters == ["ครับ", "ค่ะ"]
 
 
 def test_the_picture_of_a_long_recording_shows_shares(tmp_path, monkeypatch):

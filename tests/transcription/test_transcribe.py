@@ -1,5 +1,5 @@
-"""Transcripts with times: a batch says of each recording what it says alone, files are what players read, one bad
-recording stops nothing."""
+"""Timed transcripts: those of a batch equal those of single recordings, players read the files, and a bad recording
+does not stop the others."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def clip(seconds, pitch=500):
     return 0.1 * noise + tone(pitch, seconds)[: len(noise)]
 
 
-def test_a_mixed_batch_says_of_each_recording_what_it_says_alone(model, processor):
+def test_a_mixed_batch_gives_each_recording_its_transcript_alone(model, processor):
     clips, languages = [clip(2), clip(1.5, 300), clip(2, 800), clip(1, 1200)], ["gl", "fr", "ca", "gl"]
     together = transcribe_clips(model, processor, clips, languages, **SHORT)
     alone = [
@@ -38,46 +38,46 @@ def test_a_mixed_batch_says_of_each_recording_what_it_says_alone(model, processo
     assert len({transcript.text for transcript in together}) > 1
 
 
-def test_recordings_longer_than_a_window_are_heard_to_their_end_beside_short_ones(model, processor):
+def test_recordings_longer_than_a_window_are_transcribed_to_their_end_with_short_ones(model, processor):
     clips, languages = [clip(5), clip(1.5, 300), clip(4, 800)], ["gl", "fr", "ca"]
     together = transcribe_clips(model, processor, clips, languages, **LONG)
-    for one, language, found in zip(clips, languages, together, strict=True):
-        times = [time for segment in found.segments for time in (segment.start, segment.end)]
-        assert times == sorted(times) and times[-1] <= found.seconds == len(one) / RATE
-        assert found.segments[-1].end > len(one) / RATE - 2.01, f"{language}: the last window is missing"
+    for one, language, transcript in zip(clips, languages, together, strict=True):
+        times = [time for segment in transcript.segments for time in (segment.start, segment.end)]
+        assert times == sorted(times) and times[-1] <= transcript.seconds == len(one) / RATE
+        assert transcript.segments[-1].end > len(one) / RATE - 2.01, f"{language}: the last window is missing"
     alone = transcribe_clips(model, processor, [clips[0]], ["gl"], **LONG)[0]
     assert together[0] == alone
 
 
-def test_a_language_that_is_not_given_is_whispers_own_guess(model, whisper, processor):
+def test_a_language_that_is_not_given_is_detected(model, whisper, processor):
     clips = [clip(2), clip(1.5, 300), clip(5, 800)]
     given = transcribe_clips(model, processor, clips[:1], ["gl"], **SHORT)[0]
-    found = transcribe_clips(model, processor, clips, [None, "gl", None], **LONG)
-    assert found[1].language == "gl" and given.language == "gl"
+    transcripts = transcribe_clips(model, processor, clips, [None, "gl", None], **LONG)
+    assert transcripts[1].language == "gl" and given.language == "gl"
     names = {token: name.strip("<|>") for name, token in whisper.generation_config.lang_to_id.items()}
     for index in (0, 2):
         features = processor(clips[index][: 2 * RATE], sampling_rate=RATE, return_tensors="pt").input_features
-        assert found[index].language == names[whisper.detect_language(features).item()]
+        assert transcripts[index].language == names[whisper.detect_language(features).item()]
 
 
-def test_words_that_begin_in_the_padding_were_never_said(model, processor):
+def test_segments_that_begin_in_the_padding_are_left_out(model, processor):
     """Clamped to the recording's end, they were cues of no length, which WebVTT forbids."""
     lengths, languages = [0.1, 0.3, 0.5, 2.3], ["gl", "fr", "ca", "gl"]
-    found = transcribe_clips(model, processor, [clip(length, 300) for length in lengths], languages, **SHORT)
-    for transcript in found:
+    transcripts = transcribe_clips(model, processor, [clip(length, 300) for length in lengths], languages, **SHORT)
+    for transcript in transcripts:
         assert all(segment.start < segment.end <= transcript.seconds for segment in transcript.segments)
-    assert found[3].segments, "what begins within the recording stays"
+    assert transcripts[3].segments, "what begins within the recording stays"
 
 
 @pytest.mark.parametrize("level", [0.0, 0.2])
-def test_nothing_is_invented_for_a_recording_without_sound(model, processor, level):
+def test_a_silent_recording_has_an_empty_transcript(model, processor, level):
     generator = np.random.default_rng(0)
     dither = (level + generator.integers(-2, 3, size=5 * RATE) / 2**15).astype(np.float32)
     still = np.full(RATE, level, dtype=np.float32)
     faint = (level + 0.001 * clip(1)).astype(np.float32)  # a peak of about -66 dB
-    found = transcribe_clips(model, processor, [dither, faint, still], ["gl", "gl", None], **LONG)
-    assert found[0] == Transcript("gl", 5.0, []) and found[2] == Transcript("und", 1.0, [])
-    assert found[1] == transcribe_clips(model, processor, [faint], ["gl"], **SHORT)[0] and found[1].segments
+    transcripts = transcribe_clips(model, processor, [dither, faint, still], ["gl", "gl", None], **LONG)
+    assert transcripts[0] == Transcript("gl", 5.0, []) and transcripts[2] == Transcript("und", 1.0, [])
+    assert transcripts[1] == transcribe_clips(model, processor, [faint], ["gl"], **SHORT)[0] and transcripts[1].segments
     assert transcribe_clips(model, processor, [still], ["ca"], **SHORT) == [Transcript("ca", 1.0, [])]
 
 
@@ -110,9 +110,9 @@ def test_webvtt_has_its_header_points_and_no_tags_from_the_text():
 
 
 def test_json_holds_all_of_it_and_text_a_line_a_segment():
-    found = json.loads(to_json(TRANSCRIPT))
-    assert found["text"] == "Ola, <mundo> & todos dous fin" and found["language"] == "gl"
-    assert found["segments"][1] == {"start": 59.9996, "end": 61.04, "text": "dous"}
+    content = json.loads(to_json(TRANSCRIPT))
+    assert content["text"] == "Ola, <mundo> & todos dous fin" and content["language"] == "gl"
+    assert content["segments"][1] == {"start": 59.9996, "end": 61.04, "text": "dous"}
     assert to_text(TRANSCRIPT) == "Ola, <mundo> & todos\ndous\nfin\n"
 
 
@@ -127,7 +127,7 @@ def test_no_text_ends_its_cue_or_begins_another():
     assert to_text(odd) == "un 2 00:00 --> 00:09 dous\ntres\n"
 
 
-def test_nothing_said_is_an_empty_file_of_each_kind():
+def test_an_empty_transcript_is_an_empty_file_of_each_format():
     silence = Transcript("gl", 1.0, [])
     assert to_srt(silence) == "" and to_vtt(silence) == "WEBVTT\n" and to_text(silence) == ""
     assert json.loads(to_json(silence))["segments"] == []
@@ -153,29 +153,29 @@ def folder(model, processor, tmp_path):
     return tmp_path
 
 
-def test_a_folder_is_transcribed_around_what_is_bad_and_goes_on_where_it_was(folder):
+def test_a_folder_is_transcribed_without_its_bad_files_and_a_second_run_continues(folder):
     flags = [folder / "in", "--model", folder / "model", "--output_dir", folder / "out", "--language", "folder"]
     flags += ["--batch_size", 2]
     status, printed, errors = run_script("transcribe.py", *flags)
     assert status == 1, "something was left out"
     assert "cut.wav: not readable audio" in errors and "empty.wav: the recording is empty" in errors
     assert "notes.txt" not in errors and "Traceback" not in errors
-    endings = ("srt", "vtt", "json", "txt")
+    suffixes = ("srt", "vtt", "json", "txt")
     stems = ("gl/a", "gl/long", "fr/a", "fr/b.wav", "fr/b.flac")
     written = {str(path.relative_to(folder / "out")) for path in (folder / "out").rglob("*") if path.is_file()}
-    assert written == {f"{stem}.{ending}" for stem in stems for ending in endings} | OF_THE_RUN
-    found = {stem: json.loads((folder / f"out/{stem}.json").read_text()) for stem in stems}
-    assert [found[stem]["language"] for stem in stems] == ["gl", "gl", "fr", "fr", "fr"]
-    assert found["gl/long"]["seconds"] == 3.0 and "gl/long.flac" in printed.replace(str(folder), "")
+    assert written == {f"{stem}.{suffix}" for stem in stems for suffix in suffixes} | OF_THE_RUN
+    contents = {stem: json.loads((folder / f"out/{stem}.json").read_text()) for stem in stems}
+    assert [contents[stem]["language"] for stem in stems] == ["gl", "gl", "fr", "fr", "fr"]
+    assert contents["gl/long"]["seconds"] == 3.0 and "gl/long.flac" in printed.replace(str(folder), "")
 
     (folder / "out/gl/a.srt").unlink()
     for name in ("gl/a.vtt", "gl/long.json"):
         (folder / "out" / name).write_text("corrected")
     status, printed, errors = run_script("transcribe.py", *flags)
-    assert (folder / "out/gl/a.srt").is_file(), "what is missing is made"
+    assert (folder / "out/gl/a.srt").is_file(), "missing transcripts are written"
     for name in ("gl/a.vtt", "gl/long.json"):
-        assert (folder / "out" / name).read_text() == "corrected", "what is there is not written over"
-    assert "a.wav" in printed and "long.flac" not in printed, "what is whole is not made again"
+        assert (folder / "out" / name).read_text() == "corrected", "existing transcripts are not overwritten"
+    assert "a.wav" in printed and "long.flac" not in printed, "complete recordings are not transcribed again"
     assert "4 of 7 recordings had their transcripts already" in printed
 
 
@@ -199,7 +199,7 @@ def written_in(folder):
 
 
 def test_no_name_and_no_raw_file_stops_the_rest(saved, tmp_path):
-    """A name that is no UTF-8, one of the greatest length, one too long with the ending; samples without a rate."""
+    """A name that is no UTF-8, one of the greatest length, one too long with the suffix; samples without a rate."""
     letters, too_long = "ш" * 120, "x" * 251
     for name in ("plain", os.fsdecode(b"caf\xe9"), letters, too_long):
         record(tmp_path / "in" / f"{name}.wav")
@@ -216,7 +216,7 @@ def test_no_name_and_no_raw_file_stops_the_rest(saved, tmp_path):
 def test_a_recording_that_breaks_its_batch_is_left_out_alone(saved, tmp_path):
     path = tmp_path / "model/generation_config.json"
     settings = json.loads(path.read_text())
-    settings["lang_to_id"]["<|fr|>"] = 10**6  # behind the vocabulary's end: whoever speaks it breaks what hears it
+    settings["lang_to_id"]["<|fr|>"] = 10**6  # after the end of the vocabulary: this language makes its batch fail
     path.write_text(json.dumps(settings))
     for name in ("gl/a", "fr/b", "ca/c"):
         record(tmp_path / "in" / f"{name}.wav")
@@ -237,33 +237,33 @@ def test_no_short_recording_is_padded_to_the_length_of_a_long_talk():
     three_hours = 10_800.0
     assert lengths_of_batches([20.0, three_hours, 30.0, 10.0], 8) == [[three_hours], [30.0, 20.0, 10.0]]
     assert lengths_of_batches([0.0] * 5, 4) == [[0.0] * 4, [0.0]]
-    found = lengths_of_batches([float(length) for length in range(0, 4000, 7)], 8)
-    assert [length for batch in found for length in batch] == sorted(range(0, 4000, 7), reverse=True)
-    assert all(len(batch) == 1 or len(batch) * batch[0] <= 1800 for batch in found)
-    assert max(map(len, found)) == 8
+    batch_lengths = lengths_of_batches([float(length) for length in range(0, 4000, 7)], 8)
+    assert [length for batch in batch_lengths for length in batch] == sorted(range(0, 4000, 7), reverse=True)
+    assert all(len(batch) == 1 or len(batch) * batch[0] <= 1800 for batch in batch_lengths)
+    assert max(map(len, batch_lengths)) == 8
 
 
-def places_of(given, output_dir):
-    found = find_recordings(given, output_dir, "gl", {"gl"})
-    return {str(recording.target.relative_to(output_dir)) for recording in found}
+def transcript_paths(given, output_dir):
+    recordings = find_recordings(given, output_dir, "gl", {"gl"})
+    return {str(recording.target.relative_to(output_dir)) for recording in recordings}
 
 
-def test_recordings_of_one_name_have_each_a_place_of_their_own(tmp_path):
+def test_recordings_of_one_name_have_different_paths_of_transcripts(tmp_path):
     talks = [record(tmp_path / "two" / name / "talk.wav") for name in ("a", "b")]
     out = tmp_path / "out"
-    assert places_of([tmp_path / "two"], out) == {"a/talk", "b/talk"}
-    assert places_of(talks, out) == {"a/talk", "b/talk"}, "as files"
-    assert places_of([talk.parent for talk in talks], out) == {"a/talk", "b/talk"}, "as folders"
-    assert places_of(talks[:1], out) == places_of([talks[0].parent], out) == {"talk"}
+    assert transcript_paths([tmp_path / "two"], out) == {"a/talk", "b/talk"}
+    assert transcript_paths(talks, out) == {"a/talk", "b/talk"}, "as files"
+    assert transcript_paths([talk.parent for talk in talks], out) == {"a/talk", "b/talk"}, "as folders"
+    assert transcript_paths(talks[:1], out) == transcript_paths([talks[0].parent], out) == {"talk"}
     record(tmp_path / "two/a/talk.flac")
-    assert places_of([talks[0].parent], out) == {"talk.wav", "talk.flac"}
-    assert places_of([record(tmp_path / "settings.wav")], out) == {"settings.wav"}, "settings.json is the run's"
+    assert transcript_paths([talks[0].parent], out) == {"talk.wav", "talk.flac"}
+    assert transcript_paths([record(tmp_path / "settings.wav")], out) == {"settings.wav"}, "settings.json is the run's"
     further = record(tmp_path / "three/a/talk.wav")
     with pytest.raises(ValueError, match="three/a/talk.wav would both have .* Give the folder above both"):
-        places_of([talks[0], further], out)
+        transcript_paths([talks[0], further], out)
 
 
-def test_a_place_taken_by_another_recording_or_with_other_settings_is_not_taken_for_done(saved, tmp_path):
+def test_transcripts_of_another_recording_or_with_other_settings_do_not_count_as_done(saved, tmp_path):
     first, second = (
         record(tmp_path / "two" / name / "talk.wav", pitch=pitch) for name, pitch in (("a", 300), ("b", 800))
     )
@@ -287,7 +287,7 @@ def test_a_place_taken_by_another_recording_or_with_other_settings_is_not_taken_
     assert status == 0 and "2 of 2 recordings had their transcripts already" in printed
 
 
-def test_recordings_that_cannot_be_read_are_named_and_not_passed_over(saved, tmp_path):
+def test_recordings_that_cannot_be_read_are_named(saved, tmp_path):
     record(tmp_path / "in/plain.wav")
     for name in ("in/a talk.m4a", "in/film.MKV", "in/plain.mp4", "single.webm"):
         (tmp_path / name).write_bytes(b"something")
@@ -303,11 +303,11 @@ def test_thousands_of_recordings_are_found_in_a_second(tmp_path):
     for number in range(5_000):
         (tmp_path / f"{number}.wav").touch()
     begun = time.process_time()
-    assert len(places_of([tmp_path], tmp_path / "out")) == 5_000
-    assert time.process_time() - begun < 3, "ever longer for each, where it is compared with all"
+    assert len(transcript_paths([tmp_path], tmp_path / "out")) == 5_000
+    assert time.process_time() - begun < 3, "the time per recording grows if each is compared with all others"
 
 
-def test_an_unknown_language_or_a_missing_file_is_told_before_anything_is_heard(folder):
+def test_an_unknown_language_or_a_missing_file_is_an_error_before_anything_is_transcribed(folder):
     start = ["--model", folder / "model", "--output_dir", folder / "out"]
     status, _, errors = run_script("transcribe.py", folder / "in", *start, "--language", "gal")
     assert status == 1 and "'gal' is no language of this Whisper" in errors and "gl" in errors

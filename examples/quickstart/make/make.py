@@ -1,7 +1,7 @@
-"""Makes everything in the quickstart's folder from nothing: the speech, the teacher and the student.
+"""Makes all data and models of the quickstart from nothing: the speech, the teacher and the student.
 
 pip install -c constraints.txt -e ".[examples,remake-quickstart]"  # and the program espeak-ng, 1.51
-python examples/quickstart/make/make.py <folder that is not there yet>
+python examples/quickstart/make/make.py <new folder>
 """
 
 import csv
@@ -21,8 +21,8 @@ from whispers import WINDOW_SECONDS, make_processor, make_whisper
 from modeling_distilwhisper.data.audio import SAMPLING_RATE
 
 SPLITS = {"train": 420, "validation": 20, "test": 40}
-PRETRAINING_TEXTS = 3500  # a language
-FEW_TEXTS = 250  # of those, what the student hears of an under-served language
+PRETRAINING_TEXTS = 3500  # per language
+FEW_TEXTS = 250  # of those, used to pretrain the student, per under-served language
 NOISE_DECIBELS = 15.0  # below the speech, out of domain
 TEACHER = {"width": 128, "encoder_layers": 4, "decoder_layers": 2}
 STUDENT = {"width": 96, "encoder_layers": 4, "decoder_layers": 3}
@@ -31,13 +31,13 @@ STEPS = {"teacher": 7000, "student": 3500}
 
 def main() -> None:
     if len(sys.argv) != 2 or Path(sys.argv[1]).exists():
-        sys.exit(f"Usage: {sys.argv[0]} <folder that is not there yet>")
+        sys.exit(f"Usage: {sys.argv[0]} <new folder>")
     target = Path(sys.argv[1])
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    make(aside)
-    aside.chmod(0o755)
-    aside.rename(target)
+    temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    make(temporary)
+    temporary.chmod(0o755)
+    temporary.rename(target)
 
 
 def make(folder: Path) -> None:
@@ -53,38 +53,40 @@ def make(folder: Path) -> None:
     corpora = {
         language: make_corpus(language, pool, processor.feature_extractor, seed=0) for language, pool in pools.items()
     }
-    everything = list(corpora.values())
+    all_languages = list(corpora.values())
     mostly_served = [corpora[language] for language in SERVED]
     mostly_served += [corpora[language].first(FEW_TEXTS) for language in UNDER_SERVED]
-    for name, size, material in (("teacher", TEACHER, everything), ("student", STUDENT, mostly_served)):
-        save_whisper(folder / name, processor, size, material, STEPS[name])
+    for name, size, training_corpora in (("teacher", TEACHER, all_languages), ("student", STUDENT, mostly_served)):
+        save_whisper(folder / name, processor, size, training_corpora, STEPS[name])
 
 
-def save_whisper(folder: Path, processor: WhisperProcessor, size: dict[str, int], material, steps: int) -> None:
+def save_whisper(folder: Path, processor: WhisperProcessor, size: dict[str, int], corpora, steps: int) -> None:
     torch.manual_seed(0)
     model = make_whisper(processor, **size)
-    pretrain(model, processor, material, steps=steps)
+    pretrain(model, processor, corpora, steps=steps)
     model.half().save_pretrained(folder)
     processor.save_pretrained(folder)
 
 
 def write_speech(folder: Path, language: str, texts: list[str]) -> None:
-    """The splits of a language, those for training only where it is under-served, and the same test out of domain."""
+    """Writes the splits of a language: the test split in and out of domain, and all splits if it is under-served."""
     generator = np.random.default_rng(LANGUAGES.index(language))
-    rest = iter(texts)
+    remaining = iter(texts)
     for split, count in SPLITS.items():
-        said = [next(rest) for _ in range(count)]
+        split_texts = [next(remaining) for _ in range(count)]
         if split == "test":
-            noisy = speak_all(said, language, KLATT, generator)
+            noisy = speak_all(split_texts, language, KLATT, generator)
             noisy = [(text, voice, in_noise(samples, NOISE_DECIBELS, generator)) for text, voice, samples in noisy]
             write_split(folder / "out_of_domain" / language / split, language, noisy)
         if split == "test" or language in UNDER_SERVED:
             voices = FORMANT if split == "train" else TEST_FORMANT
-            write_split(folder / "in_domain" / language / split, language, speak_all(said, language, voices, generator))
+            write_split(
+                folder / "in_domain" / language / split, language, speak_all(split_texts, language, voices, generator)
+            )
 
 
 def speak_all(texts: list[str], language: str, voices: tuple[str, ...], generator: np.random.Generator):
-    """Text, voice and samples, each text by the next voice, faster where it would not fit the window."""
+    """Text, voice and samples of each text. Voices take turns. A text that does not fit the window is spoken faster."""
     spoken = []
     for number, text in enumerate(tqdm(texts, desc=f"Speaking {language}", leave=False)):
         voice, rate, pitch = voices[number % len(voices)], int(generator.integers(155, 211)), generator.integers(35, 66)

@@ -1,5 +1,5 @@
-"""Trains a small Whisper from nothing on synthetic speech. A CTC head on the encoder, thrown away afterwards, finds the
-alignment that cross-entropy alone would need many more steps for (Kim, Hori and Watanabe, ICASSP 2017). It hears
+"""Trains a small Whisper from nothing on synthetic speech. A CTC head on the encoder, which is not saved, learns the
+alignment. Cross-entropy alone would need many more steps (Kim, Hori and Watanabe, ICASSP 2017). Its targets are
 phonemes, which the languages share."""
 
 from collections.abc import Sequence
@@ -28,7 +28,8 @@ class Corpus:
 
     Attributes:
         features: log-mel, `(clips, mel bins, frames)`, in half precision.
-        texts, phonemes: what is said in each.
+        texts: the transcript of each clip.
+        phonemes: its phonemes.
         language: its code.
     """
 
@@ -42,13 +43,13 @@ class Corpus:
 
 
 def make_corpus(language: str, texts: Sequence[str], extractor: WhisperFeatureExtractor, seed: int) -> Corpus:
-    """Every text by one voice of any family, half of them in noise, a third of them through the codec."""
+    """Speaks each text with one voice of any family: half of them with noise, a third through the codec."""
     jobs = [(language, text, extractor, seed + number) for number, text in enumerate(texts)]
     with ProcessPoolExecutor(initializer=torch.set_num_threads, initargs=(1,)) as pool:
         spoken = list(tqdm(pool.map(_features, jobs, chunksize=64), total=len(jobs), desc=f"Speaking {language}"))
-    fits = [(*said, text) for said, text in zip(spoken, texts, strict=True) if said is not None]
-    features, sounds, written = zip(*fits, strict=True)
-    return Corpus(torch.stack(features), list(written), list(sounds), language)
+    clips = [(*clip, text) for clip, text in zip(spoken, texts, strict=True) if clip is not None]  # `None`: too long
+    features, phoneme_strings, kept_texts = zip(*clips, strict=True)
+    return Corpus(torch.stack(features), list(kept_texts), list(phoneme_strings), language)
 
 
 def _features(job) -> tuple[torch.Tensor, str] | None:
@@ -59,8 +60,8 @@ def _features(job) -> tuple[torch.Tensor, str] | None:
     samples = speak(text, language, str(generator.choice(family)), rate, pitch)
     if len(samples) > extractor.n_samples:
         return None
-    late = int(generator.integers(0, extractor.n_samples - len(samples) + 1) * generator.random())
-    samples = np.pad(samples, (late, 0))
+    delay = int(generator.integers(0, extractor.n_samples - len(samples) + 1) * generator.random())
+    samples = np.pad(samples, (delay, 0))
     if generator.random() < 0.5:
         samples = in_noise(samples, generator.uniform(3, 25), generator)
     if generator.random() < 0.33:
@@ -79,18 +80,18 @@ def pretrain(
     learning_rate: float = 2e-3,
     ctc_weight: float = 1.0,
 ) -> None:
-    """Cross-entropy and CTC over batches drawn from all clips alike."""
+    """Trains with cross-entropy and CTC on random batches of all clips."""
     config = model.config
-    symbols = sorted(set("".join(said for corpus in corpora for said in corpus.phonemes)))
+    symbols = sorted(set("".join(string for corpus in corpora for string in corpus.phonemes)))
     numbers = {symbol: index for index, symbol in enumerate(symbols, 1)}  # 0 is the blank
     head = nn.Linear(config.d_model, 1 + len(symbols))
     for convolution in (model.model.encoder.conv1, model.model.encoder.conv2):
         convolution.reset_parameters()
-    model.model.encoder.embed_positions.weight.data *= 0.2  # or they would drown what is heard
+    model.model.encoder.embed_positions.weight.data *= 0.2  # the audio would have too little weight otherwise
     parameters = [*model.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
     schedule = linear_schedule(optimizer, steps // 12, steps)
-    spell = cache(partial(label_ids, processor.tokenizer))
+    encode = cache(partial(label_ids, processor.tokenizer))
     clips = [(corpus, index) for corpus in corpora for index in range(len(corpus.texts))]
     model.train()
     bar, order = tqdm(range(steps), desc="Pretraining", unit="step"), iter(())
@@ -103,25 +104,25 @@ def pretrain(
             else:
                 batch.append(clips[index])
         features = torch.stack([corpus.features[index] for corpus, index in batch]).float()
-        rows = [torch.tensor(spell(corpus.texts[index], corpus.language)) for corpus, index in batch]
+        rows = [torch.tensor(encode(corpus.texts[index], corpus.language)) for corpus, index in batch]
         labels = nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=IGNORED)
-        given = shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
-        outputs = model(input_features=features, decoder_input_ids=given, use_cache=False)
-        told = cross_entropy(outputs.logits, labels, label_smoothing=0.1)
+        decoder_inputs = shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
+        outputs = model(input_features=features, decoder_input_ids=decoder_inputs, use_cache=False)
+        text_loss = cross_entropy(outputs.logits, labels, label_smoothing=0.1)
 
-        said = [torch.tensor([numbers[symbol] for symbol in corpus.phonemes[index]]) for corpus, index in batch]
+        targets = [torch.tensor([numbers[symbol] for symbol in corpus.phonemes[index]]) for corpus, index in batch]
         scores = head(outputs.encoder_last_hidden_state).log_softmax(-1).transpose(0, 1)
-        aligned = ctc_loss(
+        alignment_loss = ctc_loss(
             scores,
-            torch.cat(said),
+            torch.cat(targets),
             torch.full((batch_size,), len(scores)),
-            torch.tensor([len(symbols) for symbols in said]),
+            torch.tensor([len(target) for target in targets]),
             zero_infinity=True,
         )
-        (told + ctc_weight * aligned).backward()
+        (text_loss + ctc_weight * alignment_loss).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
-        bar.set_postfix(ce=f"{told.item():.2f}", ctc=f"{aligned.item():.2f}")
+        bar.set_postfix(ce=f"{text_loss.item():.2f}", ctc=f"{alignment_loss.item():.2f}")
     model.eval()

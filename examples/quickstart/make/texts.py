@@ -1,4 +1,4 @@
-"""Things to say in five languages: dates, times, measures, places. Names are the Unicode locale data's."""
+"""Short texts in five languages: dates, durations, measures, places. The names come from the Unicode locale data."""
 
 import datetime
 import random
@@ -24,7 +24,7 @@ PLACES = (
     *("AL", "AR", "AT", "BR", "CL", "CN", "CU", "DE", "DK", "EG", "ES", "FI"),
     *("FR", "GR", "HR", "HU", "IE", "IN", "IT", "JP", "MX", "NO", "PL", "UA"),
 )
-TONGUES = ("ar", "ca", "de", "en", "es", "fr", "hu", "it", "ja", "pl", "pt", "uk")
+LANGUAGE_NAMES = ("ar", "ca", "de", "en", "es", "fr", "hu", "it", "ja", "pl", "pt", "uk")
 PHRASES = {
     "en": ("today is {weekday}", "the train leaves {ahead}", "it happened {ago}", "{place} is far away"),
     "es": ("hoy es {weekday}", "el tren sale {ahead}", "ocurrió {ago}", "{place} está muy lejos"),
@@ -39,24 +39,24 @@ def make_texts(language: str, count: int, seed: int, without: frozenset[str] = f
     generator = random.Random(f"{language} {seed}")
     texts: dict[str, None] = {}
     while len(texts) < count:
-        text = _say(language, generator)
+        text = _make_text(language, generator)
         if text not in without:
             texts[text] = None
     return list(texts)
 
 
-def _say(language: str, generator: random.Random) -> str:
+def _make_text(language: str, generator: random.Random) -> str:
     locale = Locale(language)
     day = datetime.date(2023, 1, 1) + datetime.timedelta(days=generator.randrange(365))
     weekday = format_date(day, "EEEE", locale=locale)
     places = [locale.territories[code] for code in generator.sample(PLACES, 2)]
-    tongues = [locale.languages[code] for code in generator.sample(TONGUES, 2)]
-    # Not 1 or 2 at the end: there some of the languages ask for a gender that number words do not know of.
+    languages = [locale.languages[code] for code in generator.sample(LANGUAGE_NAMES, 2)]
+    # Not 1 or 2 at the end: in some languages these agree in gender with the noun, and number words do not.
     number = generator.choice([n for n in range(3, 100) if n % 10 > 2 or n in (10, 11, 12, 20, 30, 40, 50)])
     measure = generator.choice(MEASURES)
     measured = format_unit(number, measure, locale=locale)
     if measure in measured:
-        raise ValueError(f"The locale data have no word for {measure} in {language!r}. Take it out of MEASURES.")
+        raise ValueError(f"The locale data have no word for {measure} in {language!r}. Remove it from MEASURES.")
     unit, seconds = generator.choice((("minute", 60), ("hour", 3600), ("day", 86400)))
     ahead, ago = (
         format_timedelta(
@@ -68,17 +68,17 @@ def _say(language: str, generator: random.Random) -> str:
         )
         for sign in (1, -1)
     )
-    said = generator.choice(
+    text = generator.choice(
         (
             generator.choice(PHRASES[language]).format(weekday=weekday, ahead=ahead, ago=ago, place=places[0]),
             f"{weekday} {format_skeleton('MMMMd', day, locale=locale)}",
             measured,
             f"{places[0]} {measured}",
             format_list(places, generator.choice(("standard", "or")), locale=locale),
-            format_list(tongues, generator.choice(("standard", "or")), locale=locale),
+            format_list(languages, generator.choice(("standard", "or")), locale=locale),
             f"{number} {weekday}",
         )
     )
-    words = re.sub(r"\d+\.?", lambda digits: num2words(int(digits[0].rstrip(".")), lang=language), said)
-    # One apostrophe, the letter, or the normaliser would take it for punctuation and break Ukrainian words.
+    words = re.sub(r"\d+\.?", lambda digits: num2words(int(digits[0].rstrip(".")), lang=language), text)
+    # The apostrophe becomes a letter. The normaliser would remove it as punctuation and break Ukrainian words.
     return keep_marks(words.replace("'", "ʼ") if language == "uk" else words)

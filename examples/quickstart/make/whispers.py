@@ -1,4 +1,4 @@
-"""An untrained Whisper in small: a few hundred sub-words, Whisper's own special tokens, a window of 3 s."""
+"""A small untrained Whisper: a few hundred sub-words, Whisper's special tokens, a window of 3 s."""
 
 import json
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ TASKS = ("translate", "transcribe", "startoflm", "startofprev", "nospeech", "not
 
 
 def make_processor(texts: Iterable[str]) -> WhisperProcessor:
-    """Sub-words learned from the texts, and the special tokens in Whisper's order: languages, tasks, times."""
+    """Sub-words learned from the texts, and the special tokens in Whisper's order: languages, tasks, timestamps."""
     learned = ByteLevelBPETokenizer()
     learned.train_from_iterator((f" {text}" for text in texts), vocab_size=SUBWORDS, show_progress=False)
     merges = [tuple(pair) for pair in json.loads(learned.to_str())["model"]["merges"]]
@@ -36,7 +36,7 @@ def make_processor(texts: Iterable[str]) -> WhisperProcessor:
 
 
 def make_whisper(processor: WhisperProcessor, width: int, encoder_layers: int, decoder_layers: int):
-    """Whisper of `width` dimensions, four times as many in the feed-forward layers, four heads."""
+    """Whisper of `width` dimensions, with four times as many in the feed-forward layers, and four heads."""
     tokenizer = processor.tokenizer
     ids = {name: tokenizer.convert_tokens_to_ids(f"<|{name}|>") for name in ("startoftranscript", *LANGUAGES, *TASKS)}
     end = tokenizer.eos_token_id
