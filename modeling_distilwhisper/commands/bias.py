@@ -25,8 +25,9 @@ from ..bias.grid import join, read_study_rows, run_grid, share_of
 from ..data import parse_sources
 from ..evaluation.normalization import NORMALIZERS
 from ..runs.any_whisper import name_models
+from ..runs.extras import require
 from ..runs.precision import PRECISIONS
-from .command_line import DEVICE, command, parse_dataclasses, require
+from .command_line import DEVICE, command, parse_dataclasses
 
 
 @dataclass

@@ -19,30 +19,30 @@ from .command_line import command, make_parser
 
 @command
 def main(argv: list[str], prog: str) -> None:
-    args = parse(argv, prog)
-    results = args.run / "results.json" if args.run.is_dir() else args.run
+    arguments = parse(argv, prog)
+    results = arguments.run / "results.json" if arguments.run.is_dir() else arguments.run
     card = card_of_run(
         read_json(results),
-        name=args.name or results.parent.resolve().name,
-        evaluation=args.evaluation and read_json(args.evaluation),
-        system=args.system,
-        bias=bias_rows(args),
-        license=args.license,
-        note=args.note,
+        name=arguments.name or results.parent.resolve().name,
+        evaluation=arguments.evaluation and read_json(arguments.evaluation),
+        system=arguments.system,
+        bias=bias_rows(arguments),
+        license=arguments.license,
+        note=arguments.note,
     )
-    output = args.output or results.with_name("README.md")
+    output = arguments.output or results.with_name("README.md")
     if not save_card(card, output):
         raise ValueError(f"{not_saved_message(output)} Or name another --output.")
     print(output)
 
 
-def bias_rows(args: argparse.Namespace):
+def bias_rows(arguments: argparse.Namespace):
     """The rows of a study of groups of speakers, if one is given."""
-    if args.bias is None:
+    if arguments.bias is None:
         return None
     from ..bias.card_rows import card_rows  # here alone: the module needs an extra
 
-    return card_rows(args.bias, args.system)
+    return card_rows(arguments.bias, arguments.system)
 
 
 def parse(argv: list[str], prog: str) -> argparse.Namespace:
@@ -55,10 +55,10 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument("--bias", type=Path, help="output folder of `distilwhisper bias`")
     parser.add_argument("--license", help="as the Hub names it, such as apache-2.0")
     parser.add_argument("--note", help="what a reader must know first")
-    args = parser.parse_args(argv)
-    if (args.evaluation is None and args.bias is None) != (args.system is None):
+    arguments = parser.parse_args(argv)
+    if (arguments.evaluation is None and arguments.bias is None) != (arguments.system is None):
         parser.error("--system goes with --evaluation or --bias: it names the model there that the card is of.")
-    return args
+    return arguments
 
 
 if __name__ == "__main__":

@@ -108,7 +108,7 @@ def run(name: str, file: Path, settings: Settings) -> None:
     print(f"\ndistilwhisper {name} {file}", flush=True)
     done = subprocess.run([sys.executable, "-m", __package__.partition(".")[0], name, str(file)])
     if done.returncode:
-        raise RuntimeError(f"`distilwhisper {name} {file}` failed with exit status {done.returncode} (see above).")
+        raise ChildProcessError(f"`distilwhisper {name} {file}` failed with exit status {done.returncode} (see above).")
 
 
 def report(models: Mapping[str, str], shared: Settings, minutes: Mapping[str, float], folder: Path) -> None:

@@ -12,23 +12,24 @@ import sys
 from pathlib import Path
 
 from ..runs.any_whisper import load_model, load_processor
-from .command_line import DEVICE, command, make_parser, require
+from ..runs.extras import require
+from .command_line import DEVICE, command, make_parser
 
 
 @command
 def main(argv: list[str], prog: str) -> None:
-    args = parse(argv, prog)
+    arguments = parse(argv, prog)
     require("gradio", "matplotlib", extra="demo")
     from .demo_page import CSS, THEME, make_page  # Gradio is an extra
 
-    model, processor = load_model(args.model, "auto", args.device), load_processor(args.model)
+    model, processor = load_model(arguments.model, "auto", arguments.device), load_processor(arguments.model)
     if not getattr(model.config, "languages", None):
-        raise ValueError(f"{args.model} has no language experts: there is nothing to show beside plain Whisper.")
-    page = make_page(model, processor, args.examples)
+        raise ValueError(f"{arguments.model} has no language experts: there is nothing to show beside plain Whisper.")
+    page = make_page(model, processor, arguments.examples)
     # Without a server of Node's, links to elsewhere, and records of what was tried.
     page.launch(
-        server_name=args.host,
-        server_port=args.port,
+        server_name=arguments.host,
+        server_port=arguments.port,
         theme=THEME,
         css=CSS,
         ssr_mode=False,

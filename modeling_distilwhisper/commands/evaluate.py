@@ -28,12 +28,13 @@ from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.summary import difference_rows, error_rates_of, group_rows, score_rows, wer_difference
 from ..evaluation.transcription import transcribe_rows
 from ..runs.any_whisper import adapted_base, load_model, load_processor, name_models, weights_digest
+from ..runs.extras import require
 from ..runs.files import file_name, write_atomically
 from ..runs.old_names import read_json
 from ..runs.precision import PRECISIONS
 from ..runs.records import RecordFile
 from ..runs.run_folder import SETTINGS, RunFolder
-from .command_line import DEVICE, command, parse_dataclasses, require
+from .command_line import DEVICE, command, parse_dataclasses
 
 TASKS = ("transcribe", "translate")
 

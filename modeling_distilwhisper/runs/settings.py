@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
-from .old_names import with_new_flags, with_new_names
+from .old_names import with_new_names
 
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -63,14 +63,14 @@ def _as_written(loader: SettingsLoader, node: yaml.Node) -> Any:
 def parse_settings(parser: HfArgumentParser, argv: list[str]) -> tuple:
     """Parses flags, or a YAML or JSON file of settings with flags after it. These flags win over the file.
 
-    Names of earlier versions are read as those of today, with a warning.
+    Names of earlier versions in the file are read as those of today, with a warning.
 
     Returns:
         An instance of each of the parser's dataclasses. A file that holds no mapping or has unknown settings ends the
         program with a message, as a wrong flag does.
     """
     if not argv or Path(argv[0]).suffix not in FILE_SUFFIXES:
-        return parser.parse_args_into_dataclasses(with_new_flags(argv))
+        return parser.parse_args_into_dataclasses(argv)
     try:
         settings = read_settings(argv[0])
     except ValueError as error:
@@ -86,7 +86,7 @@ def parse_settings(parser: HfArgumentParser, argv: list[str]) -> tuple:
             flags += [f"--{name}", *value]
         else:
             flags.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
-    return parser.parse_args_into_dataclasses([*flags, *with_new_flags(argv[1:])])
+    return parser.parse_args_into_dataclasses([*flags, *argv[1:]])
 
 
 def _names(parser: HfArgumentParser) -> set[str]:

@@ -45,7 +45,7 @@ def warnings():
     ],
 )
 def test_old_flags_are_read_with_one_warning_that_names_the_new_ones(warnings, argv):
-    (found,) = parse_settings(HfArgumentParser(Arguments), argv)
+    (found,) = parse_settings(HfArgumentParser(Arguments), with_new_flags(argv))
     assert (found.precision, found.normalizer) == (["int8"], "report")
     assert len(warnings) == 1 and "-> precision" in warnings[0] and "paper -> normalizer report" in warnings[0]
 
@@ -58,9 +58,9 @@ def test_todays_flags_are_left_alone(warnings):
 def test_old_settings_files_are_read_and_flags_after_them_too(warnings, tmp_path):
     file = tmp_path / "bias.yaml"
     file.write_text("precisions: [float32, int8]\nnormalizer: marks\n")
-    (found,) = parse_settings(HfArgumentParser(Arguments), [str(file), "--normalizer", "paper"])
+    (found,) = parse_settings(HfArgumentParser(Arguments), with_new_flags([str(file), "--normalizer", "paper"]))
     assert (found.precision, found.normalizer) == (["float32", "int8"], "report")
-    assert len(warnings) == 2 and str(file) in warnings[0] and "precisions -> precision" in warnings[0]
+    assert len(warnings) == 2 and str(file) in warnings[1] and "precisions -> precision" in warnings[1]
 
 
 def test_old_results_are_read_at_any_depth_with_one_warning(warnings, tmp_path):

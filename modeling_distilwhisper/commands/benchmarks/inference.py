@@ -37,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=precisions, nargs="+", default=precisions[:2], help="of the weights")
 
 
-def run(args: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     threads = torch.get_num_threads()
-    print(f"whisper-{args.size}, random weights, {args.device}, {threads} threads, {args.rounds} rounds")
+    print(f"whisper-{arguments.size}, random weights, {arguments.device}, {threads} threads, {arguments.rounds} rounds")
     print("median ms, and by how much it is more than plain Whisper's")
-    for precision in args.precision:
-        settings = argparse.Namespace(**vars(args) | {"precision": precision})
+    for precision in arguments.precision:
+        settings = argparse.Namespace(**vars(arguments) | {"precision": precision})
         results = take_turns(Transcriber, list(SYSTEMS), settings)
         table = []
         for task, plain in results[PLAIN]["seconds"].items():
@@ -75,18 +75,20 @@ class Transcriber:
     """One system in one precision; a task is a part of transcription with a batch size."""
 
     @torch.inference_mode()
-    def __init__(self, name: str, args: argparse.Namespace):
+    def __init__(self, name: str, arguments: argparse.Namespace):
         logging.set_verbosity_error()  # `generate` warns about lengths at each call
         loaded, self.languages, rank = SYSTEMS[name]
-        self.model = model = make_model(args.size, loaded, rank).to(args.device, getattr(torch, args.precision))
+        self.model = model = make_model(arguments.size, loaded, rank).to(
+            arguments.device, getattr(torch, arguments.precision)
+        )
         self.inputs: dict[str, tuple] = {}
-        for rows in args.batch_sizes:
+        for rows in arguments.batch_sizes:
             if rows == 1 and len(self.languages) > 1:
                 continue
             set_seed(rows)
             shape = (rows, model.config.num_mel_bins, 2 * model.config.max_source_positions)
             features = torch.randn(shape, device=model.device, dtype=model.dtype)
-            text = random_text(rows, args.tokens).to(model.device)
+            text = random_text(rows, arguments.tokens).to(model.device)
             prompts = prompts_of(model, [self.languages[row % len(self.languages)] for row in range(rows)])
             states = model.model.encoder(features, **routing(model, prompts)).last_hidden_state
             for part in PARTS:

@@ -3,21 +3,38 @@
 import re
 from dataclasses import asdict, dataclass, field
 
+from ...runs.extras import require
 from ...runs.precision import PRECISIONS, QUANTISED
 from ...runs.run_folder import RunFolder
 from ...runs.settings import defaults_of
 from ...training.arguments import DistilWhisperTrainingArguments
-from ..command_line import require
 
 METHODS = ("experts", "lora", "finetune")
 STUDENT_PRECISIONS = ("float32", "int8", "nf4")
 # Training arguments that make another run. How long a run trains, and what it logs, may change when it is continued.
 DEFINING = (
-    *("learning_rate", "lr_scheduler_type", "warmup_epochs", "warmup_steps", "weight_decay"),
-    *("adam_beta1", "adam_beta2", "per_device_train_batch_size", "gradient_accumulation_steps"),
-    *("label_smoothing_factor", "bf16", "fp16", "seed"),
-    *("kd_beta", "kd_beta_schedule", "kd_beta_end", "kd_beta_max", "kd_divergence", "kd_temperature"),
-    *("gate_momentum", "language_temperature", "normalizer"),
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_epochs",
+    "warmup_steps",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "label_smoothing_factor",
+    "bf16",
+    "fp16",
+    "seed",
+    "kd_beta",
+    "kd_beta_schedule",
+    "kd_beta_end",
+    "kd_beta_max",
+    "kd_divergence",
+    "kd_temperature",
+    "gate_momentum",
+    "language_temperature",
+    "normalizer",
 )
 
 
@@ -92,7 +109,9 @@ class DataArguments:
     score_teacher: bool = field(default=False, metadata={"help": "Score the teacher on the test sets too."})
 
 
-def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args) -> None:
+def check_arguments(
+    model_args: ModelArguments, data_args: DataArguments, training_args: DistilWhisperTrainingArguments
+) -> None:
     """Refuses settings that do not go together, before anything takes time.
 
     Raises:
@@ -123,7 +142,7 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         raise ValueError(f"--language_budgets are for gates, which --method {model_args.method} does not have.")
     if model_args.method == "lora":
         require("peft")
-    if "tensorboard" in training_args.report_to:
+    if "tensorboard" in (training_args.report_to or ()):
         require("tensorboard")
 
 
