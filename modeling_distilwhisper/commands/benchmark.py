@@ -1,4 +1,4 @@
-"""Measure what training and inference cost beside plain Whisper's, on random weights.
+"""Measure what training and inference cost compared with plain Whisper, on random weights.
 
     distilwhisper benchmark train
     distilwhisper benchmark infer

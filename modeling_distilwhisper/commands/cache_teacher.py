@@ -6,10 +6,10 @@
     distilwhisper train --student openai/whisper-base --teacher_cache teacher-gl-ca \
         --languages gl ca --data "recordings/{language}" --output_dir distilwhisper-base
 
-For each position of each reference transcript it stores the k likeliest tokens and the mass of all others, 0.5 kB for
-k = 64; or, with --k 0, the teacher's last hidden state, 2.5 kB for whisper-large, which is as good as the teacher at
-any temperature. Stopped, it goes on where it was; with more languages or corpora it adds what is missing. Another
-student with the same tokenizer, or other settings of training, can use the same cache.
+For each position of each reference transcript it stores the k likeliest tokens and the total probability of all others,
+0.5 kB for k = 64; or, with --k 0, the teacher's last hidden state, 2.5 kB for whisper-large, which gives the teacher's
+predictions at any temperature. If stopped, it continues; with more languages or corpora it adds what is missing.
+Another student with the same tokenizer, or other settings of training, can use the same cache.
 """
 
 import sys
@@ -40,7 +40,7 @@ from .training_run.models import precision_of_teacher
 class CacheArguments:
     """The settings of a cache of a teacher."""
 
-    student: str = field(metadata={"help": "Folder or Hub id of the Whisper that is to learn: its tokens are stored."})
+    student: str = field(metadata={"help": "Folder or Hub id of the student, whose tokens are stored."})
     teacher: str = field(metadata={"help": "Folder or Hub id of the Whisper to learn from."})
     languages: list[str] = field(metadata={"help": "Codes of the languages, such as gl ca."})
     data: list[str] = field(metadata={"help": "Corpora, as for `distilwhisper train`; their training split is stored."})
@@ -57,9 +57,11 @@ class CacheArguments:
     teacher_precision: str = field(
         default="auto", metadata={"help": f"One of {', '.join(PRECISIONS)}; int8 is LLM.int8()."}
     )
-    max_rows: int | None = field(default=None, metadata={"help": "At most so many rows of each language, for a try."})
+    max_rows: int | None = field(default=None, metadata={"help": "At most this many rows of each language, for a try."})
     batch_size: int = field(default=16, metadata={"help": "Utterances at a time."})
-    part_size: int = field(default=512, metadata={"help": "Utterances in a file; a stop loses at most so many."})
+    part_size: int = field(
+        default=512, metadata={"help": "Utterances in a file; an interruption loses at most this many."}
+    )
     workers: int = field(default=0, metadata={"help": "Processes that compute features."})
     device: str = field(default=DEVICE, metadata={"help": "Where the teacher runs: cpu, cuda, mps."})
 

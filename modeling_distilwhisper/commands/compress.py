@@ -2,7 +2,7 @@
 
     distilwhisper compress distilwhisper-small-gl --rank 128 --output_dir distilwhisper-small-gl-128
 
-The output folder is a model like the first one. To train it a little more, which regains what was lost:
+The output folder is a model like the first one. To train it a little more, which regains most of the lost accuracy:
 `distilwhisper train --experts_from distilwhisper-small-gl-128 ...` with the settings of the training.
 """
 

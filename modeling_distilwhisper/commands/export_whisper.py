@@ -7,7 +7,7 @@
 A plain Whisper cannot choose a path for each token, so the path of each layer is fixed by how its gates route the
 tokens of the given audio. Three ways are tried: the expert if the majority of tokens takes it ("majority"), a mean of
 both paths' weights by their shares ("mean"), experts in all layers ("experts"). The one with the lowest WER on that
-audio is exported; of equal ones, the nearest to the routed model. export.json holds the scores of all three. Score the
+audio is exported; among equal ones, the nearest to the routed model. export.json holds the scores of all three. Score the
 export on a test set with `distilwhisper eval`.
 """
 
@@ -99,7 +99,7 @@ def transcribe_all(
     settings: dict,
     arguments: argparse.Namespace,
 ) -> dict[str, list[dict]]:
-    """Transcripts by each model, kept below the output folder: a command that was stopped goes on there."""
+    """Transcripts by each model, kept below the output folder, where an interrupted command continues."""
     folder = RunFolder(
         arguments.output_dir / "transcripts", {"run": settings | {"weights": weights_digest(arguments.model)}}
     )
@@ -142,7 +142,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument("--normalizer", default="marks", choices=list(NORMALIZERS), help="of the scores")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances at a time")
     parser.add_argument("--num_beams", type=int, default=1, help="width of the beam; 1 is greedy decoding")
-    parser.add_argument("--max_rows", type=int, help="at most so many rows, for a try")
+    parser.add_argument("--max_rows", type=int, help="at most this many rows, for a try")
     parser.add_argument("--device", default=DEVICE, help="cpu, cuda, mps")
     arguments = parser.parse_args(argv)
     if (arguments.output_dir / "config.json").exists() or (arguments.output_dir / "export.json").exists():

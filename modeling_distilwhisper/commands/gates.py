@@ -41,7 +41,7 @@ class GateArguments:
     split: str = field(default="test", metadata={"help": "train, validation or test."})
     batch_size: int = field(default=8, metadata={"help": "Utterances at a time."})
     device: str = field(default=DEVICE, metadata={"help": "Where the models run: cpu, cuda, mps."})
-    max_rows: int | None = field(default=None, metadata={"help": "At most so many rows of each language."})
+    max_rows: int | None = field(default=None, metadata={"help": "At most this many rows of each language."})
 
 
 @command

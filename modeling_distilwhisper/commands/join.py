@@ -3,7 +3,7 @@
     distilwhisper join distilwhisper-gl distilwhisper-ca other/expert-folder --output_dir distilwhisper
 
 The first model gives the backbone, on which the experts of the others must have been trained. The file of each language
-is copied byte for byte, so the joined model transcribes it as the model that it comes from.
+is copied byte for byte, so the joined model transcribes it as the model that it comes from does.
 """
 
 import argparse

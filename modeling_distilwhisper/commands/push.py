@@ -3,7 +3,7 @@
     distilwhisper push distilwhisper-base-gl me/distilwhisper-base-gl
     distilwhisper push distilwhisper-base-gl org/distilwhisper-base --languages gl --create_pr
 
-Without --languages, the whole model: Whisper's weights, experts, processor and card. With --languages, only their
+Without --languages, the complete model: Whisper's weights, experts, processor and card. With --languages, only their
 experts, in one commit: into a repository that has experts of other languages, or into a new one, which then loads
 Whisper's weights from where they are on the Hub. The folder's card goes with it where the repository has none; a card
 as `distilwhisper train` wrote it gets the repository's name first. Log in once before: `hf auth login`.
@@ -43,7 +43,7 @@ def main(argv: list[str], prog: str) -> None:
 
 
 def push_model(arguments: argparse.Namespace) -> CommitInfo:
-    """Pushes the whole model of a folder, in one commit."""
+    """Pushes the complete model of a folder, in one commit."""
     model = DistilWhisperForConditionalGeneration.from_pretrained(arguments.folder)
     return model.push_to_hub(
         arguments.repo_id,
@@ -96,7 +96,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument("--message", help="of the commit")
     arguments = parser.parse_args(argv)
     if arguments.int8 and not arguments.languages:
-        parser.error("--int8 goes with --languages. To push a whole model as 8-bit integers, compress it first.")
+        parser.error("--int8 goes with --languages. To push a complete model as 8-bit integers, compress it first.")
     if not arguments.folder.is_dir():
         parser.error(f"{arguments.folder} is not a folder.")
     return arguments

@@ -6,7 +6,7 @@ Takes files and folders, which are searched with their subfolders. The language 
 by `--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Recordings of
 similar length are transcribed together, whatever their languages, and a long one alone. A recording that cannot be read
 is named at the end and does not stop the others. Transcripts that exist already are left alone, so an interrupted
-command goes on where it was, and a corrected text stays. An output folder is of one model, language and task.
+command continues, and a corrected text stays. An output folder holds transcripts by one model, language and task.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def main(argv: list[str], prog: str) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the name of a file may have bytes that are not text
-    adapted_base(arguments.model)  # PEFT is an extra: without it, this says so for a LoRA adapter
+    adapted_base(arguments.model)  # a LoRA adapter needs PEFT, an extra: an error now, before any work
     model = load_model(arguments.model, arguments.precision, arguments.device)
     processor = load_processor(arguments.model)
     recordings = find_recordings(
@@ -175,7 +175,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
         default="transcribe",
         help="transcribe, or translate into English",
     )
-    parser.add_argument("--batch_size", type=int, default=8, help="at most so many recordings at a time")
+    parser.add_argument("--batch_size", type=int, default=8, help="at most this many recordings at a time")
     parser.add_argument("--num_beams", type=int, default=1, help="width of the beam; 1 is greedy decoding")
     parser.add_argument(
         "--fallback", action="store_true", help="try other temperatures where a text goes wrong: slower"

@@ -105,7 +105,7 @@ class DataArguments:
     test_languages: list[str] = field(
         default_factory=list, metadata={"help": "Languages that are tested too, though they are not trained."}
     )
-    max_rows: int | None = field(default=None, metadata={"help": "At most so many rows of each split, for a try."})
+    max_rows: int | None = field(default=None, metadata={"help": "At most this many rows of each split, for a try."})
     score_teacher: bool = field(default=False, metadata={"help": "Score the teacher on the test sets too."})
 
 

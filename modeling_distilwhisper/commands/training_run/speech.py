@@ -5,8 +5,8 @@ from dataclasses import asdict
 from datasets import Dataset, concatenate_datasets
 from transformers import WhisperProcessor
 
-from ...data import Source, parse_sources
 from ...data.selection import read_rows
+from ...data.sources import Source, parse_sources
 from ...runs.results import DataRecord
 from ..command_line import say
 from .arguments import DataArguments
