@@ -1,6 +1,6 @@
 """The `distilwhisper` command: finds a command by its name and starts it.
 
-This file is next to the package `modeling_distilwhisper`, not in it: the package imports PyTorch and Transformers, which
+This file is next to the package `modeling_distilwhisper`, not in it: the package imports PyTorch and Transformers. That
 takes seconds, and `distilwhisper --help` needs neither.
 """
 

@@ -16,7 +16,6 @@ import sys
 import tempfile
 
 import torch
-from torch.utils.data import DataLoader
 
 from modeling_distilwhisper import (
     DistilWhisperForConditionalGeneration,
@@ -31,6 +30,7 @@ from modeling_distilwhisper import (
 )
 from modeling_distilwhisper.commands.command_line import command
 from modeling_distilwhisper.commands.export_whisper import parse
+from modeling_distilwhisper.evaluation.gates import batches_of
 from modeling_distilwhisper.export.whisper import WAYS, save_processor
 from modeling_distilwhisper.runs.records import RecordFile
 
@@ -52,8 +52,7 @@ def main(argv: list[str], prog: str) -> None:
     rows, _ = keep_usable(rows, processor, model.config.max_target_positions)
 
     # The share of tokens that takes the expert, by layer: usage["encoder 0"] and so on.
-    loader = DataLoader(rows, batch_size=arguments.batch_size, collate_fn=SpeechCollator(processor))
-    batches = ({name: tensor.to(arguments.device) for name, tensor in batch.items()} for batch in loader)
+    batches = batches_of(rows, SpeechCollator(processor), arguments.batch_size, arguments.device)
     usage = measure_expert_usage(model, batches)
 
     # A plain Whisper for each way: 1 is the expert's path, 0 the shared path, a share between them is a mean of both.

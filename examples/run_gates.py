@@ -15,7 +15,6 @@ from itertools import product
 from pathlib import Path
 
 from tabulate import tabulate
-from torch.utils.data import DataLoader
 
 from modeling_distilwhisper import (
     DistilWhisperForConditionalGeneration,
@@ -27,6 +26,7 @@ from modeling_distilwhisper import (
 )
 from modeling_distilwhisper.commands.command_line import command, parse_dataclasses
 from modeling_distilwhisper.commands.gates import GateArguments
+from modeling_distilwhisper.evaluation.gates import batches_of
 from modeling_distilwhisper.reporting.figures import draw_expert_usage
 from modeling_distilwhisper.runs.any_whisper import name_models
 
@@ -49,8 +49,7 @@ def main(argv: list[str], prog: str) -> None:
             rows = source.read(arguments.split, language)
             rows = rows.select(range(min(len(rows), arguments.max_rows or len(rows))))
             rows, _ = keep_usable(rows, processor, model.config.max_target_positions)
-            loader = DataLoader(rows, batch_size=arguments.batch_size, collate_fn=SpeechCollator(processor))
-            batches = ({key: tensor.to(arguments.device) for key, tensor in batch.items()} for batch in loader)
+            batches = batches_of(rows, SpeechCollator(processor), arguments.batch_size, arguments.device)
 
             # Shares from 0 to 1: "encoder", "decoder", "all", "encoder 0" and so on.
             usage = measure_expert_usage(model, batches)

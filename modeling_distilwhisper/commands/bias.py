@@ -100,7 +100,7 @@ def analyse(folder: Path, arguments: BiasArguments) -> None:
     pictures = draw_figures(study, folder, arguments.figures or list(FIGURES))
     text = write_tables(study, folder)
     page = write_page(study, pictures, folder)
-    print(f"\n{text}\n\nAll tables and pictures: {page}; beside it as CSV and PNG.")
+    print(f"\n{text}\n\nAll tables and pictures: {page}; in its folder as CSV and PNG.")
 
 
 def check(arguments: BiasArguments) -> tuple[dict[str, str], list[tuple[Corpus, str]]]:

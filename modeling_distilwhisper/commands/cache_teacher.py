@@ -60,7 +60,7 @@ class CacheArguments:
     max_rows: int | None = field(default=None, metadata={"help": "At most this many rows of each language, for a try."})
     batch_size: int = field(default=16, metadata={"help": "Utterances at a time."})
     part_size: int = field(
-        default=512, metadata={"help": "Utterances in a file; an interruption loses at most this many."}
+        default=512, metadata={"help": "Utterances per file; an interruption loses at most this many."}
     )
     workers: int = field(default=0, metadata={"help": "Processes that compute features."})
     device: str = field(default=DEVICE, metadata={"help": "Where the teacher runs: cpu, cuda, mps."})

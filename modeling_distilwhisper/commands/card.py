@@ -48,7 +48,7 @@ def bias_rows(arguments: argparse.Namespace):
 def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser = make_parser(__doc__, prog)
     parser.add_argument("run", type=Path, help="a run's folder, or its results.json")
-    parser.add_argument("--output", type=Path, help="the card's file; by default README.md beside results.json")
+    parser.add_argument("--output", type=Path, help="the card's file; by default README.md next to results.json")
     parser.add_argument("--name", help="Hub id or folder that the card's examples load; by default the run's folder")
     parser.add_argument("--evaluation", type=Path, help="summary.json of `distilwhisper eval`")
     parser.add_argument("--system", help="the name of this model in --evaluation and --bias")

@@ -36,7 +36,7 @@ EXPECTED = {
     "data": "data: recordings/{language}",
     "languages": "languages: [gl, ca]",
 }
-RESERVED = ("student", "teacher", "scores")  # names of the untrained models, and of a folder beside the systems'
+RESERVED = ("student", "teacher", "scores")  # names of the untrained models, and of the folder of scores
 
 Settings = dict[str, Any]
 

@@ -56,7 +56,7 @@ def by_pytorch(
     """Transcribes the clip, and computes the logits of its tokens, for the clip and for its first half.
 
     Returns:
-        features `(2, mel bins, frames)`; tokens `(2, tokens)`, of which so many are the prompt; and logits
+        features `(2, mel bins, frames)`; tokens `(2, tokens)`; the number of them in the prompt; and logits
         `(2, tokens, vocabulary)`.
     """
     clip = read_audio(arguments.clip)

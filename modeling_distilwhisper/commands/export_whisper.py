@@ -7,26 +7,23 @@
 A plain Whisper cannot choose a path for each token, so the path of each layer is fixed by how its gates route the
 tokens of the given audio. Three ways are tried: the expert if the majority of tokens takes it ("majority"), a mean of
 both paths' weights by their shares ("mean"), experts in all layers ("experts"). The one with the lowest WER on that
-audio is exported; among equal ones, the nearest to the routed model. export.json holds the scores of all three. Score the
-export on a test set with `distilwhisper eval`.
+audio is exported; among equal ones, the nearest to the routed model. export.json holds the scores of all three. Score
+the export on a test set with `distilwhisper eval`.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from tabulate import tabulate
-from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from ..data import parse_sources
 from ..data.collate import SpeechCollator
 from ..data.selection import Selection, read_rows
-from ..evaluation.gates import measure_expert_usage
+from ..evaluation.gates import batches_of, measure_expert_usage
 from ..evaluation.metrics import count_errors
 from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.transcription import transcribe_rows
@@ -57,7 +54,8 @@ def main(argv: list[str], prog: str) -> None:
         purpose="measure gates on",
     )
     print(selection)
-    usage = measure_expert_usage(model, batches(selection, SpeechCollator(processor), arguments))
+    batches = batches_of(selection.rows, SpeechCollator(processor), arguments.batch_size, arguments.device)
+    usage = measure_expert_usage(model, batches)
     exports = make_exports(model, arguments.language, usage)
     settings = {
         name: getattr(arguments, name) for name in ("model", "language", "data", "split", "num_beams", "max_rows")
@@ -123,13 +121,6 @@ def compare_with_routed(records: list[dict], routed: list[dict], arguments: argp
     )
     same = sum(a == b for a, b in zip(by_routed, hypotheses, strict=True))
     return {"WER": wer, "WER against routed": distance, "same transcripts": f"{same} of {len(routed)}"}
-
-
-def batches(
-    selection: Selection, collate: SpeechCollator, arguments: argparse.Namespace
-) -> Iterator[dict[str, torch.Tensor]]:
-    for batch in tqdm(DataLoader(selection.rows, batch_size=arguments.batch_size, collate_fn=collate), desc="Gates"):
-        yield {name: value.to(arguments.device) for name, value in batch.items()}
 
 
 def parse(argv: list[str], prog: str) -> argparse.Namespace:

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=names,
         default=names,
         metavar="SYSTEM",
-        help=f"systems beside {BASELINE!r} and {CLSR!r}, if all at once need too much memory: {names}",
+        help=f"systems to time with {BASELINE!r} and {CLSR!r}, if all together need too much memory: {names}",
     )
     parser.add_argument("--batch_size", type=int, default=4, help="rows in a batch")
     parser.add_argument("--tokens", type=int, default=40, help="label tokens of each row")

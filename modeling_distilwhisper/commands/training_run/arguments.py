@@ -40,7 +40,7 @@ DEFINING = (
 
 @dataclass
 class ModelArguments:
-    """The student, its experts, and who teaches them."""
+    """The student, its experts, and their teacher."""
 
     student: str = field(metadata={"help": "Folder or Hub id of the Whisper that learns."})
     languages: list[str] = field(metadata={"help": "Codes of the languages to train, such as gl ca."})
@@ -73,7 +73,7 @@ class ModelArguments:
         default=None, metadata={"help": "Folder or Hub id of experts to train further, such as compressed ones."}
     )
     lora_rank: int = field(default=32, metadata={"help": "Rank of --method lora."})
-    save_backbone: bool = field(default=True, metadata={"help": "Save Whisper's weights beside the experts."})
+    save_backbone: bool = field(default=True, metadata={"help": "Save Whisper's weights next to the experts."})
 
     @property
     def budgets(self) -> dict[str, float]:
@@ -121,7 +121,7 @@ def check_arguments(
     if model_args.method not in METHODS:
         raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {model_args.method!r}.")
     if model_args.teacher and model_args.teacher_cache and not data_args.score_teacher:
-        raise ValueError("--teacher beside --teacher_cache is only used with --score_teacher. Give one of the two.")
+        raise ValueError("--teacher with --teacher_cache is only used with --score_teacher. Give one of the two.")
     if data_args.score_teacher and model_args.teacher_precision in QUANTISED:
         raise ValueError(
             f"--score_teacher cannot score a quantised teacher, got {model_args.teacher_precision}. "
