@@ -83,7 +83,8 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
     with gr.Blocks(title="DistilWhisper", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(
             "# DistilWhisper\nPlain Whisper next to the same Whisper with experts of the recording's language. "
-            f"This one has experts for {', '.join(map(language_name, trained))}. Recordings stay on the machine that serves it."
+            f"This one has experts for {', '.join(map(language_name, trained))}. Recordings stay on the machine that "
+            "serves it."
         )
         with gr.Row():
             with gr.Column(min_width=320):
