@@ -1,7 +1,7 @@
 """The `distilwhisper` command: finds a command by its name and starts it.
 
-This file stands beside the package `modeling_distilwhisper`, not in it. To import the package is to import PyTorch and
-Transformers, which takes seconds, and `distilwhisper --help` needs neither.
+This file is next to the package `modeling_distilwhisper`, not in it: the package imports PyTorch and Transformers. That
+takes seconds, and `distilwhisper --help` needs neither.
 """
 
 import difflib
@@ -19,7 +19,7 @@ GROUPS = {
     },
     "Use": {
         "transcribe": ("transcribe", "transcribe recordings of any length, to text, subtitles or JSON"),
-        "demo": ("demo", "open a web page: plain Whisper beside the experts, on your own recordings"),
+        "demo": ("demo", "open a web page: plain Whisper next to the experts, on your own recordings"),
     },
     "Understand": {
         "gates": ("gates", "measure and draw which share of the tokens is routed to the experts"),
@@ -78,7 +78,7 @@ def overview() -> str:
 
 
 def unknown(name: str) -> str:
-    """What to tell who asks for a command that does not exist."""
+    """The message for a command that does not exist."""
     near = difflib.get_close_matches(name.replace("_", "-"), COMMANDS, n=1, cutoff=0.4)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     return f"there is no command {name!r}.{guess} Expected one of: {', '.join(COMMANDS)}."

@@ -3,10 +3,18 @@
     python examples/compare.py examples/quickstart/compare.yaml
     python examples/compare.py examples/configs/compare_prompts_ru.yaml
 
+    # compare.yaml
+    settings: examples/quickstart/quickstart.yaml
+    output_dir: comparison
+    systems:
+      LoRA: {method: lora, teacher: ""}
+      DistilWhisper: {kd_beta: 0.5}
+
 The file names a file of settings of `run_distil.py` that all systems share, and the settings of each system. Every
-system is a run of `distilwhisper train`, and `distilwhisper eval` scores them all: what is finished is not made again,
-and what was stopped goes on. If the data behind a name changes, name another folder. The minutes are of the last start
-of a system, scoring between its steps included. `distilwhisper compare` does the same.
+system is a run of `distilwhisper train`, and `distilwhisper eval` scores them all. A finished system is not trained
+again, and an interrupted one continues. If the data behind a name changes, name another folder. The minutes are those
+of the last start of a system, with the scoring between its steps. `distilwhisper compare` calls the same function, in
+modeling_distilwhisper/commands/compare.py.
 """
 
 import sys

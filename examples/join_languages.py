@@ -3,14 +3,31 @@
     python examples/join_languages.py distilwhisper-gl distilwhisper-ca --output_dir distilwhisper-gl-ca
     python examples/join_languages.py distilwhisper-gl me/expert-folder-on-the-hub --output_dir distilwhisper
 
-The first model gives the backbone, on which the experts of the others must have been trained. The file of each language
-is copied byte for byte, so the joined model transcribes it as the model that it comes from. `distilwhisper join` does
-the same.
+The first model gives the backbone, on which the experts of the others must have been trained.
+`distilwhisper join` does the same, and copies the file of each language byte for byte.
 """
 
 import sys
 
-from modeling_distilwhisper.commands.join import main
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration, load_processor
+from modeling_distilwhisper.commands.command_line import command
+from modeling_distilwhisper.commands.join import parse
+from modeling_distilwhisper.repository_distilwhisper import languages_in
+
+
+@command
+def main(argv: list[str], prog: str) -> None:
+    arguments = parse(argv, prog)
+    first, *others = arguments.models
+    model = DistilWhisperForConditionalGeneration.from_pretrained(first)
+    for other in others:
+        for language in languages_in(other):
+            # Refused if the model has this language already, or if the experts were trained on another backbone.
+            model.load_experts(other, language)
+    model.save_pretrained(arguments.output_dir)
+    load_processor(first).save_pretrained(arguments.output_dir)
+    print(f"{arguments.output_dir}: {', '.join(model.config.languages)}")
+
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -10,34 +10,14 @@ transcription, language), or Common Voice, FLEURS or any data set of the Hub, as
 `common_voice:cv-corpus-13.0?train=10000&validation=1000` and `fleurs:google/fleurs`. Without a teacher the experts are
 trained on cross-entropy alone (CLSR-FT). The model that it writes loads with
 `AutoModelForSpeechSeq2Seq.from_pretrained(output_dir, languages=["gl"], trust_remote_code=True)`.
-
-`distilwhisper train` does the same. This file is to be read, and to be copied for a training of your own.
 """
 
 import sys
 
-from transformers import WhisperProcessor, set_seed
-
+from modeling_distilwhisper import DistilWhisperTrainingArguments
 from modeling_distilwhisper.commands.command_line import command, parse_dataclasses
-from modeling_distilwhisper.commands.training_run import (
-    DataArguments,
-    ModelArguments,
-    SpeechData,
-    check_arguments,
-    collect_results,
-    finished_results,
-    keep_rows,
-    load_student,
-    load_teachers,
-    open_run,
-    precision_of_teacher,
-    report,
-    save_run,
-    score_after,
-    score_before,
-)
-from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
-from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
+from modeling_distilwhisper.commands.train import train
+from modeling_distilwhisper.commands.training_run.arguments import DataArguments, ModelArguments
 
 
 @command
@@ -46,54 +26,10 @@ def main(argv: list[str], prog: str) -> None:
     model_args, data_args, training_args = parse_dataclasses(
         __doc__, argv, prog, ModelArguments, DataArguments, DistilWhisperTrainingArguments
     )
-    check_arguments(model_args, data_args, training_args)
-    set_seed(training_args.seed)
-
-    # The student is a Whisper whose weights are frozen. Beside each feed-forward block it gets, for each language, an
-    # expert, which begins as a copy of that block, and a gate, which chooses one of the two for each token. The teacher
-    # is a larger Whisper, or a cache of its predictions (run_cache_teacher.py); without one, experts learn from
-    # transcripts alone.
-    processor = WhisperProcessor.from_pretrained(model_args.student)
-    model = load_student(model_args, training_args.device)
-    teacher_model, teacher = load_teachers(model_args, training_args.device)
-
-    # The data: rows with audio, text and language, of all corpora and languages together. A batch mixes languages, and
-    # each row is routed to the experts of its language. Rows that cannot be used are left out and counted.
-    data = SpeechData(data_args, model_args.languages, processor, model.config.max_target_positions)
-
-    # The trainer is Transformers' Seq2SeqTrainer with another loss (equation 4.8 of the report): cross-entropy, plus
-    # the distance to the teacher's predictions, plus a term that holds the gates to their budget.
-    trainer = DistilWhisperTrainer(
-        model,
-        training_args,
-        teacher=teacher,
-        train_dataset=data.train,
-        eval_dataset=data.validation,
-        processing_class=processor,
-    )
-
-    # All that a run writes is in its folder, which refuses a run with other settings or other rows. Started again, the
-    # run goes on from its last checkpoint; if it is finished, it shows its results again.
-    run = open_run(model_args, data_args, training_args)
-    results = finished_results(run, training_args)
-    if results is None:
-        keep_rows(run, data)
-
-        # Word error rates before training, then training, then after it. With `torchrun` all processes come by here.
-        scores = score_before(run, trainer, data, teacher_model if data_args.score_teacher else None)
-        set_seed(training_args.seed)  # scoring may draw random numbers, and a continued run does not score again
-        trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint or run.last_checkpoint())
-        scores |= score_after(trainer, data)
-
-        # A file for each language's experts, the processor, results.json and a model card for the Hub.
-        precision = precision_of_teacher(teacher, model_args.teacher_precision)
-        results = collect_results(run, scores, trainer, trained, data, precision)
-        if trainer.is_world_process_zero():
-            save_run(run, trainer, model_args, data, results)
-
-    # Tables to read, and pictures.
-    if trainer.is_world_process_zero():
-        report(results, run.folder)
+    # The run is one function, which `distilwhisper train` calls too. Read it in
+    # modeling_distilwhisper/commands/train.py, where a comment explains each step. For a training of your own, copy it:
+    # it is made of functions that can be called alone.
+    train(model_args, data_args, training_args)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers import before
 from helpers.remote import run_without_the_package
-from helpers.scripts import run_script
+from helpers.scripts import run_command
 from safetensors.torch import load_file
 from transformers import WhisperProcessor
 
@@ -24,9 +24,9 @@ def files(tmp_path):
     return before.unpack(tmp_path / "files")
 
 
-def start(script: str, *arguments: str, cwd: Path) -> tuple[str, str]:
-    """Output and errors of a script."""
-    code, printed, errors = run_script(script, *arguments, cwd=cwd, PYTHONPATH=str(before.ROOT))
+def start(name: str, *arguments: str, cwd: Path) -> tuple[str, str]:
+    """Output and errors of a command."""
+    code, printed, errors = run_command(name, *arguments, cwd=cwd, PYTHONPATH=str(before.ROOT))
     assert code == 0, errors[-3000:]
     return printed, errors
 
@@ -85,7 +85,7 @@ def test_a_finished_comparison_of_before_is_reported_and_nothing_is_made_again(f
         path.write_text("".join(json.dumps(record) + "\n" for record in records))
     kept = {path: path.read_bytes() for path in [*transcripts, files / RUN / "expert.gl.safetensors"]}
     results = json.loads((files / RUN / "results.json").read_text())
-    printed, _ = start("compare.py", "comparison.yaml", cwd=files)
+    printed, _ = start("compare", "comparison.yaml", cwd=files)
     assert {path: path.read_bytes() for path in kept} == kept and len(transcripts) == 2
     assert json.loads((files / RUN / "results.json").read_text())["scores"] == results["scores"]
     wer = {row["system"]: row["wer"] for row in json.loads((scores / "summary.json").read_text())["scores"]}
@@ -99,7 +99,7 @@ def test_an_interrupted_run_of_before_goes_on_to_the_same_experts(files):
     finished = load_file(files / RUN / "expert.gl.safetensors")
     for name in ("results.json", "expert.gl.safetensors", "checkpoint-4/trainer_state.json"):
         (files / RUN / name).unlink()
-    _, errors = start("run_distil.py", str(RUN.with_suffix(".yaml")), cwd=files)
+    _, errors = start("train", str(RUN.with_suffix(".yaml")), cwd=files)
     assert f"from {RUN}/checkpoint-2" in errors
     experts = load_file(files / RUN / "expert.gl.safetensors")
     assert experts.keys() == finished.keys()
@@ -110,7 +110,7 @@ def test_an_interrupted_run_of_before_goes_on_to_the_same_experts(files):
 def test_old_names_in_a_file_of_settings_are_read_with_a_warning_that_names_the_new_ones(files):
     settings = (files / "comparison/scores.yaml").read_text()
     assert "dtype: float32" in settings and "normalizer: paper" in settings
-    _, errors = start("run_eval.py", "comparison/scores.yaml", cwd=files)
+    _, errors = start("eval", "comparison/scores.yaml", cwd=files)
     (warning,) = [line for line in errors.splitlines() if line.startswith("comparison/scores.yaml")]
     assert all(name in warning for name in ("dtype", "precision", "paper", "report"))
     scores = json.loads((files / "comparison/scores/summary.json").read_text())["scores"]
@@ -119,7 +119,7 @@ def test_old_names_in_a_file_of_settings_are_read_with_a_warning_that_names_the_
 
 def test_old_flags_are_read_with_a_warning_and_new_folders_hold_the_new_names(files):
     command = ["--models", "student=student", "--data", "recordings/{language}", "--languages", "gl", "--max_rows", "1"]
-    _, errors = start("run_eval.py", *command, "--dtype", "float32", "--output_dir", "new-scores", cwd=files)
+    _, errors = start("eval", *command, "--dtype", "float32", "--output_dir", "new-scores", cwd=files)
     assert sum("dtype" in line and "precision" in line for line in errors.splitlines()) == 1, errors[-2000:]
     settings = json.loads((files / "new-scores/student/recordings/settings.json").read_text())["run"]
     assert settings["precision"] == "float32" and "dtype" not in settings
@@ -129,7 +129,7 @@ def test_old_flags_are_read_with_a_warning_and_new_folders_hold_the_new_names(fi
 def test_a_finished_run_of_before_is_reported_by_either_name_of_its_normaliser(files, name):
     content = json.loads((files / RUN / "results.json").read_text())
     written = (files / RUN / "results.json").read_bytes()
-    printed, _ = start("run_distil.py", str(RUN.with_suffix(".yaml")), "--normalizer", name, cwd=files)
+    printed, _ = start("train", str(RUN.with_suffix(".yaml")), "--normalizer", name, cwd=files)
     assert (files / RUN / "results.json").read_bytes() == written, "nothing was trained"
     share = content["openness at inference"]["gl"]["decoder"]
     assert f"{share:.2f}" in printed and content["example"]["said"] in printed

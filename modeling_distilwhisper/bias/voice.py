@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from ..data.audio import SAMPLING_RATE
+from ..runs.extras import require
 
 HasSpeech = Callable[[np.ndarray], bool]  # of mono samples at 16 kHz
 
@@ -42,12 +43,9 @@ class Silero:
 
     def __init__(self):
         threads = torch.get_num_threads()
-        try:
-            from silero_vad import get_speech_timestamps, load_silero_vad  # an extra
-        except ImportError:
-            raise ImportError(
-                'Voice activity needs silero-vad: pip install "modeling_distilwhisper[bias]", or --vad none'
-            ) from None
+        require("silero_vad")
+        from silero_vad import get_speech_timestamps, load_silero_vad  # an extra
+
         torch.set_num_threads(threads)  # its import sets one thread, and transcription would be slow
         self._model, self._find = load_silero_vad(), get_speech_timestamps
 

@@ -1,4 +1,4 @@
-"""Measure what training and inference cost beside plain Whisper's, on random weights.
+"""Measure what training and inference cost compared with plain Whisper, on random weights.
 
     distilwhisper benchmark train
     distilwhisper benchmark infer
@@ -8,7 +8,6 @@ Each system is a process, and the processes take turns, so that whatever else th
 
 import sys
 
-from ..runs.old_names import with_new_flags
 from .benchmarks import inference, training
 from .benchmarks.whispers import SIZES
 from .command_line import DEVICE, command, make_parser
@@ -27,8 +26,8 @@ def main(argv: list[str], prog: str) -> None:
         mode.add_argument("--device", choices=["cpu", "cuda"], default=DEVICE, help="where the models run")
         module.add_arguments(mode)
         mode.set_defaults(run=module.run)
-    args = parser.parse_args(with_new_flags(argv))
-    args.run(args)
+    arguments = parser.parse_args(argv)
+    arguments.run(arguments)
 
 
 if __name__ == "__main__":

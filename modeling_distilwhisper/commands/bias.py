@@ -5,8 +5,8 @@
         --data common_voice:cv-corpus-13.0-2023-03-09 --languages ca gl hu uk --output_dir bias
 
 Writes which rows were used and why, a file of transcripts for each model, precision, corpus and language, and from
-them tables, figures 2 to 12 of the report and one page with all of it. Started again, it goes on where it was. On three
-machines, give each --part 1/3 (2/3, 3/3) and a folder of its own; then, anywhere:
+them tables, figures 2 to 12 of the report and one page with all of it. If you start it again, it continues. On three
+machines, give each --part 1/3 (2/3, 3/3) and another folder; then, anywhere:
 
     distilwhisper bias --join part1 part2 part3 --output_dir bias --precision float16
 
@@ -25,8 +25,9 @@ from ..bias.grid import join, read_study_rows, run_grid, share_of
 from ..data.sources import parse_sources
 from ..evaluation.normalization import NORMALIZERS
 from ..runs.any_whisper import name_models
+from ..runs.extras import require
 from ..runs.precision import PRECISIONS
-from .command_line import DEVICE, command, parse_dataclasses, require
+from .command_line import DEVICE, command, parse_dataclasses
 
 
 @dataclass
@@ -95,11 +96,11 @@ def analyse(folder: Path, arguments: BiasArguments) -> None:
     from ..bias.page import write_page, write_tables
     from ..bias.study import read_study
 
-    findings = read_study(folder, arguments.precision[0], arguments.normalizer)
-    pictures = draw_figures(findings, folder, arguments.figures or list(FIGURES))
-    text = write_tables(findings, folder)
-    page = write_page(findings, pictures, folder)
-    print(f"\n{text}\n\nAll tables and pictures: {page}; beside it as CSV and PNG.")
+    study = read_study(folder, arguments.precision[0], arguments.normalizer)
+    pictures = draw_figures(study, folder, arguments.figures or list(FIGURES))
+    text = write_tables(study, folder)
+    page = write_page(study, pictures, folder)
+    print(f"\n{text}\n\nAll tables and pictures: {page}; in its folder as CSV and PNG.")
 
 
 def check(arguments: BiasArguments) -> tuple[dict[str, str], list[tuple[Corpus, str]]]:

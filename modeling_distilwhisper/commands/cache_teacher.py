@@ -6,10 +6,10 @@
     distilwhisper train --student openai/whisper-base --teacher_cache teacher-gl-ca \
         --languages gl ca --data "recordings/{language}" --output_dir distilwhisper-base
 
-For each position of each reference transcript it stores the k likeliest tokens and the mass of all others, 0.5 kB for
-k = 64; or, with --k 0, the teacher's last hidden state, 2.5 kB for whisper-large, which is as good as the teacher at
-any temperature. Stopped, it goes on where it was; with more languages or corpora it adds what is missing. Another
-student with the same tokenizer, or other settings of training, can use the same cache.
+For each position of each reference transcript it stores the k likeliest tokens and the total probability of all others,
+0.5 kB for k = 64; or, with --k 0, the teacher's last hidden state, 2.5 kB for whisper-large, which gives the teacher's
+predictions at any temperature. If stopped, it continues; with more languages or corpora it adds what is missing.
+Another student with the same tokenizer, or other settings of training, can use the same cache.
 """
 
 import sys
@@ -41,7 +41,7 @@ from .training_run.models import precision_of_teacher
 class CacheArguments:
     """The settings of a cache of a teacher."""
 
-    student: str = field(metadata={"help": "Folder or Hub id of the Whisper that is to learn: its tokens are stored."})
+    student: str = field(metadata={"help": "Folder or Hub id of the student, whose tokens are stored."})
     teacher: str = field(metadata={"help": "Folder or Hub id of the Whisper to learn from."})
     languages: list[str] = field(metadata={"help": "Codes of the languages, such as gl ca."})
     data: list[str] = field(metadata={"help": "Corpora, as for `distilwhisper train`; their training split is stored."})
@@ -58,70 +58,79 @@ class CacheArguments:
     teacher_precision: str = field(
         default="auto", metadata={"help": f"One of {', '.join(PRECISIONS)}; int8 is LLM.int8()."}
     )
-    max_rows: int | None = field(default=None, metadata={"help": "At most so many rows of each language, for a try."})
+    max_rows: int | None = field(default=None, metadata={"help": "At most this many rows of each language, for a try."})
     batch_size: int = field(default=16, metadata={"help": "Utterances at a time."})
-    part_size: int = field(default=512, metadata={"help": "Utterances in a file; a stop loses at most so many."})
+    part_size: int = field(
+        default=512, metadata={"help": "Utterances per file; an interruption loses at most this many."}
+    )
     workers: int = field(default=0, metadata={"help": "Processes that compute features."})
     device: str = field(default=DEVICE, metadata={"help": "Where the teacher runs: cpu, cuda, mps."})
 
 
 @command
 def main(argv: list[str], prog: str) -> None:
-    (args,) = parse_dataclasses(__doc__, argv, prog, CacheArguments)
-    processor = WhisperProcessor.from_pretrained(args.student)
-    config = AutoConfig.from_pretrained(args.student)
-    teacher = load_teacher(args.teacher, args.teacher_precision, args.device).prepare(config, processor, args.device)
-    writer = open_cache(args, teacher, processor, config)
+    (arguments,) = parse_dataclasses(__doc__, argv, prog, CacheArguments)
+    processor = WhisperProcessor.from_pretrained(arguments.student)
+    config = AutoConfig.from_pretrained(arguments.student)
+    teacher = load_teacher(arguments.teacher, arguments.teacher_precision, arguments.device).prepare(
+        config, processor, arguments.device
+    )
+    writer = open_cache(arguments, teacher, processor, config)
     collator = SpeechCollator(processor, extra=WithDigests(teacher.batch_extra))
     table = []
-    for source in parse_sources(args.data, args.languages):
-        for language in args.languages:
+    for source in parse_sources(arguments.data, arguments.languages):
+        for language in arguments.languages:
             selection = read_rows(
                 source,
                 "train",
                 language,
-                max_rows=args.max_rows,
+                max_rows=arguments.max_rows,
                 processor=processor,
                 max_tokens=config.max_target_positions,
             )
             rows = selection.rows
             without_audio = rows.remove_columns("audio")
             missing = [index for index, row in enumerate(without_audio) if writer.lacks(row, processor.tokenizer)]
-            store(writer, collator, rows.select(missing).sort("seconds"), config, args)
+            store(writer, collator, rows.select(missing).sort("seconds"), config, arguments)
             counts = {"rows": len(rows), "new": len(missing), "left out": selection.left_out.total()}
             table.append({"corpus": source.name, "language": language, **counts})
     print(tabulate(table, headers="keys"))
-    print(f"\n{args.output_dir}: {writer.megabytes():.1f} MB")
+    print(f"\n{arguments.output_dir}: {writer.megabytes():.1f} MB")
 
 
 def open_cache(
-    args: CacheArguments, teacher: Teacher, processor: WhisperProcessor, config: WhisperConfig
+    arguments: CacheArguments, teacher: Teacher, processor: WhisperProcessor, config: WhisperConfig
 ) -> CacheWriter:
     """The cache in the output folder, which remembers what it was made with."""
     metadata = {
-        "teacher": args.teacher,
-        "teacher weights": weights_digest(args.teacher) or commit_of(teacher.model.config),
-        "teacher precision": precision_of_teacher(teacher, args.teacher_precision),
+        "teacher": arguments.teacher,
+        "teacher weights": weights_digest(arguments.teacher) or commit_of(teacher.model.config),
+        "teacher precision": precision_of_teacher(teacher, arguments.teacher_precision),
         "tokenizer": tokenizer_digest(processor),
         "vocabulary": config.vocab_size,
     }
     return CacheWriter(
-        args.output_dir, teacher, k=args.k or None, temperatures=args.temperatures, metadata=metadata, data=args.data
+        arguments.output_dir,
+        teacher,
+        k=arguments.k or None,
+        temperatures=arguments.temperatures,
+        metadata=metadata,
+        data=arguments.data,
     )
 
 
 def store(
-    writer: CacheWriter, collator: SpeechCollator, rows: Dataset, config: WhisperConfig, args: CacheArguments
+    writer: CacheWriter, collator: SpeechCollator, rows: Dataset, config: WhisperConfig, arguments: CacheArguments
 ) -> None:
     """Adds the teacher's predictions for the rows, a file for each `part_size` of them."""
     collate = partial(batch_of, collator)
-    loader = DataLoader(rows, batch_size=args.batch_size, num_workers=args.workers, collate_fn=collate)
+    loader = DataLoader(rows, batch_size=arguments.batch_size, num_workers=arguments.workers, collate_fn=collate)
     lines = []
     for keys, batch in tqdm(loader, desc="Teacher's predictions", unit="batch", disable=not len(rows)):
-        batch = {name: value.to(args.device) for name, value in batch.items()}
+        batch = {name: value.to(arguments.device) for name, value in batch.items()}
         decoder_input_ids = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
         lines += writer.lines(keys, batch, decoder_input_ids)
-        if len(lines) >= args.part_size:
+        if len(lines) >= arguments.part_size:
             writer.write(lines)
             lines = []
     if lines:

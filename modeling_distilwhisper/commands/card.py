@@ -20,46 +20,46 @@ from .command_line import command, make_parser
 
 @command
 def main(argv: list[str], prog: str) -> None:
-    args = parse(argv, prog)
-    folder = args.run if args.run.is_dir() else args.run.parent
+    arguments = parse(argv, prog)
+    folder = arguments.run if arguments.run.is_dir() else arguments.run.parent
     card = card_of_run(
-        RunResults.read(args.run),
-        name=args.name or folder.resolve().name,
-        evaluation=args.evaluation and read_json(args.evaluation),
-        system=args.system,
-        bias=bias_rows(args),
-        license=args.license,
-        note=args.note,
+        RunResults.read(arguments.run),
+        name=arguments.name or folder.resolve().name,
+        evaluation=arguments.evaluation and read_json(arguments.evaluation),
+        system=arguments.system,
+        bias=bias_rows(arguments),
+        license=arguments.license,
+        note=arguments.note,
     )
-    output = args.output or folder / "README.md"
+    output = arguments.output or folder / "README.md"
     if not save_card(card, output):
         raise ValueError(f"{not_saved_message(output)} Or name another --output.")
     print(output)
 
 
-def bias_rows(args: argparse.Namespace):
+def bias_rows(arguments: argparse.Namespace):
     """The rows of a study of groups of speakers, if one is given."""
-    if args.bias is None:
+    if arguments.bias is None:
         return None
     from ..bias.card_rows import card_rows  # here alone: the module needs an extra
 
-    return card_rows(args.bias, args.system)
+    return card_rows(arguments.bias, arguments.system)
 
 
 def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser = make_parser(__doc__, prog)
     parser.add_argument("run", type=Path, help="a run's folder, or its results.json")
-    parser.add_argument("--output", type=Path, help="the card's file; by default README.md beside results.json")
+    parser.add_argument("--output", type=Path, help="the card's file; by default README.md next to results.json")
     parser.add_argument("--name", help="Hub id or folder that the card's examples load; by default the run's folder")
     parser.add_argument("--evaluation", type=Path, help="summary.json of `distilwhisper eval`")
     parser.add_argument("--system", help="the name of this model in --evaluation and --bias")
     parser.add_argument("--bias", type=Path, help="output folder of `distilwhisper bias`")
     parser.add_argument("--license", help="as the Hub names it, such as apache-2.0")
     parser.add_argument("--note", help="what a reader must know first")
-    args = parser.parse_args(argv)
-    if (args.evaluation is None and args.bias is None) != (args.system is None):
+    arguments = parser.parse_args(argv)
+    if (arguments.evaluation is None and arguments.bias is None) != (arguments.system is None):
         parser.error("--system goes with --evaluation or --bias: it names the model there that the card is of.")
-    return args
+    return arguments
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@
     distilwhisper compare examples/configs/compare_prompts_ru.yaml
 
 The file names a file of settings that all systems share, and the settings of each system. Every system is a run of
-`distilwhisper train`, and `distilwhisper eval` scores them all: what is finished is not made again, and what was
-stopped goes on. If the data behind a name changes, name another folder. The minutes are of the last start of a system,
-scoring between its steps included.
+`distilwhisper train`, and `distilwhisper eval` scores them all. A finished system is not trained again, and an
+interrupted one continues. If the data behind a name changes, name another folder. The minutes are those of the last
+start of a system, with the scoring between its steps.
 """
 
 import argparse
@@ -27,9 +27,17 @@ from ..runs.results import RunResults
 from ..runs.settings import read_settings, split_name
 from .command_line import command, import_figures, make_parser
 
-LISTS = ("data", "test_data", "languages", "test_languages")  # one alone may stand without brackets
-OVERRIDES = ("student", "teacher", "student_precision")  # flags that win over the file
-RESERVED = ("student", "teacher", "scores")  # names of the untrained models, and of a folder beside the systems'
+LISTS = ("data", "test_data", "languages", "test_languages")  # a single value needs no brackets
+OVERRIDES = ("student", "teacher", "student_precision")  # flags that replace the file's settings
+# A line of a file for each setting that it must have.
+EXPECTED = {
+    "settings": "settings: run.yaml",
+    "systems": "systems: {LoRA: {method: lora}, DistilWhisper: {}}",
+    "student": "student: openai/whisper-small",
+    "data": "data: recordings/{language}",
+    "languages": "languages: [gl, ca]",
+}
+RESERVED = ("student", "teacher", "scores")  # names of the untrained models, and of the folder of scores
 
 Settings = dict[str, Any]
 
@@ -57,7 +65,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument("comparison", type=Path, help="a file such as examples/quickstart/compare.yaml")
     parser.add_argument("--output_dir", help="folder for the systems and their scores; by default the file's")
     for name in OVERRIDES:
-        parser.add_argument(f"--{name}", help="in place of the file's")
+        parser.add_argument(f"--{name}", help="replaces the file's")
     return parser.parse_args(argv)
 
 
@@ -80,7 +88,8 @@ def read_comparison(arguments: argparse.Namespace) -> tuple[Settings, Settings]:
 def require_settings(file: str | Path, settings: Settings, *names: str) -> None:
     """Raises `ValueError` if a file lacks settings that a comparison needs."""
     if missing := [name for name in names if not settings.get(name)]:
-        raise ValueError(f"{file} lacks {', '.join(missing)}. See examples/quickstart/compare.yaml for an example.")
+        lines = "; ".join(f"`{EXPECTED[name]}`" for name in missing)
+        raise ValueError(f"{file} lacks {', '.join(missing)}. Expected lines such as {lines}.")
 
 
 def evaluation_of(models: Mapping[str, str], shared: Settings, folder: Path) -> Settings:
@@ -109,7 +118,7 @@ def run(name: str, file: Path, settings: Settings) -> None:
     print(f"\ndistilwhisper {name} {file}", flush=True)
     done = subprocess.run([sys.executable, "-m", __package__.partition(".")[0], name, str(file)])
     if done.returncode:
-        raise RuntimeError(f"`distilwhisper {name} {file}` failed with exit status {done.returncode} (see above).")
+        raise ChildProcessError(f"`distilwhisper {name} {file}` failed with exit status {done.returncode} (see above).")
 
 
 def report(models: Mapping[str, str], shared: Settings, minutes: Mapping[str, float], folder: Path) -> None:

@@ -2,7 +2,7 @@
 
     distilwhisper compress distilwhisper-small-gl --rank 128 --output_dir distilwhisper-small-gl-128
 
-The output folder is a model like the first one. To train it a little more, which regains what was lost:
+The output folder is a model like the first one. To train it a little more, which regains most of the lost accuracy:
 `distilwhisper train --experts_from distilwhisper-small-gl-128 ...` with the settings of the training.
 """
 
@@ -22,21 +22,21 @@ from .command_line import command, make_parser
 
 @command
 def main(argv: list[str], prog: str) -> None:
-    args = parse(argv, prog)
-    model = DistilWhisperForConditionalGeneration.from_pretrained(args.model, languages=args.languages)
+    arguments = parse(argv, prog)
+    model = DistilWhisperForConditionalGeneration.from_pretrained(arguments.model, languages=arguments.languages)
     before = {language: count_parameters(model.experts_of(language).values()) for language in model.config.languages}
-    if args.rank is not None:
-        compress_experts(model, args.rank)
-    model.save_pretrained(args.output_dir, save_backbone=not args.no_backbone)
-    if args.int8:
-        model.save_experts(args.output_dir, int8=True)
-    WhisperProcessor.from_pretrained(args.model).save_pretrained(args.output_dir)
+    if arguments.rank is not None:
+        compress_experts(model, arguments.rank)
+    model.save_pretrained(arguments.output_dir, save_backbone=not arguments.no_backbone)
+    if arguments.int8:
+        model.save_experts(arguments.output_dir, int8=True)
+    WhisperProcessor.from_pretrained(arguments.model).save_pretrained(arguments.output_dir)
     rows = [
         {
             "language": language,
             "weights, M": count_parameters(model.experts_of(language).values()) / 1e6,
             "of": before[language] / 1e6,
-            "file, MB": (args.output_dir / expert_file_name(language)).stat().st_size / 1e6,
+            "file, MB": (arguments.output_dir / expert_file_name(language)).stat().st_size / 1e6,
         }
         for language in model.config.languages
     ]
@@ -53,12 +53,12 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
         "--int8", action="store_true", help="store matrices as 8-bit integers with a scale for each row"
     )
     parser.add_argument("--no_backbone", action="store_true", help="write the experts alone")
-    args = parser.parse_args(argv)
-    if args.output_dir.exists():
-        parser.error(f"{args.output_dir} exists already. Name a new folder.")
-    if args.rank is None and not args.int8:
+    arguments = parser.parse_args(argv)
+    if arguments.output_dir.exists():
+        parser.error(f"{arguments.output_dir} exists already. Name a new folder.")
+    if arguments.rank is None and not arguments.int8:
         parser.error("there is nothing to do without --rank or --int8.")
-    return args
+    return arguments
 
 
 if __name__ == "__main__":

@@ -19,19 +19,19 @@ from .command_line import command, make_parser
 
 @command
 def main(argv: list[str], prog: str) -> None:
-    args = parse(argv, prog)
-    folder = fetch_checkpoint(args.source, args.languages)
-    model = convert_checkpoint(folder, args.base, args.languages)
-    processor = processor_of_checkpoint(folder, args.base)
-    model.save_pretrained(args.output_dir)
-    processor.save_pretrained(args.output_dir)
-    if card := authors_card(args.source, list(model.config.languages or ()), args.output_dir.resolve().name):
-        save_card(card, args.output_dir / "README.md")
+    arguments = parse(argv, prog)
+    folder = fetch_checkpoint(arguments.source, arguments.languages)
+    model = convert_checkpoint(folder, arguments.base, arguments.languages)
+    processor = processor_of_checkpoint(folder, arguments.base)
+    model.save_pretrained(arguments.output_dir)
+    processor.save_pretrained(arguments.output_dir)
+    if card := authors_card(arguments.source, list(model.config.languages or ()), arguments.output_dir.resolve().name):
+        save_card(card, arguments.output_dir / "README.md")
     else:
         print(f"No model card: only {', '.join(PUBLISHED)} have one, each with all of its languages.")
     rows = [
         {"language": language, "weights, M": experts["parameters"] / 1e6, "file, MB": experts["bytes"] / 1e6}
-        for language, experts in sizes(model, args.output_dir)["experts"].items()
+        for language, experts in sizes(model, arguments.output_dir)["experts"].items()
     ]
     print(tabulate(rows, headers="keys", floatfmt=".1f"))
 
@@ -46,10 +46,10 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
         default="openai/whisper-small",
         help="the Whisper that they froze: gives the generation settings and the processor where the source lacks them",
     )
-    args = parser.parse_args(argv)
-    if args.output_dir.exists():
-        parser.error(f"{args.output_dir} exists already. Name a new folder.")
-    return args
+    arguments = parser.parse_args(argv)
+    if arguments.output_dir.exists():
+        parser.error(f"{arguments.output_dir} exists already. Name a new folder.")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Open a web page to try a model: plain Whisper beside its language experts, and where the experts ran.
+"""Open a web page to try a model: plain Whisper next to its language experts, and where the experts ran.
 
     distilwhisper demo distilwhisper-quickstart --examples examples/quickstart/in_domain/*/test/001.ogg
 
@@ -12,23 +12,24 @@ import sys
 from pathlib import Path
 
 from ..runs.any_whisper import load_model, load_processor
-from .command_line import DEVICE, command, make_parser, require
+from ..runs.extras import require
+from .command_line import DEVICE, command, make_parser
 
 
 @command
 def main(argv: list[str], prog: str) -> None:
-    args = parse(argv, prog)
+    arguments = parse(argv, prog)
     require("gradio", "matplotlib", extra="demo")
     from .demo_page import CSS, THEME, make_page  # Gradio is an extra
 
-    model, processor = load_model(args.model, "auto", args.device), load_processor(args.model)
+    model, processor = load_model(arguments.model, "auto", arguments.device), load_processor(arguments.model)
     if not getattr(model.config, "languages", None):
-        raise ValueError(f"{args.model} has no language experts: there is nothing to show beside plain Whisper.")
-    page = make_page(model, processor, args.examples)
-    # Without a server of Node's, links to elsewhere, and records of what was tried.
+        raise ValueError(f"{arguments.model} has no language experts: there is nothing to compare with plain Whisper.")
+    page = make_page(model, processor, arguments.examples)
+    # No Node server, no external links, no history.
     page.launch(
-        server_name=args.host,
-        server_port=args.port,
+        server_name=arguments.host,
+        server_port=arguments.port,
         theme=THEME,
         css=CSS,
         ssr_mode=False,
@@ -49,7 +50,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser = make_parser(__doc__, prog)
     parser.add_argument("model", help="folder or Hub id of a model with language experts")
     parser.add_argument("--examples", nargs="+", type=recording, default=[], help="recordings that visitors can choose")
-    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0 lets other machines in")
+    parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: reachable from other machines")
     parser.add_argument("--port", type=int, default=7860, help="where the page is served")
     parser.add_argument("--device", default=DEVICE, help="cpu, cuda, mps")
     return parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""The page of `distilwhisper demo`: plain Whisper's transcript beside that of the experts, and where these ran.
+"""The page of `distilwhisper demo`: plain Whisper's transcript next to that of the experts, and where these ran.
 
 Gradio is imported here, not in `demo.py`, whose settings are then read without it.
 """
@@ -82,8 +82,9 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
     trained = model.config.languages
     with gr.Blocks(title="DistilWhisper", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
         gr.Markdown(
-            "# DistilWhisper\nPlain Whisper beside the same Whisper with experts of the recording's language. This one "
-            f"has experts for {', '.join(map(language_name, trained))}. Recordings stay on the machine that serves it."
+            "# DistilWhisper\nPlain Whisper next to the same Whisper with experts of the recording's language. "
+            f"This one has experts for {', '.join(map(language_name, trained))}. Recordings stay on the machine that "
+            "serves it."
         )
         with gr.Row():
             with gr.Column(min_width=320):

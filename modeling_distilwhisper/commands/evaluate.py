@@ -6,7 +6,7 @@
         --compare ours small --gap small large --output_dir scores
 
 Writes a file of transcripts for each model, corpus, split and language (JSON lines), and from them summary.json and
-summary.md. Started again, it goes on where it was; with more models, corpora or languages, it adds them.
+summary.md. If you start it again, it continues; with more models, corpora or languages, it adds them.
 """
 
 import json
@@ -28,12 +28,13 @@ from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.summary import difference_rows, error_rates_of, group_rows, score_rows, wer_difference
 from ..evaluation.transcription import transcribe_rows
 from ..runs.any_whisper import adapted_base, load_model, load_processor, name_models, weights_digest
+from ..runs.extras import require
 from ..runs.files import file_name, write_atomically
 from ..runs.old_names import read_json
 from ..runs.precision import PRECISIONS
 from ..runs.records import RecordFile
 from ..runs.run_folder import SETTINGS, RunFolder
-from .command_line import DEVICE, command, parse_dataclasses, require
+from .command_line import DEVICE, command, parse_dataclasses
 
 TASKS = ("transcribe", "translate")
 
@@ -66,7 +67,7 @@ class EvaluationArguments:
         metadata={"help": f"Precision of the models, one of {', '.join(PRECISIONS)}; int8: LLM.int8()."},
     )
     device: str = field(default=DEVICE, metadata={"help": "Where the models run: cpu, cuda, mps."})
-    max_rows: int | None = field(default=None, metadata={"help": "At most so many rows of each, for a try."})
+    max_rows: int | None = field(default=None, metadata={"help": "At most this many rows of each, for a try."})
 
 
 @command
@@ -75,7 +76,7 @@ def main(argv: list[str], prog: str) -> None:
     models = name_models(arguments.models)
     check(arguments, models)
     for location in models.values():
-        adapted_base(location)  # PEFT is an extra: without it, this says so at once for a LoRA adapter
+        adapted_base(location)  # a LoRA adapter needs PEFT, an extra: an error now, before any work
     selections = read_corpora(arguments)
     processors = {name: load_processor(location) for name, location in models.items()}
     records = {
@@ -85,7 +86,9 @@ def main(argv: list[str], prog: str) -> None:
     summary = summarise(records, selections, arguments)
     folder = Path(arguments.output_dir)
     text = write_summary(summary, folder, arguments.precision)
-    print(f"\n{text}\n\nAlso: {folder}/summary.json and {folder}/summary.md; the transcripts are beside them.")
+    print(
+        f"\n{text}\n\nAlso: {folder}/summary.json and {folder}/summary.md; the transcripts are in folders next to them."
+    )
 
 
 def check(arguments: EvaluationArguments, models: Mapping[str, str]) -> None:
@@ -142,7 +145,7 @@ def transcribe_corpora(
     selections: list[tuple[Source, Selection]],
     arguments: EvaluationArguments,
 ) -> list[dict]:
-    """The records of a model, `name`, on all rows; those that its files have already are not made again."""
+    """The records of a model, `name`, on all rows; those that its files have already are not transcribed again."""
     model, records = load_model(location, arguments.precision, arguments.device), []
     settings = {"model": location, "weights": weights_digest(location)}
     settings |= {setting: getattr(arguments, setting) for setting in ("task", "num_beams", "precision")}

@@ -21,26 +21,27 @@ from ..data.audio import SAMPLING_RATE, read_audio
 from ..data.labels import label_ids
 from ..export.onnx import DECODER, DECODER_WITH_PAST, ENCODER, export_to_onnx
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from .command_line import command, make_parser, require
+from ..runs.extras import require
+from .command_line import command, make_parser
 
 TOLERANCE = 1e-3  # of a logit; the likeliest logits are 10 and more
 
 
 @command
 def main(argv: list[str], prog: str) -> int:
-    args = parse(argv, prog)
+    arguments = parse(argv, prog)
     require("onnx", "onnxscript", "onnxruntime")
     model = DistilWhisperForConditionalGeneration.from_pretrained(
-        args.model, languages=[args.language], dtype=torch.float32
+        arguments.model, languages=[arguments.language], dtype=torch.float32
     )
-    processor = WhisperProcessor.from_pretrained(args.model)
-    paths = export_to_onnx(model, args.language, args.output_dir)
-    processor.save_pretrained(args.output_dir)
+    processor = WhisperProcessor.from_pretrained(arguments.model)
+    paths = export_to_onnx(model, arguments.language, arguments.output_dir)
+    processor.save_pretrained(arguments.output_dir)
 
-    features, tokens, prompt_length, expected = by_pytorch(model, processor, args)
+    features, tokens, prompt_length, expected = by_pytorch(model, processor, arguments)
     difference, same = 0.0, True
     for length in (2, prompt_length):
-        logits = by_onnxruntime(args.output_dir, features, tokens, length)
+        logits = by_onnxruntime(arguments.output_dir, features, tokens, length)
         difference = max(difference, float(np.abs(logits - expected[:, length - 1 :]).max()))
         same = same and bool((logits.argmax(-1) == expected[:, length - 1 :].argmax(-1)).all())
     sizes = [{"file": path.name, "MB": path.stat().st_size / 1e6} for path in paths]
@@ -50,21 +51,21 @@ def main(argv: list[str], prog: str) -> int:
 
 
 def by_pytorch(
-    model: DistilWhisperForConditionalGeneration, processor: WhisperProcessor, args: argparse.Namespace
+    model: DistilWhisperForConditionalGeneration, processor: WhisperProcessor, arguments: argparse.Namespace
 ) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
     """Transcribes the clip, and computes the logits of its tokens, for the clip and for its first half.
 
     Returns:
-        features `(2, mel bins, frames)`; tokens `(2, tokens)`, of which so many are the prompt; and logits
+        features `(2, mel bins, frames)`; tokens `(2, tokens)`; the number of them in the prompt; and logits
         `(2, tokens, vocabulary)`.
     """
-    clip = read_audio(args.clip)
+    clip = read_audio(arguments.clip)
     clips = [clip, clip[: len(clip) // 2]]
     features = processor(clips, sampling_rate=SAMPLING_RATE, return_tensors="pt").input_features
     start, end = model.config.decoder_start_token_id, model.config.eos_token_id
-    prompt = [start, *label_ids(processor.tokenizer, "", args.language)[:3]]
+    prompt = [start, *label_ids(processor.tokenizer, "", arguments.language)[:3]]
     with torch.no_grad():
-        transcript = model.generate(features[:1], language=args.language, task="transcribe")[0]
+        transcript = model.generate(features[:1], language=arguments.language, task="transcribe")[0]
         text = transcript[transcript < end]  # control tokens have the numbers from the end token on
         tokens = torch.tensor([[*prompt, *text]] * 2)
         logits = model(features, decoder_input_ids=tokens).logits.numpy()
@@ -103,10 +104,10 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument("--language", required=True, help="code of the language to export")
     parser.add_argument("--clip", required=True, type=Path, help="a recording of up to 30 s in this language")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the graphs")
-    args = parser.parse_args(argv)
-    if (args.output_dir / "config.json").exists():
-        parser.error(f"{args.output_dir} holds a model already. Name another folder.")
-    return args
+    arguments = parser.parse_args(argv)
+    if (arguments.output_dir / "config.json").exists():
+        parser.error(f"{arguments.output_dir} holds a model already. Name another folder.")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -7,26 +7,23 @@
 A plain Whisper cannot choose a path for each token, so the path of each layer is fixed by how its gates route the
 tokens of the given audio. Three ways are tried: the expert if the majority of tokens takes it ("majority"), a mean of
 both paths' weights by their shares ("mean"), experts in all layers ("experts"). The one with the lowest WER on that
-audio is exported; of equal ones, the nearest to the routed model. export.json holds the scores of all three. Score the
-export on a test set with `distilwhisper eval`.
+audio is exported; among equal ones, the nearest to the routed model. export.json holds the scores of all three. Score
+the export on a test set with `distilwhisper eval`.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from tabulate import tabulate
-from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from ..data.collate import SpeechCollator
 from ..data.selection import Selection, read_rows
 from ..data.sources import parse_sources
-from ..evaluation.gates import measure_expert_usage
+from ..evaluation.gates import batches_of, measure_expert_usage
 from ..evaluation.metrics import count_errors
 from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.transcription import transcribe_rows
@@ -34,7 +31,6 @@ from ..export.whisper import WAYS, export_to_whisper, save_processor
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.any_whisper import weights_digest
 from ..runs.files import write_atomically
-from ..runs.old_names import with_new_flags
 from ..runs.records import RecordFile
 from ..runs.run_folder import RunFolder
 from .command_line import DEVICE, command, make_parser
@@ -42,37 +38,41 @@ from .command_line import DEVICE, command, make_parser
 
 @command
 def main(argv: list[str], prog: str) -> None:
-    args = parse(argv, prog)
+    arguments = parse(argv, prog)
     model = DistilWhisperForConditionalGeneration.from_pretrained(
-        args.model, languages=[args.language], dtype=torch.float32
-    ).to(args.device)
-    processor = WhisperProcessor.from_pretrained(args.model)
-    (source,) = parse_sources([args.data], [args.language])
+        arguments.model, languages=[arguments.language], dtype=torch.float32
+    ).to(arguments.device)
+    processor = WhisperProcessor.from_pretrained(arguments.model)
+    (source,) = parse_sources([arguments.data], [arguments.language])
     selection = read_rows(
         source,
-        args.split,
-        args.language,
-        max_rows=args.max_rows,
+        arguments.split,
+        arguments.language,
+        max_rows=arguments.max_rows,
         processor=processor,
         max_tokens=model.config.max_target_positions,
         purpose="measure gates on",
     )
     print(selection)
-    usage = measure_expert_usage(model, batches(selection, SpeechCollator(processor), args))
-    exports = make_exports(model, args.language, usage)
-    settings = {name: getattr(args, name) for name in ("model", "language", "data", "split", "num_beams", "max_rows")}
-    transcripts = transcribe_all({"routed": model, **exports}, processor, selection, settings, args)
+    batches = batches_of(selection.rows, SpeechCollator(processor), arguments.batch_size, arguments.device)
+    usage = measure_expert_usage(model, batches)
+    exports = make_exports(model, arguments.language, usage)
+    settings = {
+        name: getattr(arguments, name) for name in ("model", "language", "data", "split", "num_beams", "max_rows")
+    }
+    transcripts = transcribe_all({"routed": model, **exports}, processor, selection, settings, arguments)
     scores = [
-        {"": name, **compare_with_routed(records, transcripts["routed"], args)} for name, records in transcripts.items()
+        {"": name, **compare_with_routed(records, transcripts["routed"], arguments)}
+        for name, records in transcripts.items()
     ]
     best = min((row for row in scores if row[""] in WAYS), key=lambda row: (row["WER"], row["WER against routed"]))[""]
 
-    exports[best].save_pretrained(args.output_dir)
-    save_processor(processor, args.output_dir)
-    content = settings | {"rows": len(selection.rows), "normalizer": args.normalizer, "way": best}
+    exports[best].save_pretrained(arguments.output_dir)
+    save_processor(processor, arguments.output_dir)
+    content = settings | {"rows": len(selection.rows), "normalizer": arguments.normalizer, "way": best}
     content |= {"expert usage": usage, "scores": scores}
-    write_atomically(args.output_dir / "export.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    print(f"\n{tabulate(scores, headers='keys', floatfmt='.3f')}\n\nExported: {best}, to {args.output_dir}")
+    write_atomically(arguments.output_dir / "export.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    print(f"\n{tabulate(scores, headers='keys', floatfmt='.3f')}\n\nExported: {best}, to {arguments.output_dir}")
 
 
 def make_exports(
@@ -95,11 +95,13 @@ def transcribe_all(
     processor: WhisperProcessor,
     selection: Selection,
     settings: dict,
-    args: argparse.Namespace,
+    arguments: argparse.Namespace,
 ) -> dict[str, list[dict]]:
-    """Transcripts by each model, kept below the output folder: a command that was stopped goes on there."""
-    folder = RunFolder(args.output_dir / "transcripts", {"run": settings | {"weights": weights_digest(args.model)}})
-    generation = {"batch_size": args.batch_size, "num_beams": args.num_beams}
+    """Transcripts by each model, kept below the output folder, where an interrupted command continues."""
+    folder = RunFolder(
+        arguments.output_dir / "transcripts", {"run": settings | {"weights": weights_digest(arguments.model)}}
+    )
+    generation = {"batch_size": arguments.batch_size, "num_beams": arguments.num_beams}
     return {
         name: transcribe_rows(
             RecordFile(folder.folder / f"{name}.jsonl"), model, processor, selection.rows, **generation
@@ -108,24 +110,17 @@ def transcribe_all(
     }
 
 
-def compare_with_routed(records: list[dict], routed: list[dict], args: argparse.Namespace) -> dict:
+def compare_with_routed(records: list[dict], routed: list[dict], arguments: argparse.Namespace) -> dict:
     """The WER of a model's transcripts against the references, and against the transcripts of the routed model."""
     transcripts = {record["id"]: record["hypothesis"] for record in records}
     hypotheses = [transcripts[record["id"]] for record in routed]
     by_routed = [record["hypothesis"] for record in routed]
     wer, distance = (
-        count_errors(references, hypotheses, args.normalizer, args.language).rates()["wer"]
+        count_errors(references, hypotheses, arguments.normalizer, arguments.language).rates()["wer"]
         for references in ([record["reference"] for record in routed], by_routed)
     )
     same = sum(a == b for a, b in zip(by_routed, hypotheses, strict=True))
     return {"WER": wer, "WER against routed": distance, "same transcripts": f"{same} of {len(routed)}"}
-
-
-def batches(
-    selection: Selection, collate: SpeechCollator, args: argparse.Namespace
-) -> Iterator[dict[str, torch.Tensor]]:
-    for batch in tqdm(DataLoader(selection.rows, batch_size=args.batch_size, collate_fn=collate), desc="Gates"):
-        yield {name: value.to(args.device) for name, value in batch.items()}
 
 
 def parse(argv: list[str], prog: str) -> argparse.Namespace:
@@ -138,12 +133,12 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument("--normalizer", default="marks", choices=list(NORMALIZERS), help="of the scores")
     parser.add_argument("--batch_size", type=int, default=16, help="utterances at a time")
     parser.add_argument("--num_beams", type=int, default=1, help="width of the beam; 1 is greedy decoding")
-    parser.add_argument("--max_rows", type=int, help="at most so many rows, for a try")
+    parser.add_argument("--max_rows", type=int, help="at most this many rows, for a try")
     parser.add_argument("--device", default=DEVICE, help="cpu, cuda, mps")
-    args = parser.parse_args(with_new_flags(argv))
-    if (args.output_dir / "config.json").exists() or (args.output_dir / "export.json").exists():
-        parser.error(f"{args.output_dir} holds a model already. Name another folder.")
-    return args
+    arguments = parser.parse_args(argv)
+    if (arguments.output_dir / "config.json").exists() or (arguments.output_dir / "export.json").exists():
+        parser.error(f"{arguments.output_dir} holds a model already. Name another folder.")
+    return arguments
 
 
 if __name__ == "__main__":

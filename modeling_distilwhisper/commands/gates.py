@@ -8,22 +8,18 @@ gates of the first utterance: over its time in the encoder, over its tokens in t
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-import torch
 from tabulate import tabulate
-from torch.utils.data import DataLoader
-from tqdm.auto import tqdm
 from transformers import AutoConfig, WhisperProcessor
 
 from ..configuration_distilwhisper import DistilWhisperConfig
 from ..data.collate import SpeechCollator
-from ..data.selection import Selection, read_rows
+from ..data.selection import read_rows
 from ..data.sources import parse_sources
-from ..evaluation.gates import gates_of_utterance, measure_expert_usage
+from ..evaluation.gates import batches_of, gates_of_utterance, measure_expert_usage, on_device
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.any_whisper import name_models
 from ..runs.files import file_name, write_atomically
@@ -41,7 +37,7 @@ class GateArguments:
     split: str = field(default="test", metadata={"help": "train, validation or test."})
     batch_size: int = field(default=8, metadata={"help": "Utterances at a time."})
     device: str = field(default=DEVICE, metadata={"help": "Where the models run: cpu, cuda, mps."})
-    max_rows: int | None = field(default=None, metadata={"help": "At most so many rows of each language."})
+    max_rows: int | None = field(default=None, metadata={"help": "At most this many rows of each language."})
 
 
 @command
@@ -70,7 +66,8 @@ def main(argv: list[str], prog: str) -> None:
                 purpose="measure gates on",
             )
             title = f"{name} {source.name} {language}"
-            usages[title] = measure_expert_usage(model, batches(model, selection, collate, arguments.batch_size))
+            batches = batches_of(selection.rows, collate, arguments.batch_size, arguments.device, selection.title)
+            usages[title] = measure_expert_usage(model, batches)
             row = {"model": name, "data_set": source.name, "language": language, "split": arguments.split}
             table.append({**row, "utterances": len(selection.rows), **usages[title]})
             write_atomically(folder / "gates.json", json.dumps(table, indent=2, ensure_ascii=False) + "\n")
@@ -96,19 +93,9 @@ def languages_to_measure(name: str, location: str, languages: list[str]) -> list
     return measured
 
 
-def batches(model, selection: Selection, collate: SpeechCollator, size: int) -> Iterator[dict[str, torch.Tensor]]:
-    """The rows in batches, on the model's device, with a progress bar."""
-    for batch in tqdm(DataLoader(selection.rows, batch_size=size, collate_fn=collate), desc=selection.title):
-        yield on_device(model, batch)
-
-
-def on_device(model, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: value.to(model.device) for name, value in batch.items()}
-
-
 def draw_utterance(figures, model, collate: SpeechCollator, row: dict, path: Path) -> None:
     """Draws the gates of one utterance; `figures` is the module `reporting.figures`."""
-    batch = on_device(model, collate([row]))
+    batch = on_device(collate([row]), model.device)
     gates = {side: values.cpu().numpy() for side, values in gates_of_utterance(model, batch).items()}
     tokenizer = collate.processor.tokenizer
     tokens = [tokenizer.decode([token]).strip() or "␣" for token in batch["labels"][0].tolist()]

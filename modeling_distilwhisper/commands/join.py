@@ -3,7 +3,7 @@
     distilwhisper join distilwhisper-gl distilwhisper-ca other/expert-folder --output_dir distilwhisper
 
 The first model gives the backbone, on which the experts of the others must have been trained. The file of each language
-is copied byte for byte, so the joined model transcribes it as the model that it comes from.
+is copied byte for byte, so the joined model transcribes it as the model that it comes from does.
 """
 
 import argparse
@@ -22,8 +22,8 @@ from .command_line import command, make_parser
 
 @command
 def main(argv: list[str], prog: str) -> None:
-    args = parse(argv, prog)
-    first, *others = args.models
+    arguments = parse(argv, prog)
+    first, *others = arguments.models
     model = DistilWhisperForConditionalGeneration.from_pretrained(first)
     origin = dict.fromkeys(model.config.languages, first)
     for other in others:
@@ -33,22 +33,22 @@ def main(argv: list[str], prog: str) -> None:
         for language in languages:
             model.load_experts(other, language)  # refused if the model has it already, or if its backbone differs
             origin[language] = other
-    model.save_pretrained(args.output_dir)
+    model.save_pretrained(arguments.output_dir)
     for language, source in origin.items():  # copied, since loading may have rounded them to the backbone's precision
         name = expert_file_name(language)
-        shutil.copyfile(cached_file(source, name), Path(args.output_dir, name))
-    WhisperProcessor.from_pretrained(first).save_pretrained(args.output_dir)
-    print(f"{args.output_dir}: {', '.join(model.config.languages)}")
+        shutil.copyfile(cached_file(source, name), Path(arguments.output_dir, name))
+    WhisperProcessor.from_pretrained(first).save_pretrained(arguments.output_dir)
+    print(f"{arguments.output_dir}: {', '.join(model.config.languages)}")
 
 
 def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser = make_parser(__doc__, prog)
     parser.add_argument("models", nargs="+", help="folders or Hub ids, the one with the backbone first")
     parser.add_argument("--output_dir", required=True, help="a folder that is none of the models")
-    args = parser.parse_args(argv)
-    if any(Path(model).resolve() == Path(args.output_dir).resolve() for model in args.models):
-        parser.error(f"--output_dir {args.output_dir} is one of the models to join. Name another folder.")
-    return args
+    arguments = parser.parse_args(argv)
+    if any(Path(model).resolve() == Path(arguments.output_dir).resolve() for model in arguments.models):
+        parser.error(f"--output_dir {arguments.output_dir} is one of the models to join. Name another folder.")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
     distilwhisper push distilwhisper-base-gl me/distilwhisper-base-gl
     distilwhisper push distilwhisper-base-gl org/distilwhisper-base --languages gl --create_pr
 
-Without --languages, the whole model: Whisper's weights, experts, processor and card. With --languages, only their
+Without --languages, the complete model: Whisper's weights, experts, processor and card. With --languages, only their
 experts, in one commit: into a repository that has experts of other languages, or into a new one, which then loads
 Whisper's weights from where they are on the Hub. The folder's card goes with it where the repository has none; a card
 as `distilwhisper train` wrote it gets the repository's name first. Log in once before: `hf auth login`.
@@ -26,45 +26,45 @@ CARD = "README.md"
 
 @command
 def main(argv: list[str], prog: str) -> None:
-    args = parse(argv, prog)
-    require_distilwhisper(str(args.folder), {})
-    api, card = HfApi(), card_for(args.folder, args.repo_id)
-    has_card = api.file_exists(args.repo_id, CARD, revision=args.revision)
-    commit = push_experts(args) if args.languages else push_model(args)
+    arguments = parse(argv, prog)
+    require_distilwhisper(str(arguments.folder), {})
+    api, card = HfApi(), card_for(arguments.folder, arguments.repo_id)
+    has_card = api.file_exists(arguments.repo_id, CARD, revision=arguments.revision)
+    commit = push_experts(arguments) if arguments.languages else push_model(arguments)
     if card is not None and not has_card:
         api.upload_file(
             path_or_fileobj=card.encode(),
             path_in_repo=CARD,
-            repo_id=args.repo_id,
-            revision=commit.pr_revision or args.revision,
+            repo_id=arguments.repo_id,
+            revision=commit.pr_revision or arguments.revision,
             commit_message="Upload model card",
         )
     print(commit.pr_url or commit.repo_url)
 
 
-def push_model(args: argparse.Namespace) -> CommitInfo:
-    """Pushes the whole model of a folder, in one commit."""
-    model = DistilWhisperForConditionalGeneration.from_pretrained(args.folder)
+def push_model(arguments: argparse.Namespace) -> CommitInfo:
+    """Pushes the complete model of a folder, in one commit."""
+    model = DistilWhisperForConditionalGeneration.from_pretrained(arguments.folder)
     return model.push_to_hub(
-        args.repo_id,
-        private=args.private or None,
-        create_pr=args.create_pr,
-        revision=args.revision,
-        commit_message=args.message,
+        arguments.repo_id,
+        private=arguments.private or None,
+        create_pr=arguments.create_pr,
+        revision=arguments.revision,
+        commit_message=arguments.message,
     )
 
 
-def push_experts(args: argparse.Namespace) -> CommitInfo:
+def push_experts(arguments: argparse.Namespace) -> CommitInfo:
     """Pushes the experts of some languages, in one commit."""
-    model = DistilWhisperForConditionalGeneration.from_pretrained(args.folder, languages=args.languages)
+    model = DistilWhisperForConditionalGeneration.from_pretrained(arguments.folder, languages=arguments.languages)
     return model.push_experts_to_hub(
-        args.repo_id,
-        args.languages,
-        int8=args.int8,
-        private=args.private or None,
-        create_pr=args.create_pr,
-        revision=args.revision,
-        commit_message=args.message,
+        arguments.repo_id,
+        arguments.languages,
+        int8=arguments.int8,
+        private=arguments.private or None,
+        create_pr=arguments.create_pr,
+        revision=arguments.revision,
+        commit_message=arguments.message,
     )
 
 
@@ -94,12 +94,12 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument("--create_pr", action="store_true", help="open a pull request, for a repository of others")
     parser.add_argument("--revision", help="branch to push to; made if it does not exist")
     parser.add_argument("--message", help="of the commit")
-    args = parser.parse_args(argv)
-    if args.int8 and not args.languages:
-        parser.error("--int8 goes with --languages. To push a whole model as 8-bit integers, compress it first.")
-    if not args.folder.is_dir():
-        parser.error(f"{args.folder} is not a folder.")
-    return args
+    arguments = parser.parse_args(argv)
+    if arguments.int8 and not arguments.languages:
+        parser.error("--int8 goes with --languages. To push a complete model as 8-bit integers, compress it first.")
+    if not arguments.folder.is_dir():
+        parser.error(f"{arguments.folder} is not a folder.")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -20,23 +20,11 @@ from transformers import WhisperProcessor, set_seed
 from ..training.arguments import DistilWhisperTrainingArguments
 from ..training.trainer import DistilWhisperTrainer
 from .command_line import command, parse_dataclasses
-from .training_run import (
-    DataArguments,
-    ModelArguments,
-    SpeechData,
-    check_arguments,
-    collect_results,
-    finished_results,
-    keep_rows,
-    load_student,
-    load_teachers,
-    open_run,
-    precision_of_teacher,
-    report,
-    save_run,
-    score_after,
-    score_before,
-)
+from .training_run.arguments import DataArguments, ModelArguments, check_arguments, open_run
+from .training_run.models import load_student, load_teachers, precision_of_teacher
+from .training_run.results import collect_results, finished_results, keep_rows, report, save_run
+from .training_run.scores import score_after, score_before
+from .training_run.speech import SpeechData
 
 
 @command
@@ -48,13 +36,24 @@ def main(argv: list[str], prog: str) -> None:
 
 
 def train(model_args: ModelArguments, data_args: DataArguments, training_args: DistilWhisperTrainingArguments) -> None:
-    """A whole run: load, score, train, score again, save and report. examples/run_distil.py explains each step."""
+    """A complete run: load, score, train, score again, save and report."""
     check_arguments(model_args, data_args, training_args)
     set_seed(training_args.seed)
+
+    # The student is a Whisper whose weights are frozen. Each of its feed-forward blocks gets, for each language, an
+    # expert, which begins as a copy of that block, and a gate, which chooses one of the two for each token. The teacher
+    # is a larger Whisper, or a cache of its predictions (`distilwhisper cache-teacher`). Without one, experts learn
+    # from transcripts alone.
     processor = WhisperProcessor.from_pretrained(model_args.student)
     model = load_student(model_args, training_args.device)
     teacher_model, teacher = load_teachers(model_args, training_args.device)
+
+    # The data: rows with audio, text and language, of all corpora and languages together. A batch mixes languages, and
+    # each row is routed to the experts of its language. Rows that cannot be used are left out and counted.
     data = SpeechData(data_args, model_args.languages, processor, model.config.max_target_positions)
+
+    # The trainer is Transformers' Seq2SeqTrainer with another loss (equation 4.8 of the report): cross-entropy, plus
+    # the distance to the teacher's predictions, plus the gate budget loss, which holds the gates to their budget.
     trainer = DistilWhisperTrainer(
         model,
         training_args,
@@ -63,18 +62,27 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: D
         eval_dataset=data.validation,
         processing_class=processor,
     )
+
+    # Everything that a run writes is in its folder, which refuses a run with other settings or other rows. A run that
+    # is started again continues from its last checkpoint; if it is finished, it shows its results again.
     run = open_run(model_args, data_args, training_args)
     results = finished_results(run, training_args)
     if results is None:
         keep_rows(run, data)
+
+        # Word error rates before training, then training, then after it. With `torchrun` all processes do this.
         scores = score_before(run, trainer, data, teacher_model if data_args.score_teacher else None)
         set_seed(training_args.seed)  # scoring may draw random numbers, and a continued run does not score again
         trained = trainer.train(resume_from_checkpoint=training_args.resume_from_checkpoint or run.last_checkpoint())
         scores |= score_after(trainer, data)
+
+        # A file for each language's experts, the processor, results.json and a model card for the Hub.
         precision = precision_of_teacher(teacher, model_args.teacher_precision)
         results = collect_results(run, scores, trainer, trained, data, precision)
         if trainer.is_world_process_zero():
             save_run(run, trainer, model_args, data, results)
+
+    # Tables to read, and pictures.
     if trainer.is_world_process_zero():
         report(results, run.folder)
 

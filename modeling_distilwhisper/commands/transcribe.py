@@ -6,7 +6,7 @@ Takes files and folders, which are searched with their subfolders. The language 
 by `--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Recordings of
 similar length are transcribed together, whatever their languages, and a long one alone. A recording that cannot be read
 is named at the end and does not stop the others. Transcripts that exist already are left alone, so an interrupted
-command goes on where it was, and a corrected text stays. An output folder is of one model, language and task.
+command continues, and a corrected text stays. An output folder holds transcripts by one model, language and task.
 """
 
 import argparse
@@ -24,7 +24,6 @@ from transformers import set_seed
 from ..data.audio import read_audio
 from ..runs.any_whisper import adapted_base, load_model, load_processor, weights_digest
 from ..runs.files import write_atomically
-from ..runs.old_names import with_new_flags
 from ..runs.precision import PRECISIONS
 from ..runs.run_folder import RunFolder
 from ..transcription.recordings import OutputClaims, Recording, batches, find_recordings, find_unsupported
@@ -43,24 +42,26 @@ FALLBACK = {
 
 @command
 def main(argv: list[str], prog: str) -> int:
-    args = parse(argv, prog)
+    arguments = parse(argv, prog)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the name of a file may have bytes that are not text
-    adapted_base(args.model)  # PEFT is an extra: without it, this says so for a LoRA adapter
-    model = load_model(args.model, args.precision, args.device)
-    processor = load_processor(args.model)
-    recordings = find_recordings(args.recordings, args.output_dir, args.language, known_languages(args.model, model))
-    settings = {"model": args.model, "weights": weights_digest(args.model)}
-    settings |= {name: getattr(args, name) for name in ("language", "task", "num_beams", "fallback")}
-    RunFolder(args.output_dir, {"run": settings})
-    claims = OutputClaims(args.output_dir)
-    failures = find_unsupported(args.recordings, recordings)
-    missing, complete = select_missing(recordings, args.formats, claims, failures)
-    generation = {"task": args.task, "num_beams": args.num_beams} | (FALLBACK if args.fallback else {})
+    adapted_base(arguments.model)  # a LoRA adapter needs PEFT, an extra: an error now, before any work
+    model = load_model(arguments.model, arguments.precision, arguments.device)
+    processor = load_processor(arguments.model)
+    recordings = find_recordings(
+        arguments.recordings, arguments.output_dir, arguments.language, known_languages(arguments.model, model)
+    )
+    settings = {"model": arguments.model, "weights": weights_digest(arguments.model)}
+    settings |= {name: getattr(arguments, name) for name in ("language", "task", "num_beams", "fallback")}
+    RunFolder(arguments.output_dir, {"run": settings})
+    claims = OutputClaims(arguments.output_dir)
+    failures = find_unsupported(arguments.recordings, recordings)
+    missing, complete = select_missing(recordings, arguments.formats, claims, failures)
+    generation = {"task": arguments.task, "num_beams": arguments.num_beams} | (FALLBACK if arguments.fallback else {})
     rows = []
     with tqdm(total=round(sum(recording.seconds for recording in missing)), unit="s", desc="Transcribed") as bar:
-        for batch in batches(missing, args.batch_size):
+        for batch in batches(missing, arguments.batch_size):
             rows += transcribe_batch(batch, model, processor, generation, claims, failures)
             bar.update(round(sum(recording.seconds for recording in batch)))
     print(tabulate(rows, headers="keys", floatfmt=".1f") if rows else "Nothing was transcribed.")
@@ -174,14 +175,14 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
         default="transcribe",
         help="transcribe, or translate into English",
     )
-    parser.add_argument("--batch_size", type=int, default=8, help="at most so many recordings at a time")
+    parser.add_argument("--batch_size", type=int, default=8, help="at most this many recordings at a time")
     parser.add_argument("--num_beams", type=int, default=1, help="width of the beam; 1 is greedy decoding")
     parser.add_argument(
         "--fallback", action="store_true", help="try other temperatures where a text goes wrong: slower"
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="precision of the weights")
     parser.add_argument("--device", default=DEVICE, help="cpu, cuda, mps")
-    return parser.parse_args(with_new_flags(argv))
+    return parser.parse_args(argv)
 
 
 if __name__ == "__main__":

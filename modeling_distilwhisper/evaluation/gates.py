@@ -5,7 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
+from datasets import Dataset
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
 
+from ..data.collate import SpeechCollator
 from ..data.labels import IGNORED
 from ..expert_layers_distilwhisper import LanguageGate
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperOutput
@@ -105,6 +109,27 @@ def usage_shares(layers: Iterable[tuple[str, int]], counts: torch.Tensor) -> dic
     return {name: opened / max(gates, 1) for name, (opened, gates) in sums.items()}
 
 
+def batches_of(
+    rows: Dataset, collate: SpeechCollator, batch_size: int, device: torch.device | str, title: str = "Gates"
+) -> Iterator[dict[str, torch.Tensor]]:
+    """The rows in batches, as `measure_expert_usage` takes them, with a progress bar.
+
+    Args:
+        rows: usable rows (`keep_usable`).
+        collate: makes a batch of rows.
+        batch_size: rows in a batch; the last batch may have fewer.
+        device: where the model is.
+        title: of the progress bar.
+    """
+    for batch in tqdm(DataLoader(rows, batch_size=batch_size, collate_fn=collate), desc=title):
+        yield on_device(batch, device)
+
+
+def on_device(batch: dict[str, torch.Tensor], device: torch.device | str) -> dict[str, torch.Tensor]:
+    """A batch on a device."""
+    return {name: tensor.to(device) for name, tensor in batch.items()}
+
+
 @torch.no_grad()
 def measure_expert_usage(
     model: DistilWhisperForConditionalGeneration, batches: Iterable[dict[str, torch.Tensor]]
@@ -113,7 +138,7 @@ def measure_expert_usage(
 
     Args:
         model: a model with experts of the batches' languages. Rows of other languages do not count.
-        batches: as `SpeechCollator` makes them, on the model's device.
+        batches: as `SpeechCollator` makes them, on the model's device (`batches_of`).
 
     Returns:
         Shares from 0 to 1 by name: "encoder", "decoder", "all", "encoder 0" and so on.

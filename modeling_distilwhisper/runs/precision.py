@@ -6,6 +6,7 @@ import torch
 from transformers import BitsAndBytesConfig, TorchAoConfig
 
 from ..workarounds import silence_cast_messages
+from .extras import require
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8", "nf4", "torchao-int8")
 QUANTISED = ("int8", "nf4", "torchao-int8")
@@ -44,14 +45,12 @@ def precision_settings(precision: str, device: torch.device | str = "cpu") -> di
 
 
 def _quantisation(precision: str, dtype: torch.dtype) -> BitsAndBytesConfig | TorchAoConfig:
-    try:
-        if precision == "torchao-int8":
-            from torchao.quantization import Int8WeightOnlyConfig  # an extra
+    if precision == "torchao-int8":
+        require("torchao")
+        from torchao.quantization import Int8WeightOnlyConfig  # an extra
 
-            return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=NOT_QUANTISED)
-        import bitsandbytes as _needed  # noqa: F401 (an extra; without it Transformers' message is longer)
-    except ImportError as error:
-        raise ImportError(f'{precision} needs {error.name}: pip install "modeling_distilwhisper[quantised]"') from None
+        return TorchAoConfig(Int8WeightOnlyConfig(), modules_to_not_convert=NOT_QUANTISED)
+    require("bitsandbytes")  # without it Transformers' message is longer
     silence_cast_messages()
     if precision == "int8":
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_skip_modules=NOT_QUANTISED)

@@ -62,8 +62,7 @@ def _as_written(loader: SettingsLoader, node: yaml.Node) -> Any:
 def parse_settings(parser: HfArgumentParser, argv: list[str]) -> tuple:
     """Parses flags, or a YAML or JSON file of settings with flags after it. These flags win over the file.
 
-    Names of earlier versions in the file are read as those of today, with a warning. For those in flags, apply
-    `with_new_flags` first.
+    Names of earlier versions in the file are read as those of today, with a warning.
 
     Returns:
         An instance of each of the parser's dataclasses. A file that holds no mapping or has unknown settings ends the

@@ -9,7 +9,7 @@ import datasets
 import pandas as pd
 import pytest
 from helpers import corpora, speech, tiny
-from helpers.scripts import EXAMPLES, run_script
+from helpers.scripts import EXAMPLES, run_command
 from huggingface_hub import ModelCard
 from transformers import WhisperForConditionalGeneration
 
@@ -117,7 +117,7 @@ def test_every_cell_of_the_grid_is_transcribed_and_reported(done, capsys):
 def test_a_card_takes_the_groups_of_its_model_from_the_folder(done, tmp_path):
     _, folder = done
     arguments = [EXAMPLES.parent / "model_cards/quickstart.json", "--output", tmp_path / "README.md", "--bias"]
-    code, _, errors = run_script("make_card.py", *arguments, folder, "--system", "large")
+    code, _, errors = run_command("card", *arguments, folder, "--system", "large")
     assert code == 0, errors[-3000:]
     text = ModelCard.load(tmp_path / "README.md").text
     assert "### Groups of speakers" in text and "was not examined" not in text
@@ -140,7 +140,7 @@ def test_a_card_takes_the_groups_of_its_model_from_the_folder(done, tmp_path):
         (tmp_path, "--system", "large"): "holds no bias study",
         (folder,): "--system goes with --evaluation or --bias",
     }.items():
-        code, _, errors = run_script("make_card.py", *arguments, *wrong)
+        code, _, errors = run_command("card", *arguments, *wrong)
         assert code != 0 and message in errors, errors[-3000:]
     assert not (tmp_path / "README.md").exists()
 

@@ -12,7 +12,8 @@ from helpers.scripts import ROOT
 
 import distilwhisper_cli
 from modeling_distilwhisper.commands import command_line
-from modeling_distilwhisper.commands.command_line import EXTRAS, command
+from modeling_distilwhisper.commands.command_line import command
+from modeling_distilwhisper.runs.extras import EXTRAS, require
 
 PACKAGE = ROOT / "modeling_distilwhisper"
 SETUP = configparser.ConfigParser()
@@ -121,19 +122,34 @@ def test_what_a_user_can_mend_is_one_line(error, line, capsys):
 
 def test_a_message_of_the_package_is_one_line_and_a_bug_keeps_its_traceback(capsys):
     def wrong(argv, prog):
-        command_line.require("nothing_of_that_name", extra="demo")
+        require("no_such_library", extra="demo")
 
     assert command(wrong)([], "distilwhisper x") == 1
-    assert capsys.readouterr().err.startswith("distilwhisper x: error: this needs nothing_of_that_name, which is not")
-    with pytest.raises(ValueError, match="invalid literal"):
-        command(lambda argv, prog: int("a"))([], "distilwhisper x")
-    module = {"__name__": "modeling_distilwhisper.module"}
-    exec("def unpack(argv, prog):\n    (one,) = argv", module)
-    with pytest.raises(ValueError, match="not enough values to unpack"):
-        command(module["unpack"])([], "distilwhisper x")
-    for bug in (KeyError("x"), ModuleNotFoundError("No module named 'nothing'", name="nothing"), RuntimeError("x")):
+    assert capsys.readouterr().err == (
+        "distilwhisper x: error: this needs no_such_library, which is not installed. "
+        'Install it: pip install "modeling_distilwhisper[demo]"\n'
+    )
+    assert refusing(ValueError("--x must be 1"))([], "distilwhisper x") == 1
+    assert capsys.readouterr().err == "distilwhisper x: error: --x must be 1\n"
+    for bug in (KeyError("x"), TypeError("x"), AttributeError("x"), AssertionError("x"), RuntimeError("x")):
         with pytest.raises(type(bug)):
             refusing(bug)([], "distilwhisper x")
+
+
+def test_a_line_about_an_unexpected_kind_of_error_says_how_to_see_where_it_was_raised(capsys, monkeypatch):
+    unexpected = ImportError("no nothing", name="nothing")
+    assert refusing(unexpected)([], "distilwhisper x") == 1
+    assert capsys.readouterr().err == (
+        "distilwhisper x: error: ImportError: no nothing (DISTILWHISPER_TRACEBACK=1 shows where.)\n"
+    )
+    monkeypatch.setenv("DISTILWHISPER_TRACEBACK", "1")
+    for error in (unexpected, ValueError("--x must be 1")):
+        with pytest.raises(type(error)):
+            refusing(error)([], "distilwhisper x")
+
+
+def test_flags_of_earlier_versions_are_read_by_every_command():
+    assert command(lambda argv, prog: argv.index("--precision"))(["x", "--dtype", "int8"], "distilwhisper x") == 1
 
 
 def test_only_the_main_process_prints_lines_for_people(monkeypatch, capsys):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers import tiny
-from helpers.scripts import run_script
+from helpers.scripts import run_command
 from helpers.training import load
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
@@ -24,7 +24,7 @@ def apart(whisper_dir, processor, tmp_path):
 
 def test_joined_languages_are_to_the_byte_what_they_were_apart(apart, processor, tmp_path):
     joined = tmp_path / "joined"
-    code, printed, errors = run_script("join_languages.py", tmp_path / "gl", tmp_path / "ca", "--output_dir", joined)
+    code, printed, errors = run_command("join", tmp_path / "gl", tmp_path / "ca", "--output_dir", joined)
     assert code == 0, errors[-3000:]
     assert "gl, ca" in printed
     for language in apart:

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 from helpers import corpora, speech, tiny
-from helpers.scripts import run_script
+from helpers.scripts import run_command
 from helpers.speech import make_pipeline
 from peft import LoraConfig, get_peft_model
 from transformers import WhisperForConditionalGeneration
@@ -19,7 +19,7 @@ from modeling_distilwhisper.data.folder import read_folder
 
 
 def run(*arguments, cache):
-    return run_script("run_eval.py", *arguments, HF_DATASETS_CACHE=str(cache))
+    return run_command("eval", *arguments, HF_DATASETS_CACHE=str(cache))
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from helpers import speech, tiny
-from helpers.scripts import run_script
+from helpers.scripts import run_command
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.data.collate import SpeechCollator
@@ -22,7 +22,7 @@ def test_shares_of_each_model_corpus_and_language_as_json_and_pictures(whisper_d
     models, data = ([tmp_path / f"model-{name}" for name in "ab"], [f"{tmp_path}/{name}/{{language}}" for name in "ab"])
     command = ["--models", *models, "--data", *data, "--languages", "gl", "ca", "--output_dir", tmp_path / "out"]
     command += ["--device", "cpu", "--batch_size", "3"]
-    code, _, errors = run_script("run_gates.py", *command)
+    code, _, errors = run_command("gates", *command)
     assert code == 0, errors[-3000:]
     found = json.loads((tmp_path / "out/gates.json").read_text())
     assert len(found) == 2 * 2 * 2 and {row["utterances"] for row in found} == {4}
@@ -36,5 +36,5 @@ def test_shares_of_each_model_corpus_and_language_as_json_and_pictures(whisper_d
     pictures = {path.stem for path in (tmp_path / "out").glob("*.png")}
     assert pictures == {"expert_usage", *(f"model-{m}-{d}-{code}" for m in "ab" for d in "ab" for code in ("gl", "ca"))}
 
-    code, _, errors = run_script("run_gates.py", *command, "--languages", "fr")
+    code, _, errors = run_command("gates", *command, "--languages", "fr")
     assert code != 0 and "has an expert for any of ['fr']" in errors

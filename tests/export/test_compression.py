@@ -3,7 +3,7 @@
 import pytest
 import torch
 from helpers import tiny
-from helpers.scripts import run_script
+from helpers.scripts import run_command
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -142,11 +142,11 @@ def test_the_script_writes_a_model_with_small_experts(model, processor, tmp_path
     model.save_pretrained(tmp_path / "full")
     processor.save_pretrained(tmp_path / "full")
     flags = ["--rank", 3, "--int8", "--output_dir", tmp_path / "small"]
-    status, printed, errors = run_script("compress_experts.py", tmp_path / "full", *flags)
+    status, printed, errors = run_command("compress", tmp_path / "full", *flags)
     assert status == 0, errors
     assert "gl" in printed and "ca" in printed
     small = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "small")
     compress_experts(model, rank=3)
     whole, stored = logits(model, processor), logits(small, processor)
     assert (stored - whole).abs().mean() < 0.1 * whole.abs().mean()
-    assert run_script("compress_experts.py", tmp_path / "full", *flags)[0] == 2, "what is there is not written over"
+    assert run_command("compress", tmp_path / "full", *flags)[0] == 2, "what is there is not written over"

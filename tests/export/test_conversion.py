@@ -12,7 +12,7 @@ import sys
 import pytest
 import torch
 from helpers import authors, tiny
-from helpers.scripts import EXAMPLES, run_script
+from helpers.scripts import EXAMPLES, run_command
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor
@@ -187,7 +187,7 @@ def test_only_a_complete_checkpoint_of_the_authors_has_a_card(tmp_path, monkeypa
 
 def test_the_script_writes_a_folder_that_loads_by_languages(theirs, converted, whisper_dir, processor, tmp_path):
     output = tmp_path / "ours"
-    code, printed, errors = run_script(SCRIPT, theirs[0], "--base", whisper_dir, "--output_dir", output)
+    code, printed, errors = run_command("convert-authors", theirs[0], "--base", whisper_dir, "--output_dir", output)
     assert code == 0, errors[-3000:]
     names = {path.name for path in output.iterdir()}
     assert {"expert.ca.safetensors", "expert.gl.safetensors", "model.safetensors", "tokenizer.json"} <= names
@@ -399,10 +399,10 @@ def test_nothing_is_written_where_something_is_refused_or_there(theirs, whisper_
     folder, _ = theirs
     edit("expert.galician.bin", without("gate_"))(folder)
     flags = (folder, "--base", whisper_dir, "--output_dir")
-    code, _, errors = run_script(SCRIPT, *flags, tmp_path / "ours")
+    code, _, errors = run_command("convert-authors", *flags, tmp_path / "ours")
     assert code != 0 and "expert.galician.bin has no gates of 'galician'" in errors
     assert not (tmp_path / "ours").exists()
     before = {path.name for path in folder.iterdir()}
-    code, _, errors = run_script(SCRIPT, *flags, folder)
+    code, _, errors = run_command("convert-authors", *flags, folder)
     assert code != 0 and "exists already. Name a new folder" in errors
     assert {path.name for path in folder.iterdir()} == before

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from helpers import tiny
-from helpers.scripts import run_script
+from helpers.scripts import run_command
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
@@ -83,7 +83,7 @@ def test_the_script_exports_what_errs_least_and_says_how_far_it_is_from_the_rout
     model.save_pretrained(tmp_path / "routed")
     processor.save_pretrained(tmp_path / "routed")
     flags = ["--language", "gl", "--data", recordings["gl"], "--output_dir", tmp_path / "plain"]
-    status, printed, errors = run_script("export_whisper.py", tmp_path / "routed", *flags)
+    status, printed, errors = run_command("export", tmp_path / "routed", *flags)
     assert status == 0, errors
     about = json.loads((tmp_path / "plain/export.json").read_text())
     scores = {row[""]: row for row in about["scores"]}
@@ -98,7 +98,7 @@ def test_the_script_exports_what_errs_least_and_says_how_far_it_is_from_the_rout
     shares = {(side, i): decide(about["expert usage"][f"{side} {i}"]) for side, i in routed.routed_layers()}
     assert 0 < about["expert usage"]["all"] < 1
     assert torch.equal(logits(plain, processor), logits(export_to_whisper(routed, "gl", shares), processor))
-    assert run_script("export_whisper.py", tmp_path / "routed", *flags)[0] == 2, "what is there is not written over"
+    assert run_command("export", tmp_path / "routed", *flags)[0] == 2, "what is there is not written over"
 
 
 def test_what_was_heard_before_of_another_model_is_not_taken_for_this_ones(model, processor, recordings, tmp_path):
@@ -107,19 +107,19 @@ def test_what_was_heard_before_of_another_model_is_not_taken_for_this_ones(model
         processor.save_pretrained(tmp_path / name)
         tiny.unsettle(model, seed=7)
     flags = ["--language", "gl", "--data", recordings["gl"], "--output_dir", tmp_path / "plain"]
-    assert run_script("export_whisper.py", tmp_path / "one", *flags)[0] == 0
+    assert run_command("export", tmp_path / "one", *flags)[0] == 0
     for left in ("config.json", "export.json"):  # as a run that was killed had not written them
         (tmp_path / "plain" / left).unlink()
-    status, _, errors = run_script("export_whisper.py", tmp_path / "other", *flags)
+    status, _, errors = run_command("export", tmp_path / "other", *flags)
     assert status != 0 and "holds a run with other settings" in errors and "weights" in errors
-    assert run_script("export_whisper.py", tmp_path / "one", *flags)[0] == 0
+    assert run_command("export", tmp_path / "one", *flags)[0] == 0
 
 
 def test_a_model_in_half_precision_is_exported_in_full(model, processor, recordings, tmp_path):
     model.half().save_pretrained(tmp_path / "half")
     processor.save_pretrained(tmp_path / "half")
     flags = ["--language", "gl", "--data", recordings["gl"], "--output_dir", tmp_path / "plain", "--max_rows", 1]
-    status, _, errors = run_script("export_whisper.py", tmp_path / "half", *flags)
+    status, _, errors = run_command("export", tmp_path / "half", *flags)
     assert status == 0, errors
     assert WhisperForConditionalGeneration.from_pretrained(tmp_path / "plain").dtype == torch.float32
     with pytest.raises(ValueError, match="Expected a model in float32.*got one in torch.float16"):
@@ -140,6 +140,6 @@ def test_graphs_are_not_written_over_a_model(model, processor, tmp_path):
     model.save_pretrained(tmp_path)
     before = (tmp_path / "config.json").read_bytes()
     flags = ["--language", "gl", "--clip", tmp_path / "any.wav", "--output_dir", tmp_path]
-    status, _, errors = run_script("export_onnx.py", tmp_path, *flags)
+    status, _, errors = run_command("export", "--format", "onnx", tmp_path, *flags)
     assert status == 2 and "holds a model already" in errors
     assert (tmp_path / "config.json").read_bytes() == before

@@ -7,7 +7,7 @@ import re
 import pytest
 from helpers.cards import AUTHORS, SIZES, make, tables
 from helpers.remote import run_without_the_package
-from helpers.scripts import EXAMPLES, run_script
+from helpers.scripts import EXAMPLES, run_command
 from helpers.training import load
 from huggingface_hub import ModelCard
 
@@ -89,14 +89,14 @@ def test_a_card_that_somebody_made_their_own_is_left_alone(results, tmp_path):
         path.write_text(text)
         assert not save_card(make(results), path) and path.read_text() == text, edit
     path.write_text(text := edits["words with the comment left in"])
-    code, _, errors = run_script("make_card.py", tmp_path)
+    code, _, errors = run_command("card", tmp_path)
     assert (
         code != 0
         and "was edited, or not written from results, and stays as it is. For a new card, delete or move it." in errors
     )
     assert path.read_text() == text
     path.unlink()
-    assert run_script("make_card.py", tmp_path)[0] == 0
+    assert run_command("card", tmp_path)[0] == 0
     assert ModelCard.load(path).data.model_name == tmp_path.name
 
 

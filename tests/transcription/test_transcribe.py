@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from helpers.scripts import run_script
+from helpers.scripts import run_command
 from helpers.speech import RATE, tone
 
 from modeling_distilwhisper.transcription.recordings import Recording, batches, find_recordings
@@ -156,7 +156,7 @@ def folder(model, processor, tmp_path):
 def test_a_folder_is_transcribed_without_its_bad_files_and_a_second_run_continues(folder):
     flags = [folder / "in", "--model", folder / "model", "--output_dir", folder / "out", "--language", "folder"]
     flags += ["--batch_size", 2]
-    status, printed, errors = run_script("transcribe.py", *flags)
+    status, printed, errors = run_command("transcribe", *flags)
     assert status == 1, "something was left out"
     assert "cut.wav: not readable audio" in errors and "empty.wav: the recording is empty" in errors
     assert "notes.txt" not in errors and "Traceback" not in errors
@@ -171,7 +171,7 @@ def test_a_folder_is_transcribed_without_its_bad_files_and_a_second_run_continue
     (folder / "out/gl/a.srt").unlink()
     for name in ("gl/a.vtt", "gl/long.json"):
         (folder / "out" / name).write_text("corrected")
-    status, printed, errors = run_script("transcribe.py", *flags)
+    status, printed, errors = run_command("transcribe", *flags)
     assert (folder / "out/gl/a.srt").is_file(), "missing transcripts are written"
     for name in ("gl/a.vtt", "gl/long.json"):
         assert (folder / "out" / name).read_text() == "corrected", "existing transcripts are not overwritten"
@@ -204,8 +204,8 @@ def test_no_name_and_no_raw_file_stops_the_rest(saved, tmp_path):
     for name in ("plain", os.fsdecode(b"caf\xe9"), letters, too_long):
         record(tmp_path / "in" / f"{name}.wav")
     (tmp_path / "in/samples.raw").write_bytes(bytes(1000))
-    status, printed, errors = run_script(
-        "transcribe.py", tmp_path / "in", *saved, "--formats", "json", "--language", "gl"
+    status, printed, errors = run_command(
+        "transcribe", tmp_path / "in", *saved, "--formats", "json", "--language", "gl"
     )
     assert status == 1 and "Traceback" not in errors, errors
     assert written_in(tmp_path / "out") == {"plain.json", os.fsdecode(b"caf\xe9.json"), f"{letters}.json"}
@@ -221,7 +221,7 @@ def test_a_recording_that_breaks_its_batch_is_left_out_alone(saved, tmp_path):
     for name in ("gl/a", "fr/b", "ca/c"):
         record(tmp_path / "in" / f"{name}.wav")
     flags = [*saved, "--formats", "txt", "--language", "folder"]
-    status, _, errors = run_script("transcribe.py", tmp_path / "in", *flags)
+    status, _, errors = run_command("transcribe", tmp_path / "in", *flags)
     assert status == 1 and "Traceback" not in errors, errors
     assert written_in(tmp_path / "out") == {"gl/a.txt", "ca/c.txt"}
     assert errors.count("Left out:") == 1 and "b.wav: IndexError: index out of range" in errors
@@ -268,22 +268,22 @@ def test_transcripts_of_another_recording_or_with_other_settings_do_not_count_as
         record(tmp_path / "two" / name / "talk.wav", pitch=pitch) for name, pitch in (("a", 300), ("b", 800))
     )
     flags = [*saved, "--formats", "txt", "--language"]
-    assert run_script("transcribe.py", first, *flags, "gl")[0] == 0
+    assert run_command("transcribe", first, *flags, "gl")[0] == 0
     before = (tmp_path / "out/talk.txt").read_text()
 
-    status, printed, errors = run_script("transcribe.py", second, *flags, "gl", "--formats", "txt", "srt")
+    status, printed, errors = run_command("transcribe", second, *flags, "gl", "--formats", "txt", "srt")
     assert status == 1 and "Nothing was transcribed" in printed
     assert f"Left out: {second}" in errors and f"are the transcripts of {first}. Use another --output_dir" in errors
     assert written_in(tmp_path / "out") == {"talk.txt"} and (tmp_path / "out/talk.txt").read_text() == before
 
-    status, _, errors = run_script("transcribe.py", first, *flags, "ca")
+    status, _, errors = run_command("transcribe", first, *flags, "ca")
     assert status == 1 and "holds a run with other settings: language 'gl', now 'ca'. Use another folder" in errors
-    status, _, errors = run_script("transcribe.py", first, *flags, "gl", "--task", "translate")
+    status, _, errors = run_command("transcribe", first, *flags, "gl", "--task", "translate")
     assert status == 1 and "task 'transcribe', now 'translate'" in errors
 
-    status, printed, errors = run_script("transcribe.py", tmp_path / "two", *flags, "gl")
+    status, printed, errors = run_command("transcribe", tmp_path / "two", *flags, "gl")
     assert status == 0 and written_in(tmp_path / "out") == {"talk.txt", "a/talk.txt", "b/talk.txt"}, errors
-    status, printed, _ = run_script("transcribe.py", tmp_path / "two", *flags, "gl")
+    status, printed, _ = run_command("transcribe", tmp_path / "two", *flags, "gl")
     assert status == 0 and "2 of 2 recordings had their transcripts already" in printed
 
 
@@ -292,7 +292,7 @@ def test_recordings_that_cannot_be_read_are_named(saved, tmp_path):
     for name in ("in/a talk.m4a", "in/film.MKV", "in/plain.mp4", "single.webm"):
         (tmp_path / name).write_bytes(b"something")
     flags = [*saved, "--formats", "txt", "--language", "gl"]
-    status, _, errors = run_script("transcribe.py", tmp_path / "in", tmp_path / "single.webm", *flags)
+    status, _, errors = run_command("transcribe", tmp_path / "in", tmp_path / "single.webm", *flags)
     assert status == 1 and written_in(tmp_path / "out") == {"plain.txt"}
     assert "a talk.m4a: .m4a cannot be read here. Convert it: ffmpeg -i 'a talk.m4a' 'a talk.flac'" in errors
     assert "film.MKV: .MKV cannot be read" in errors and "single.webm: .webm cannot be read" in errors
@@ -309,8 +309,8 @@ def test_thousands_of_recordings_are_found_in_a_second(tmp_path):
 
 def test_an_unknown_language_or_a_missing_file_is_an_error_before_anything_is_transcribed(folder):
     start = ["--model", folder / "model", "--output_dir", folder / "out"]
-    status, _, errors = run_script("transcribe.py", folder / "in", *start, "--language", "gal")
+    status, _, errors = run_command("transcribe", folder / "in", *start, "--language", "gal")
     assert status == 1 and "'gal' is no language of this Whisper" in errors and "gl" in errors
     assert not (folder / "out").exists()
-    status, _, errors = run_script("transcribe.py", folder / "nothing.wav", *start)
+    status, _, errors = run_command("transcribe", folder / "nothing.wav", *start)
     assert status == 1 and "does not exist" in errors

@@ -1,1 +1,1 @@
-"""Measurements of what training and inference cost beside plain Whisper's."""
+"""Measurements of what training and inference cost compared with plain Whisper."""

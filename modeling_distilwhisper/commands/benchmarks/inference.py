@@ -1,4 +1,4 @@
-"""What transcribing costs: plain Whisper and language experts side by side.
+"""What transcribing costs: plain Whisper and language experts.
 
 Encoder: 30 s of audio in each row. Prefill: the decoder's first pass, over a prompt of four tokens. Decode: 40 tokens,
 greedily, with their prefill. All systems generate the same text, random tokens for each row. Experts are copies of the
@@ -7,6 +7,7 @@ shared feed-forwards, and the thresholds of their gates are set so that about ha
 
 import argparse
 import statistics
+from dataclasses import dataclass
 
 import torch
 from tabulate import tabulate
@@ -18,14 +19,30 @@ from .turns import take_turns
 from .whispers import LANGUAGES, make_whisper
 
 PLAIN = "plain Whisper"
-# Languages that are loaded, languages of the rows, in turn, and the experts' rank (0: full).
+
+
+@dataclass(frozen=True)
+class System:
+    """What is timed.
+
+    Attributes:
+        loaded: languages whose experts are loaded.
+        used: languages of the rows, in turn.
+        rank: of the experts; 0 for full ones.
+    """
+
+    loaded: list[str]
+    used: list[str]
+    rank: int = 0
+
+
 SYSTEMS = {
-    PLAIN: ([], LANGUAGES[:1], 0),
-    "one language": (LANGUAGES[:1], LANGUAGES[:1], 0),
-    "eight loaded, one used": (LANGUAGES, LANGUAGES[:1], 0),
-    "eight in every batch": (LANGUAGES, LANGUAGES, 0),
-    "one language, r = 64": (LANGUAGES[:1], LANGUAGES[:1], 64),
-    "eight in every batch, r = 64": (LANGUAGES, LANGUAGES, 64),
+    PLAIN: System([], LANGUAGES[:1]),
+    "one language": System(LANGUAGES[:1], LANGUAGES[:1]),
+    "eight loaded, one used": System(LANGUAGES, LANGUAGES[:1]),
+    "eight in every batch": System(LANGUAGES, LANGUAGES),
+    "one language, r = 64": System(LANGUAGES[:1], LANGUAGES[:1], 64),
+    "eight in every batch, r = 64": System(LANGUAGES, LANGUAGES, 64),
 }
 PARTS = ("encoder", "prefill", "decode")
 
@@ -37,12 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", choices=precisions, nargs="+", default=precisions[:2], help="of the weights")
 
 
-def run(args: argparse.Namespace) -> None:
+def run(arguments: argparse.Namespace) -> None:
     threads = torch.get_num_threads()
-    print(f"whisper-{args.size}, random weights, {args.device}, {threads} threads, {args.rounds} rounds")
-    print("median ms, and by how much it is more than plain Whisper's")
-    for precision in args.precision:
-        settings = argparse.Namespace(**vars(args) | {"precision": precision})
+    print(f"whisper-{arguments.size}, random weights, {arguments.device}, {threads} threads, {arguments.rounds} rounds")
+    print("median ms (ratio to plain Whisper)")
+    for precision in arguments.precision:
+        settings = argparse.Namespace(**vars(arguments) | {"precision": precision})
         results = take_turns(Transcriber, list(SYSTEMS), settings)
         table = []
         for task, plain in results[PLAIN]["seconds"].items():
@@ -61,7 +78,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 class ForcedText(LogitsProcessor):
-    """Makes greedy decoding generate these tokens, `(batch, tokens)`: with random weights, all rows would be alike."""
+    """Makes greedy decoding generate these tokens, `(batch, tokens)`: otherwise all rows would give the same text."""
 
     def __init__(self, tokens: torch.Tensor, prompt_length: int):
         self.tokens, self.prompt_length = tokens, prompt_length
@@ -75,18 +92,20 @@ class Transcriber:
     """One system in one precision; a task is a part of transcription with a batch size."""
 
     @torch.inference_mode()
-    def __init__(self, name: str, args: argparse.Namespace):
+    def __init__(self, name: str, arguments: argparse.Namespace):
         logging.set_verbosity_error()  # `generate` warns about lengths at each call
-        loaded, self.languages, rank = SYSTEMS[name]
-        self.model = model = make_model(args.size, loaded, rank).to(args.device, getattr(torch, args.precision))
+        system = SYSTEMS[name]
+        self.languages = system.used
+        self.model = model = make_model(arguments.size, system.loaded, system.rank)
+        model.to(arguments.device, getattr(torch, arguments.precision))
         self.inputs: dict[str, tuple] = {}
-        for rows in args.batch_sizes:
+        for rows in arguments.batch_sizes:
             if rows == 1 and len(self.languages) > 1:
                 continue
             set_seed(rows)
             shape = (rows, model.config.num_mel_bins, 2 * model.config.max_source_positions)
             features = torch.randn(shape, device=model.device, dtype=model.dtype)
-            text = random_text(rows, args.tokens).to(model.device)
+            text = random_text(rows, arguments.tokens).to(model.device)
             prompts = prompts_of(model, [self.languages[row % len(self.languages)] for row in range(rows)])
             states = model.model.encoder(features, **routing(model, prompts)).last_hidden_state
             for part in PARTS:

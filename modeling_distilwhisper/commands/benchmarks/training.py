@@ -22,13 +22,13 @@ from ...data.collate import SpeechCollator
 from ...data.labels import IGNORED
 from ...data.rows import make_rows
 from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ...runs.extras import require
 from ...training.arguments import DistilWhisperTrainingArguments
 from ...training.cache_files import tokenizer_digest
 from ...training.cache_writer import CacheWriter, WithDigests
 from ...training.teacher import Teacher
 from ...training.teacher_cache import TeacherCache
 from ...training.trainer import DistilWhisperTrainer
-from ..command_line import require
 from ..training_run.models import with_lora
 from .turns import take_turns
 from .whispers import LANGUAGES, make_processor, make_whisper
@@ -59,20 +59,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=names,
         default=names,
         metavar="SYSTEM",
-        help=f"systems beside {BASELINE!r} and {CLSR!r}, if all at once need too much memory: {names}",
+        help=f"systems to time with {BASELINE!r} and {CLSR!r}, if all together need too much memory: {names}",
     )
     parser.add_argument("--batch_size", type=int, default=4, help="rows in a batch")
     parser.add_argument("--tokens", type=int, default=40, help="label tokens of each row")
 
 
-def run(args: argparse.Namespace) -> None:
-    if LORA in args.beside:
+def run(arguments: argparse.Namespace) -> None:
+    if LORA in arguments.beside:
         require("peft")
-    systems = [name for name in SYSTEMS if name in (BASELINE, CLSR, *args.beside)]
+    systems = [name for name in SYSTEMS if name in (BASELINE, CLSR, *arguments.beside)]
     with tempfile.TemporaryDirectory() as folder:
-        args.folder = Path(folder)
-        write_batch(args)
-        results = take_turns(TrainingStep, systems, args)
+        arguments.folder = Path(folder)
+        write_batch(arguments)
+        results = take_turns(TrainingStep, systems, arguments)
     seconds = {name: result["seconds"][STEP] for name, result in results.items()}
     base, clsr = (statistics.median(seconds[name]) for name in (BASELINE, CLSR))
     table = [
@@ -89,23 +89,22 @@ def run(args: argparse.Namespace) -> None:
         }
         for name, result in results.items()
     ]
-    print(
-        f"whisper-{args.size}, random weights, batch {args.batch_size}, {args.tokens} label tokens, {args.rounds} steps"
-    )
-    print(f"float32, {args.device}, {torch.get_num_threads()} threads\n")
+    print(f"whisper-{arguments.size}, random weights, batch {arguments.batch_size}, {arguments.tokens} label tokens,")
+    print(f"{arguments.rounds} steps, ", end="")
+    print(f"float32, {arguments.device}, {torch.get_num_threads()} threads\n")
     print(tabulate(table, headers="keys", floatfmt=".2f"))
 
 
-def write_batch(args: argparse.Namespace) -> None:
+def write_batch(arguments: argparse.Namespace) -> None:
     """Writes the student, the recordings of one batch (noise of 30 s), and the teacher's predictions for them."""
-    folder = args.folder
-    make_whisper(args.size, seed=0).save_pretrained(folder / "student")
+    folder = arguments.folder
+    make_whisper(arguments.size, seed=0).save_pretrained(folder / "student")
     processor = make_processor()
     random = np.random.default_rng(0)
-    for number in range(args.batch_size):
+    for number in range(arguments.batch_size):
         soundfile.write(folder / f"{number}.wav", 0.1 * random.standard_normal(30 * SAMPLING_RATE), SAMPLING_RATE)
-    rows = list(read_rows(args))
-    teacher = Teacher(make_whisper(args.size, seed=1))
+    rows = list(read_rows(arguments))
+    teacher = Teacher(make_whisper(arguments.size, seed=1))
     batch = SpeechCollator(processor, extra=WithDigests(None))(rows)
     config = teacher.model.config
     decoder_input_ids = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
@@ -115,17 +114,18 @@ def write_batch(args: argparse.Namespace) -> None:
         writer.write(writer.lines(rows, batch, decoder_input_ids))
 
 
-def read_rows(args: argparse.Namespace):
-    text = "a" * (args.tokens - 5)  # the others: the space before it, language, task, no timestamps, end
+def read_rows(arguments: argparse.Namespace):
+    text = "a" * (arguments.tokens - 5)  # the others: the space before it, language, task, no timestamps, end
     columns = {"text": text, "language": LANGUAGE, "data_set": "noise", "split": "train"}
     return make_rows(
-        {"audio": args.folder / f"{number}.wav", "id": str(number), **columns} for number in range(args.batch_size)
+        {"audio": arguments.folder / f"{number}.wav", "id": str(number), **columns}
+        for number in range(arguments.batch_size)
     )
 
 
-def make_trainer(name: str, args: argparse.Namespace) -> DistilWhisperTrainer:
+def make_trainer(name: str, arguments: argparse.Namespace) -> DistilWhisperTrainer:
     trained, kind = SYSTEMS[name]
-    folder = args.folder
+    folder = arguments.folder
     student, processor = folder / "student", make_processor()
     if isinstance(trained, dict):
         model = DistilWhisperForConditionalGeneration.from_whisper(student, languages=[LANGUAGE], **trained)
@@ -138,25 +138,25 @@ def make_trainer(name: str, args: argparse.Namespace) -> DistilWhisperTrainer:
             parameter.requires_grad_(".fc1." in parameter_name or ".fc2." in parameter_name)
     teacher: Teacher | TeacherCache | None = None
     if kind == "live":
-        teacher = Teacher(make_whisper(args.size, seed=1))
+        teacher = Teacher(make_whisper(arguments.size, seed=1))
     elif kind is not None:
         teacher = TeacherCache(folder / kind)
     training_args = DistilWhisperTrainingArguments(
         output_dir=str(folder / name),
-        per_device_train_batch_size=args.batch_size,
+        per_device_train_batch_size=arguments.batch_size,
         max_steps=1000,
         warmup_steps=1,
         eval_strategy="no",
         load_best_model_at_end=False,
         report_to="none",
-        use_cpu=args.device == "cpu",
+        use_cpu=arguments.device == "cpu",
         disable_tqdm=True,
     )
     return DistilWhisperTrainer(
         model,
         training_args,
         teacher=teacher,
-        train_dataset=read_rows(args),
+        train_dataset=read_rows(arguments),
         data_collator=SpeechCollator(processor),
         processing_class=processor,
     )
@@ -167,8 +167,8 @@ class TrainingStep:
 
     tasks = [STEP]
 
-    def __init__(self, name: str, args: argparse.Namespace):
-        self.trainer = trainer = make_trainer(name, args)
+    def __init__(self, name: str, arguments: argparse.Namespace):
+        self.trainer = trainer = make_trainer(name, arguments)
         trainer.create_optimizer_and_scheduler(1000)
         self.model, _ = trainer.accelerator.prepare(trainer.model, trainer.optimizer)
         self.model.train()

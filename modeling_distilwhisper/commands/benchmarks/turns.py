@@ -28,14 +28,14 @@ class System(Protocol):
         """Further results, asked for at the end."""
 
 
-def take_turns(make: Callable[[str, Namespace], System], names: list[str], args: Namespace) -> dict[str, dict]:
-    """Times every task of every system `args.rounds` times, after a round that is not counted.
+def take_turns(make: Callable[[str, Namespace], System], names: list[str], arguments: Namespace) -> dict[str, dict]:
+    """Times every task of every system `arguments.rounds` times, after a round that is not counted.
 
     A turn does the task twice and counts the second time: the first one allocates memory that the last turn gave back.
 
     Args:
         make: makes a system by its name, in the process of that system; a function that can be imported.
-        args: `device` and `rounds`, and what `make` needs.
+        arguments: `device` and `rounds`, and what `make` needs.
 
     Returns:
         By system: `seconds` by task; `memory`, its peak in bytes; and its `facts`.
@@ -44,13 +44,13 @@ def take_turns(make: Callable[[str, Namespace], System], names: list[str], args:
     pipes, tasks = {}, {}
     for name in tqdm(names, desc="Starting", leave=False):
         pipes[name], theirs = context.Pipe()
-        arguments = (make, name, args, torch.get_num_threads(), theirs)
-        context.Process(target=_work, args=arguments, daemon=True).start()
+        parts = (make, name, arguments, torch.get_num_threads(), theirs)
+        context.Process(target=_work, args=parts, daemon=True).start()
         theirs.close()
         tasks[name] = pipes[name].recv()
     results: dict[str, dict] = {name: {"seconds": {task: [] for task in tasks[name]}} for name in names}
     all_tasks = list(dict.fromkeys(task for of_system in tasks.values() for task in of_system))
-    for number in tqdm(range(args.rounds + 1), desc="Rounds", leave=False):
+    for number in tqdm(range(arguments.rounds + 1), desc="Rounds", leave=False):
         for task in all_tasks:
             for name in (name for name in names if task in tasks[name]):
                 pipes[name].send(task)
@@ -63,11 +63,11 @@ def take_turns(make: Callable[[str, Namespace], System], names: list[str], args:
     return results
 
 
-def _work(make: Callable[[str, Namespace], System], name: str, args: Namespace, threads: int, pipe) -> None:
+def _work(make: Callable[[str, Namespace], System], name: str, arguments: Namespace, threads: int, pipe) -> None:
     torch.set_num_threads(threads)
-    system = make(name, args)
+    system = make(name, arguments)
     pipe.send(system.tasks)
-    on_gpu = args.device == "cuda"
+    on_gpu = arguments.device == "cuda"
     while (task := pipe.recv()) is not None:
         for _ in range(2):
             begun = time.perf_counter()

@@ -3,27 +3,44 @@
 import re
 from dataclasses import asdict, dataclass, field
 
+from ...runs.extras import require
 from ...runs.precision import PRECISIONS, QUANTISED
 from ...runs.run_folder import RunFolder
 from ...runs.settings import defaults_of
 from ...training.arguments import DistilWhisperTrainingArguments
-from ..command_line import require
 
 METHODS = ("experts", "lora", "finetune")
 STUDENT_PRECISIONS = ("float32", "int8", "nf4")
 # Training arguments that make another run. How long a run trains, and what it logs, may change when it is continued.
 DEFINING = (
-    *("learning_rate", "lr_scheduler_type", "warmup_epochs", "warmup_steps", "weight_decay"),
-    *("adam_beta1", "adam_beta2", "per_device_train_batch_size", "gradient_accumulation_steps"),
-    *("label_smoothing_factor", "bf16", "fp16", "seed"),
-    *("kd_beta", "kd_beta_schedule", "kd_beta_end", "kd_beta_max", "kd_divergence", "kd_temperature"),
-    *("gate_momentum", "language_temperature", "normalizer"),
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_epochs",
+    "warmup_steps",
+    "weight_decay",
+    "adam_beta1",
+    "adam_beta2",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "label_smoothing_factor",
+    "bf16",
+    "fp16",
+    "seed",
+    "kd_beta",
+    "kd_beta_schedule",
+    "kd_beta_end",
+    "kd_beta_max",
+    "kd_divergence",
+    "kd_temperature",
+    "gate_momentum",
+    "language_temperature",
+    "normalizer",
 )
 
 
 @dataclass
 class ModelArguments:
-    """The student, its experts, and who teaches them."""
+    """The student, its experts, and their teacher."""
 
     student: str = field(metadata={"help": "Folder or Hub id of the Whisper that learns."})
     languages: list[str] = field(metadata={"help": "Codes of the languages to train, such as gl ca."})
@@ -56,7 +73,7 @@ class ModelArguments:
         default=None, metadata={"help": "Folder or Hub id of experts to train further, such as compressed ones."}
     )
     lora_rank: int = field(default=32, metadata={"help": "Rank of --method lora."})
-    save_backbone: bool = field(default=True, metadata={"help": "Save Whisper's weights beside the experts."})
+    save_backbone: bool = field(default=True, metadata={"help": "Save Whisper's weights next to the experts."})
 
     @property
     def budgets(self) -> dict[str, float]:
@@ -88,11 +105,13 @@ class DataArguments:
     test_languages: list[str] = field(
         default_factory=list, metadata={"help": "Languages that are tested too, though they are not trained."}
     )
-    max_rows: int | None = field(default=None, metadata={"help": "At most so many rows of each split, for a try."})
+    max_rows: int | None = field(default=None, metadata={"help": "At most this many rows of each split, for a try."})
     score_teacher: bool = field(default=False, metadata={"help": "Score the teacher on the test sets too."})
 
 
-def check_arguments(model_args: ModelArguments, data_args: DataArguments, training_args) -> None:
+def check_arguments(
+    model_args: ModelArguments, data_args: DataArguments, training_args: DistilWhisperTrainingArguments
+) -> None:
     """Refuses settings that do not go together, before anything takes time.
 
     Raises:
@@ -102,7 +121,7 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
     if model_args.method not in METHODS:
         raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {model_args.method!r}.")
     if model_args.teacher and model_args.teacher_cache and not data_args.score_teacher:
-        raise ValueError("--teacher beside --teacher_cache is only used with --score_teacher. Give one of the two.")
+        raise ValueError("--teacher with --teacher_cache is only used with --score_teacher. Give one of the two.")
     if data_args.score_teacher and model_args.teacher_precision in QUANTISED:
         raise ValueError(
             f"--score_teacher cannot score a quantised teacher, got {model_args.teacher_precision}. "
@@ -123,7 +142,7 @@ def check_arguments(model_args: ModelArguments, data_args: DataArguments, traini
         raise ValueError(f"--language_budgets are for gates, which --method {model_args.method} does not have.")
     if model_args.method == "lora":
         require("peft")
-    if "tensorboard" in training_args.report_to:
+    if "tensorboard" in (training_args.report_to or ()):
         require("tensorboard")
 
 

@@ -112,7 +112,7 @@ def try_out(folder: Path, clip: dict, model_args: ModelArguments) -> dict[str, s
 
 
 def report(results: RunResults, folder: Path) -> None:
-    """Prints tables, and draws pictures beside `results.json`."""
+    """Prints tables, and draws pictures in the run's folder."""
     rows = wer_rows(results.scores)
     print(f"\nWER\n{tabulate(rows, headers='keys', floatfmt='.3f', missingval='-')}")
     if results.expert_usage:
