@@ -84,7 +84,7 @@ def at_the_root(monkeypatch, tmp_path):
     assert not new, f"An example wrote into the repository: {new}. Use a tempfile.TemporaryDirectory()."
 
 
-@pytest.mark.parametrize("module, name", EXAMPLES, ids=[name for _, name in EXAMPLES])
+@pytest.mark.parametrize(("module", "name"), EXAMPLES, ids=[name for _, name in EXAMPLES])
 def test_an_example_gives_what_it_shows(module, name, at_the_root):
     text = EXAMPLES[module, name]
     # An example for users imports what it uses. One of an internal function may use the names of its module.

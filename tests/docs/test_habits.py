@@ -1,6 +1,7 @@
 """Files that readers and tools rely on: the first page, the reference, the citation, checks that run elsewhere."""
 
 import configparser
+import inspect
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 import modeling_distilwhisper
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = "modeling_distilwhisper"
 CHECKS = ("ruff check", "ruff format", "mypy")
 
 
@@ -26,6 +28,23 @@ def test_every_public_name_stands_once_in_the_reference():
     pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs/reference").glob("*.md")]
     shown = re.findall(r"^::: modeling_distilwhisper\.(\w+)$", "\n".join(pages), re.MULTILINE)
     assert sorted(shown) == sorted(modeling_distilwhisper.__all__)
+
+
+def test_the_reference_shows_the_methods_that_users_call_on_a_model():
+    page = (ROOT / "docs/reference/model.md").read_text(encoding="utf-8")
+    entry = page.split("::: modeling_distilwhisper.DistilWhisperForConditionalGeneration\n")[1].split(":::")[0]
+    shown = yaml.safe_load(entry)["options"]["inherited_members"]
+    model = modeling_distilwhisper.DistilWhisperForConditionalGeneration
+    mixins = [base for base in model.__mro__ if base.__name__.endswith("Mixin") and base.__module__.startswith(PACKAGE)]
+    methods = {
+        name
+        for base in mixins
+        for name, value in vars(base).items()
+        if not name.startswith("_") and inspect.isroutine(getattr(base, name)) and ">>> " in (value.__doc__ or "")
+    }
+    assert methods <= set(shown), f"Add {methods - set(shown)} to docs/reference/model.md."
+    for name in shown:
+        assert inspect.getdoc(getattr(model, name)), name
 
 
 def test_every_page_of_the_docs_is_in_the_sites_navigation():
