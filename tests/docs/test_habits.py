@@ -65,6 +65,15 @@ def test_the_citation_is_of_this_version_and_of_the_paper():
     assert [author["family-names"] for author in paper["authors"]] == ["Ferraz", "Zanon Boito", "Brun", "Nikoulina"]
 
 
+def test_every_library_that_an_extra_names_is_pinned_for_the_tests():
+    lines = [settings()["options"]["install_requires"], *settings()["options.extras_require"].values()]
+    named = {re.split(r"[\[>]", line)[0].lower() for lines_of_one in lines for line in lines_of_one.split()}
+    pinned = {
+        line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    }
+    assert named <= pinned, f"Add {named - pinned} to constraints.txt."
+
+
 def test_users_get_the_type_annotations():
     assert (ROOT / "modeling_distilwhisper/py.typed").is_file()
     assert "py.typed" in settings()["options.package_data"]["modeling_distilwhisper"].split()
