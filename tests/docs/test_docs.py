@@ -1,5 +1,5 @@
-"""What the docs tell people to type: every command is one that test_docs_run.py runs, or that is given here to the
-parser of the program that it is for. A command that is neither fails, and so does a link to nowhere."""
+"""The commands in the docs: test_docs_run.py runs them, or their parsers read them here. Any other command fails, and
+so does a broken link."""
 
 import configparser
 import json
@@ -13,6 +13,7 @@ from helpers.pages import PAGES, PARSED, PYTHON, ROOT, RUN, SAME, Block, blocks,
 from helpers.scripts import run_script
 
 NEEDS_DEMO = "examples/demo.py"  # and with it the extra of that name, for its parser too
+MAKER = "examples/quickstart/make/make.py"  # takes a folder, and needs espeak-ng and half an hour
 CONVERTER = "ctranslate2.converters.transformers"  # which ct2-transformers-converter starts
 
 
@@ -25,9 +26,9 @@ def all_commands() -> list[tuple[str, list[str]]]:
     return found
 
 
-def test_every_block_is_of_a_language_that_is_run_and_no_page_is_without():
+def test_every_block_is_run_or_is_a_listing_and_no_page_is_without_blocks():
     for page in PAGES:
-        assert {block.language for block in blocks(page)} <= {"bash", "python"}, page
+        assert {block.language for block in blocks(page)} <= {"bash", "python", "csv"}, page
         assert blocks(page), page
 
 
@@ -36,7 +37,8 @@ def require_known(place: str, command: list[str]) -> None:
     while re.fullmatch(r"DISTILWHISPER_TEST_\w+=\S+", command[0]):
         command = command[1:]
     name, rest = program(command), command[1:]
-    if script := script_of(command):
+    script = script_of(command)
+    if script and script[0] != MAKER:
         assert script[0] in {**RUN, **PARSED}, f"{place}: no test runs or parses {script[0]}"
         assert script[0].startswith("distilwhisper ") or (ROOT / script[0]).is_file(), place
     elif name in PYTHON and rest[:2] == ["-m", "pytest"]:
@@ -61,6 +63,8 @@ def require_known(place: str, command: list[str]) -> None:
         assert settings["mypy"]["files"], place
     elif name == "mkdocs":
         assert rest == ["build", "--strict"] and (ROOT / "mkdocs.yml").is_file(), place
+    elif name == "pre-commit":
+        assert rest == ["install"] and (ROOT / ".pre-commit-config.yaml").is_file(), place
     elif name == "ruff":
         options = [sys.executable, "-m", "ruff", *rest[:-1], "tests/helpers/pages.py", "--exit-zero"]
         if rest[0] == "format":
@@ -75,6 +79,8 @@ def require_known(place: str, command: list[str]) -> None:
         known = (
             name == "ct2-transformers-converter"
             or (name == "bash" and "ffmpeg" in rest[-1])
+            or (name == "cp" and place.startswith("examples/quickstart/README.md"))
+            or (name in PYTHON and rest[0] == MAKER and len(rest) == 2 and (ROOT / MAKER).is_file())
             or [name, *rest] in (["python3", "-m", "venv", ".venv"], ["source", ".venv/bin/activate"])
         )
         assert known, f"{place}: no test runs or checks {' '.join(command)!r}"
@@ -95,7 +101,7 @@ def test_a_command_that_nothing_runs_is_noticed(command):
 
 
 def scripts_to_parse(demo: bool) -> list[list[str]]:
-    every = [script for _, command in all_commands() if (script := script_of(command))]
+    every = [script for _, command in all_commands() if (script := script_of(command)) and script[0] != MAKER]
     every += [
         [CONVERTER, *command[1:]] for _, command in all_commands() if program(command) == "ct2-transformers-converter"
     ]
@@ -111,7 +117,7 @@ def parse(scripts: list[list[str]], folder: Path) -> tuple[int, str]:
 
 def test_every_scripts_own_parser_takes_its_flags_and_settings(tmp_path):
     scripts = scripts_to_parse(demo=False)
-    shown = {SAME.get(script[0], script[0]) for script in scripts} | {"distilwhisper push"}
+    shown = {SAME.get(script[0], script[0]) for script in scripts}
     known = {SAME.get(name, name) for name in {*RUN, *PARSED}}
     assert shown == {*known, CONVERTER} - {NEEDS_DEMO}, "each script is in the docs, or the command that does the same"
     code, errors = parse(scripts, tmp_path)

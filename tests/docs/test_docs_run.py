@@ -6,6 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -29,8 +31,9 @@ REAL_DATA = (
 SMALLER = {"--rank": "4", "--expert_rank": "4"}  # than the tiny models are wide
 TEACHERS = ("whisper-large", "teacher")  # in commands that only those with a teacher give
 NEEDS_REAL_WHISPER = ("from faster_whisper import", "ct2-transformers-converter")
-# PyTorch's exporter writes to streams that a fork has closed.
-NEEDS_OWN_STREAMS = ("examples/export_onnx.py", "distilwhisper export --format onnx")
+PUSH = "distilwhisper push"
+# PyTorch's exporter writes to streams that a fork has closed; the address of the Hub is read on import.
+NEEDS_OWN_PROCESS = ("examples/export_onnx.py", "distilwhisper export --format onnx", PUSH)
 ON_THE_HUB = '"me/'  # in programs that talk to it
 
 
@@ -96,29 +99,39 @@ def run_blocks(chosen: list[Block], place: Path, settings: dict[str, str]) -> No
     for block in chosen:
         if block.language == "bash":
             for command in commands(block):
-                run_command(block.place, command, place)
-        elif not any(name in block.text for name in NEEDS_REAL_WHISPER):
+                run_command(block.place, command, place, settings)
+        elif block.language == "python" and not any(name in block.text for name in NEEDS_REAL_WHISPER):
             run_python(block, place, settings if ON_THE_HUB in block.text else {})
 
 
+@contextmanager
+def whisper_on_the_hub(place: Path) -> Iterator[None]:
+    """Within it, openai/whisper-base is on the Hub and is no folder, and models name it as their backbone."""
+    (place / "openai").rename(place / "elsewhere")
+    for config in place.glob("distilwhisper-*/config.json"):
+        config.write_text(config.read_text().replace(f"{place}/openai", "openai"))
+    yield
+    (place / "elsewhere").rename(place / "openai")
+
+
 def run_python(block: Block, place: Path, settings: dict[str, str]) -> None:
-    """In a process of its own; without this package where the program does not ask for it."""
-    if settings:  # then whisper-base is there, and no folder, and models say that they were made on that one
-        (place / "openai").rename(place / "elsewhere")
-        for config in place.glob("distilwhisper-*/config.json"):
-            config.write_text(config.read_text().replace(f"{place}/openai", "openai"))
-    if "trust_remote_code" in block.text:
-        run_without_the_package(f"\n{block.text}", place, **settings)
-    else:
-        command = [sys.executable, "-c", block.text]
-        done = subprocess.run(command, cwd=place, env={**os.environ, **settings}, capture_output=True, text=True)
-        assert done.returncode == 0, f"{block.place}: {done.stderr[-3000:]}"
-    if settings:
-        (place / "elsewhere").rename(place / "openai")
+    """In a new process; without this package if the program does not import it."""
+    with whisper_on_the_hub(place) if settings else nullcontext():
+        if "trust_remote_code" in block.text:
+            run_without_the_package(f"\n{block.text}", place, **settings)
+        else:
+            run_process(block.place, ["-c", block.text], place, settings)
 
 
-def run_command(where: str, command: list[str], place: Path) -> None:
-    """Runs it, if it is one of those that tests run here; `test_docs.py` has seen to the others."""
+def run_process(where: str, arguments: list, place: Path, settings: dict[str, str]) -> None:
+    """Runs Python in a new process, whose environment has the given settings too."""
+    environment = {**os.environ, **settings}
+    done = subprocess.run([sys.executable, *arguments], cwd=place, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{where}: {arguments}\n{done.stdout[-1000:]}{done.stderr[-3000:]}"
+
+
+def run_command(where: str, command: list[str], place: Path, settings: dict[str, str]) -> None:
+    """Runs it, if it is one of those that tests run here; `test_docs.py` checks the others."""
     if command[0] == "bash":
         subprocess.run(command, cwd=place, check=True)
         return
@@ -132,11 +145,12 @@ def run_command(where: str, command: list[str], place: Path) -> None:
             script[script.index(flag) + 1] = value
     name, *arguments = [*script, *RUN[script[0]]]
     _, _, command_name = name.partition("distilwhisper ")
-    if name in NEEDS_OWN_STREAMS:
+    if name in NEEDS_OWN_PROCESS:
         start = [ROOT / "distilwhisper_cli.py", *command_name.split()] if command_name else [name]
-        done = subprocess.run([sys.executable, *start, *arguments], cwd=place, capture_output=True, text=True)
-        code, printed, errors = done.returncode, done.stdout, done.stderr
-    elif command_name:
+        with whisper_on_the_hub(place) if name == PUSH else nullcontext():
+            run_process(where, [*start, *arguments], place, settings if name == PUSH else {})
+        return
+    if command_name:
         code, printed, errors = run_distilwhisper(*command_name.split(), *arguments, cwd=place)
     else:
         code, printed, errors = run_script(name.removeprefix("examples/"), *arguments, cwd=place)
@@ -215,7 +229,7 @@ def test_the_tutorial_leads_from_a_folder_of_recordings_to_experts_on_the_hub(pl
     add_model(place, processor, "distilwhisper-base-ca", ["ca"])
     every = blocks("docs/your_language.md")
     with_teacher = [block for block in every if any(word in block.text for word in TEACHERS)]
-    assert len(with_teacher) == 3, "to hear it, to be taught, to compare"
+    assert len(with_teacher) == 3, "to measure it, to train with it, to compare"
     large = place / "openai/whisper-large-v2"
     large.rename(place / "large")  # who has no teacher gets to the end all the same
     run_blocks([block for block in every if block not in with_teacher], place, served[1])

@@ -1,6 +1,7 @@
 """Files that readers and tools rely on: the first page, the reference, the citation, checks that run elsewhere."""
 
 import configparser
+import inspect
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 import modeling_distilwhisper
 
 ROOT = Path(__file__).parents[2]
+PACKAGE = "modeling_distilwhisper"
 CHECKS = ("ruff check", "ruff format", "mypy")
 
 
@@ -28,6 +30,23 @@ def test_every_public_name_stands_once_in_the_reference():
     assert sorted(shown) == sorted(modeling_distilwhisper.__all__)
 
 
+def test_the_reference_shows_the_methods_that_users_call_on_a_model():
+    page = (ROOT / "docs/reference/model.md").read_text(encoding="utf-8")
+    entry = page.split("::: modeling_distilwhisper.DistilWhisperForConditionalGeneration\n")[1].split(":::")[0]
+    shown = yaml.safe_load(entry)["options"]["inherited_members"]
+    model = modeling_distilwhisper.DistilWhisperForConditionalGeneration
+    mixins = [base for base in model.__mro__ if base.__name__.endswith("Mixin") and base.__module__.startswith(PACKAGE)]
+    methods = {
+        name
+        for base in mixins
+        for name, value in vars(base).items()
+        if not name.startswith("_") and inspect.isroutine(getattr(base, name)) and ">>> " in (value.__doc__ or "")
+    }
+    assert methods <= set(shown), f"Add {methods - set(shown)} to docs/reference/model.md."
+    for name in shown:
+        assert inspect.getdoc(getattr(model, name)), name
+
+
 def test_every_page_of_the_docs_is_in_the_sites_navigation():
     navigation = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
     listed = set(re.findall(r"[\w/]+\.md", str(navigation)))
@@ -44,6 +63,15 @@ def test_the_citation_is_of_this_version_and_of_the_paper():
     paper = citation["preferred-citation"]
     assert paper["title"].startswith("Multilingual DistilWhisper")
     assert [author["family-names"] for author in paper["authors"]] == ["Ferraz", "Zanon Boito", "Brun", "Nikoulina"]
+
+
+def test_every_library_that_an_extra_names_is_pinned_for_the_tests():
+    lines = [settings()["options"]["install_requires"], *settings()["options.extras_require"].values()]
+    named = {re.split(r"[\[>]", line)[0].lower() for lines_of_one in lines for line in lines_of_one.split()}
+    pinned = {
+        line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    }
+    assert named <= pinned, f"Add {named - pinned} to constraints.txt."
 
 
 def test_users_get_the_type_annotations():

@@ -51,7 +51,7 @@ def trained(tmp_path_factory):
 
 
 def transcripts(model, language):
-    """Of the test clips of a language, with what was said."""
+    """Hypotheses and references of the test clips of a language."""
     rows = read_folder(QUICKSTART / "in_domain" / language, "test")
     speech = make_pipeline(model, WhisperProcessor.from_pretrained(QUICKSTART / "student"))
     clips = [read_audio(audio) for audio in rows["audio"]]
@@ -66,15 +66,17 @@ def test_the_language_is_learned_and_nothing_else_changes(trained):
     results = json.loads((trained / "results.json").read_text())
     scores, example = results["scores"], results["example"]
 
-    heard, said = transcripts(student, LEARNED)
-    before = error_rates(said, heard)["wer"]
-    heard, said = transcripts(model, LEARNED)
-    after = error_rates(said, heard)["wer"]
+    hypotheses, references = transcripts(student, LEARNED)
+    before = error_rates(references, hypotheses)["wer"]
+    hypotheses, references = transcripts(model, LEARNED)
+    after = error_rates(references, hypotheses)["wer"]
     assert scores["before"]["in-domain"][LEARNED]["wer"] == pytest.approx(before)
-    assert scores["after"]["in-domain"][LEARNED]["wer"] == pytest.approx(after), "reloaded, it hears what it heard"
+    assert scores["after"]["in-domain"][LEARNED]["wer"] == pytest.approx(after), (
+        "a reloaded model gives the same transcripts"
+    )
     assert before >= 0.4
-    heard, said = transcripts(student, OTHER)
-    assert error_rates(said, heard)["wer"] < 0.25, "which it knows"
+    hypotheses, references = transcripts(student, OTHER)
+    assert error_rates(references, hypotheses)["wer"] < 0.25, "a language that the student knows"
     assert after <= before / 2, f"WER {before:.3f} -> {after:.3f} on clips it never saw"
 
     clip = read_audio(REPOSITORY / example["clip"])
@@ -89,7 +91,7 @@ def test_the_language_is_learned_and_nothing_else_changes(trained):
     assert transcripts(plain, LEARNED) == transcripts(student, LEARNED), "without its experts it is the student"
 
 
-def test_the_assets_are_small_and_whole():
+def test_the_assets_are_small_and_complete():
     files = [path for path in QUICKSTART.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
     assert sum(path.stat().st_size for path in files) <= 8e6
     spoken: dict[str, set[str]] = {"train": set(), "test": set()}

@@ -8,7 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TASKS = ("docs/use.md", "docs/train.md", "docs/evaluate.md", "docs/deploy.md")
-PAGES = {name: ROOT / name for name in ("README.md", *TASKS, "CONTRIBUTING.md", "docs/your_language.md")}
+EXAMPLES = ("examples/bias/README.md", "examples/paper/README.md", "examples/quickstart/README.md")
+NAMES = ("README.md", *TASKS, "CONTRIBUTING.md", "docs/your_language.md", *EXAMPLES, "model_cards/README.md")
+PAGES = {name: ROOT / name for name in NAMES}
 
 PYTHON = ("python", "python3")
 # Behind the flags of the docs, whose last one counts.
@@ -37,6 +39,7 @@ PARSED = {
     "examples/benchmark.py": "minutes",
     "examples/compare.py": "processes of its own: tests/commands/test_compare.py",
     "examples/demo.py": "a browser: tests/commands/test_demo.py",
+    "examples/paper/report_cards.py": "it writes into the package",
 }
 
 
