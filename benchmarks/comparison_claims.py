@@ -20,6 +20,7 @@ from comparison_tables import Results, interval, loops, minutes, number, usage
 
 EXPERTS = ("CLSR-FT", "DistilWhisper")
 LORA = ("LoRA 32", "LoRA 135")  # the report's rank, and the rank that did best here
+NEEDED_ABLATIONS = {"KL", "beta 10"}
 GROUPS = {"In domain": in_domain, "Out of domain": out_of_domain}
 
 

@@ -53,7 +53,7 @@ def main() -> None:
     tables = make_tables(arguments.source, arguments.normalizer)
     for page in arguments.write:
         write_atomically(page, with_tables(page.read_text(encoding="utf-8"), tables))
-    print("\n\n".join(f"## {name}\n\n{table}" for name, table in tables.items()))
+    print("\n\n".join(f"## {name}\n\n{table}" for name, table in tables.items() if table))
 
 
 class Results:
@@ -87,8 +87,8 @@ class Results:
 
 
 def make_tables(source: Path, normalizer: str = "report") -> dict[str, str]:
-    """All tables in Markdown, by name."""
-    from comparison_claims import claims, limits  # it needs this module
+    """All tables in Markdown, by name. Claims are left out where systems have not run."""
+    from comparison_claims import NEEDED_ABLATIONS, claims, limits  # it needs this module
 
     results = Results(source, normalizer)
     tables = {
@@ -97,7 +97,9 @@ def make_tables(source: Path, normalizer: str = "report") -> dict[str, str]:
         "ablations": markdown(ablation_rows(results)),
         "learning rates": markdown(rate_rows(results)),
     }
-    return tables | {"claims": markdown(claims(results)), "limits": limits(results)}
+    if {"plain", *SYSTEMS} <= results.systems.keys() and results.ablations.keys() >= NEEDED_ABLATIONS:
+        tables |= {"claims": markdown(claims(results)), "limits": limits(results)}
+    return tables
 
 
 def with_tables(page: str, tables: dict[str, str]) -> str:
@@ -161,7 +163,7 @@ def system_rows(results: Results) -> list[dict]:
             row[name] = number(mean_over_languages(runs, lambda run, name=name: run.wer(one_shift(name))))
         row["insertions, out of domain"] = number(mean_over_languages(runs, partial(insertion_rate, out_of_domain)))
         row |= {"loops": loops(runs), "weights, M": weights(runs), "minutes": number(minutes(runs), 1)}
-        memory = max(run.record["GPU memory in training, GiB"] for run in runs)
+        memory = max(run.record.get("GPU memory in training, GiB", 0) for run in runs)
         row["GiB"] = number(memory or None, 1)
         rows.append(row)
     return rows
@@ -216,12 +218,12 @@ def rate_rows(results: Results) -> list[dict]:
     rows = []
     for system in (name for name in SYSTEMS if name in results.searches):
         chosen = results.common.get("learning rates", {}).get(system)
-        runs = sorted(results.searches[system], key=lambda run: run.record["settings"]["learning_rate"])
+        runs = {run.record["settings"]["learning_rate"]: run.record for run in results.searches[system]}
         row = {"": system}
-        for place, run in zip(("low", "middle", "high"), runs, strict=False):
-            rate = run.record["settings"]["learning_rate"]
-            text = f"{rate:g}: {run.record['validation'][-1]['eval_wer']:.3f}"
-            row[place] = f"**{text}**" if rate == chosen else text
+        for place, rate in zip(("low", "middle", "high"), SYSTEMS[system][1], strict=True):
+            if rate in runs:
+                text = f"{rate:g}: {runs[rate]['validation'][-1]['eval_wer']:.3f}"
+                row[place] = f"**{text}**" if rate == chosen else text
         rows.append(row)
     return rows
 

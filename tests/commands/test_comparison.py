@@ -1,0 +1,58 @@
+"""The comparison of benchmarks/, run as people run it, with small recordings and a small Whisper."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import pytest
+from helpers import speech
+
+ROOT = Path(__file__).parents[2]
+SMALLER = '{"max_rows": 2, "max_steps": 1, "generation_max_length": 12}'
+
+
+def compare(place: Path, jobs: str) -> str:
+    arguments = ["--parallel", "1", "--only", jobs, "--extra", SMALLER, "--commit", "abc"]
+    command = [ROOT / "benchmarks/gpu_comparison.sh", ROOT / "examples/quickstart/student", place, place / "output"]
+    settings = os.environ | {"PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*command, *arguments], env=settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_jobs_leave_records_for_the_tables_and_a_second_start_makes_only_what_is_missing(tmp_path):
+    for language in ("ru", "fr", "es"):
+        speech.write_folder(tmp_path / "prompts" / language, language, rows=2)
+    for split in ("test", "validation"):
+        folder = tmp_path / "shifted/ru" / split
+        shutil.copytree(tmp_path / "prompts/ru" / split, folder / "noise-5")
+        speech.write_metadata(folder, [[f"noise-5/{number}.flac", "la ri", "ru", ""] for number in range(4)])
+        (folder / "noise-5/metadata.csv").unlink()
+
+    printed = compare(tmp_path, r"smoke\.DistilWhisper")
+    assert "1 of 1 jobs done, 0 failed" in printed
+    first = tmp_path / "output/work/runs/smoke.DistilWhisper.json"
+    written = first.stat().st_mtime_ns
+    printed = compare(tmp_path, r"smoke\.DistilWhisper|plain\.ru|search.LoRA-32.0.0002")
+    assert "1 done before" in printed and "3 of 3 jobs done, 0 failed" in printed
+    assert first.stat().st_mtime_ns == written, "it was not run again"
+    assert not list((tmp_path / "output/work/models").rglob("*.safetensors")), "no job needs these models"
+
+    with tarfile.open(tmp_path / "output/results.tar.gz") as archive:
+        content = b"".join(archive.extractfile(entry).read() for entry in archive.getmembers())
+    assert str(tmp_path).encode() not in content and b"WEIGHTS" in content
+    for source in (tmp_path / "output/results.tar.gz", tmp_path / "published"):
+        tables = python(ROOT / "benchmarks/comparison_tables.py", source)
+        assert "| plain | 1 | " in tables and "| LoRA 32 | **0.0002: " in tables
+        python(ROOT / "benchmarks/comparison_data.py", tmp_path / "output/results.tar.gz", tmp_path / "published")
+
+
+def python(*command) -> str:
+    settings = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, *map(str, command)], env=settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
