@@ -22,7 +22,7 @@ from pathlib import Path
 
 from ..bias.corpora import MIN_BALANCED_UTTERANCES, Corpus
 from ..bias.grid import join, read_study_rows, run_grid, share_of
-from ..data.sources import parse_sources
+from ..data.sources import SPEC_FORM, parse_sources
 from ..evaluation.normalization import NORMALIZERS
 from ..runs.any_whisper import name_models
 from ..runs.extras import require
@@ -48,7 +48,7 @@ class BiasArguments:
     )
     data: list[str] = field(
         default_factory=list,
-        metadata={"help": "Corpora as they are: [name=][folder:|common_voice:|fleurs:|hub:]location[?setting=value]"},
+        metadata={"help": f"Corpora as they are: {SPEC_FORM}"},
     )
     splits: list[str] = field(
         default_factory=lambda: ["validation"], metadata={"help": "Splits of --data: train, validation or test."}

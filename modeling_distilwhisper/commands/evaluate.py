@@ -23,7 +23,7 @@ from tabulate import tabulate
 from transformers import WhisperProcessor
 
 from ..data.selection import Selection, read_rows
-from ..data.sources import Source, parse_sources
+from ..data.sources import SPEC_FORM, Source, parse_sources
 from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.summary import difference_rows, error_rates_of, group_rows, score_rows, wer_difference
 from ..evaluation.transcription import transcribe_rows
@@ -44,7 +44,7 @@ class EvaluationArguments:
     """The settings of an evaluation."""
 
     models: list[str] = field(metadata={"help": "Folders or Hub ids, each with or without name= in front."})
-    data: list[str] = field(metadata={"help": "[name=][folder:|common_voice:|fleurs:|hub:]location[?setting=value]"})
+    data: list[str] = field(metadata={"help": SPEC_FORM})
     languages: list[str] = field(metadata={"help": "Whisper's codes of the languages, such as gl ca."})
     output_dir: str = field(metadata={"help": "Folder of transcripts and summary."})
     splits: list[str] = field(default_factory=lambda: ["test"], metadata={"help": "train, validation or test."})

@@ -22,7 +22,7 @@ from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
 from ..data.collate import SpeechCollator
 from ..data.selection import Selection, read_rows
-from ..data.sources import parse_sources
+from ..data.sources import SPEC_FORM, parse_sources
 from ..evaluation.gates import batches_of, measure_expert_usage
 from ..evaluation.metrics import count_errors
 from ..evaluation.normalization import NORMALIZERS
@@ -127,7 +127,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser = make_parser(__doc__, prog)
     parser.add_argument("model", help="folder or Hub id of a model with language experts")
     parser.add_argument("--language", required=True, help="code of the language to export")
-    parser.add_argument("--data", required=True, help="[folder:|common_voice:|fleurs:|hub:]location[?setting=value]")
+    parser.add_argument("--data", required=True, help=SPEC_FORM)
     parser.add_argument("--split", default="validation", choices=["train", "validation", "test"], help="of --data")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the exported model")
     parser.add_argument("--normalizer", default="marks", choices=list(NORMALIZERS), help="of the scores")

@@ -18,7 +18,7 @@ from transformers import AutoConfig, WhisperProcessor
 from ..configuration_distilwhisper import DistilWhisperConfig
 from ..data.collate import SpeechCollator
 from ..data.selection import read_rows
-from ..data.sources import parse_sources
+from ..data.sources import SPEC_FORM, parse_sources
 from ..evaluation.gates import batches_of, gates_of_utterance, measure_expert_usage, on_device
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.any_whisper import name_models
@@ -31,7 +31,7 @@ class GateArguments:
     """The settings of a measurement of gates."""
 
     models: list[str] = field(metadata={"help": "[name=]folder or Hub id, of models with language experts."})
-    data: list[str] = field(metadata={"help": "[name=][folder:|common_voice:|fleurs:|hub:]location[?setting=value]"})
+    data: list[str] = field(metadata={"help": SPEC_FORM})
     languages: list[str] = field(metadata={"help": "Codes of languages that the models have experts for."})
     output_dir: str = field(metadata={"help": "Folder for gates.json and the pictures."})
     split: str = field(default="test", metadata={"help": "train, validation or test."})

@@ -3,6 +3,7 @@
 import re
 from dataclasses import asdict, dataclass, field
 
+from ...data.sources import SPEC_FORM
 from ...runs.extras import require
 from ...runs.precision import PRECISIONS, QUANTISED
 from ...runs.run_folder import RunFolder
@@ -98,9 +99,7 @@ class ModelArguments:
 class DataArguments:
     """The corpora to train and test on."""
 
-    data: list[str] = field(
-        metadata={"help": "Corpora: [name=][folder:|common_voice:|fleurs:|hub:]location[?train=10000&...]"}
-    )
+    data: list[str] = field(metadata={"help": f"Corpora: {SPEC_FORM}, such as hub:me/speech?train=10000"})
     test_data: list[str] = field(default_factory=list, metadata={"help": "More corpora, only for testing."})
     test_languages: list[str] = field(
         default_factory=list, metadata={"help": "Languages that are tested too, though they are not trained."}
