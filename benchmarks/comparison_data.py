@@ -79,7 +79,7 @@ def _today(run: dict) -> dict:
     if "teacher" in run.get("settings", {}):  # the name of the job whose model it is, or WEIGHTS
         run["settings"] = run["settings"] | {"teacher": run["settings"]["teacher"].rpartition("/")[2]}
     if "results" in run:
-        results = RunResults.from_json(run["results"]).to_json()
+        results = RunResults.from_json(with_new_names(run["results"], run["job"])).to_json()
         results["scores"] = {system: scores for system, scores in results.get("scores", {}).items() if scores}
         run["results"] = {name: value for name, value in results.items() if value}
     # A record once held the counts of two normalisers. In these languages, both gave the same.

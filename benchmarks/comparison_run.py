@@ -1,7 +1,7 @@
 """One job of the comparison, in a process alone: train as `distilwhisper train` does, transcribe, count errors.
 
 It is composed of the parts of a training run (`modeling_distilwhisper.commands.training_run`), as
-examples/run_distil.py is, but leaves out what is only shown: there are no scores before training (the untrained model
+`distilwhisper train` is, but leaves out what is only shown: there are no scores before training (the untrained model
 is a job), none after it (they are counted from the transcripts), no model card and no pictures.
 """
 
@@ -17,17 +17,13 @@ from datasets import Dataset, concatenate_datasets
 from safetensors import safe_open
 from transformers import HfArgumentParser, WhisperFeatureExtractor, WhisperProcessor, set_seed
 
-from modeling_distilwhisper.commands.training_run import (
-    DataArguments,
-    ModelArguments,
-    SpeechData,
-    check_arguments,
-    load_student,
-    load_teachers,
-)
+from modeling_distilwhisper.commands.training_run.arguments import DataArguments, ModelArguments, check_arguments
+from modeling_distilwhisper.commands.training_run.models import load_student, load_teachers
 from modeling_distilwhisper.commands.training_run.scores import expert_usage
-from modeling_distilwhisper.data import keep_scorable, parse_sources
+from modeling_distilwhisper.commands.training_run.speech import SpeechData
 from modeling_distilwhisper.data.rows import FEATURES
+from modeling_distilwhisper.data.sources import parse_sources
+from modeling_distilwhisper.data.usable import keep_scorable
 from modeling_distilwhisper.evaluation.gates import forced_gates
 from modeling_distilwhisper.evaluation.metrics import count_errors
 from modeling_distilwhisper.evaluation.transcription import transcribe_rows
@@ -41,8 +37,8 @@ from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 
 BATCH = 128
 LOCATIONS = ("student", "data", "output_dir")  # settings that are paths of this machine
-# With which gates forced, open or shut, a job is scored. Shut gates are the untrained model, so few jobs need them.
-BOTH = {"gates open": True, "gates shut": False}
+# With which gates forced, open or closed, a job is scored. Closed gates are the untrained model, so few jobs need them.
+BOTH = {"gates open": True, "gates closed": False}
 FORCED = {"train": {"gates open": True}, "search": {}, "ablation": BOTH, "smoke": BOTH}
 
 

@@ -35,7 +35,7 @@ from comparison_scores import (
 from tabulate import tabulate
 
 from modeling_distilwhisper.evaluation.metrics import Difference
-from modeling_distilwhisper.evaluation.normalization import ALIASES, NORMALIZERS
+from modeling_distilwhisper.evaluation.normalization import NORMALIZERS
 from modeling_distilwhisper.runs.files import write_atomically
 
 EXPERTS = ("CLSR-FT", "DistilWhisper", "DistilWhisper rank 128")
@@ -47,7 +47,7 @@ BLOCK = re.compile(r"(<!-- table: ([\w ]+) -->\n\n).*?(\n\n<!-- end of table -->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="folder that comparison_data.py wrote, or the archive")
-    parser.add_argument("--normalizer", default="report", choices=[*NORMALIZERS, *ALIASES])
+    parser.add_argument("--normalizer", default="report", choices=list(NORMALIZERS))
     parser.add_argument("--write", type=Path, nargs="+", default=[], metavar="PAGE", help="pages to renew")
     arguments = parser.parse_args()
     tables = make_tables(arguments.source, arguments.normalizer)
