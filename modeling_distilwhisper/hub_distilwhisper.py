@@ -74,7 +74,7 @@ class PushExpertsMixin(SavingMixin):
         Raises:
             ValueError: there is nothing to push; or the repository's experts were made on another backbone; or it holds
                 no DistilWhisper; or its backbone would be a folder of this machine. Nothing is pushed then.
-            RuntimeError: others kept committing, or pushed one of these languages meanwhile.
+            OSError: others kept committing, or pushed one of these languages meanwhile.
 
         Example:
             ```python
@@ -112,7 +112,7 @@ class PushExpertsMixin(SavingMixin):
                 except HfHubHTTPError as error:
                     if error.response.status_code != OVERTAKEN:
                         raise
-        raise RuntimeError(
+        raise OSError(
             f"Others committed to {repo_id} during each of {ATTEMPTS} attempts, so the experts of {languages} were not "
             "pushed. Push again later, or with `create_pr=True`."
         )
@@ -123,7 +123,7 @@ class PushExpertsMixin(SavingMixin):
             code for code in languages if before.get(expert_file_name(code)) != after.get(expert_file_name(code))
         ]
         if changed:
-            raise RuntimeError(
+            raise OSError(
                 f"Somebody else pushed experts of {changed} to {repo_id} meanwhile (commit {now.sha}), so these were "
                 "not. Push again to replace theirs, or with another `revision`."
             )

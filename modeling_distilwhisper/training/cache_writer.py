@@ -45,7 +45,7 @@ class CacheWriter:
 
     Raises:
         ValueError: the folder holds another kind of cache (the message lists the differences), or a damaged file.
-        RuntimeError: another process is writing into it.
+        OSError: another process is writing into it.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class CacheWriter:
         try:
             self.lock.acquire()  # for as long as the process lives
         except Timeout:
-            raise RuntimeError(
+            raise OSError(
                 f"Another process is writing into {folder}. Wait for it, or use another folder."
             ) from None
         manifest = {"format": FORMAT, **metadata, "k": k, "temperatures": temperatures if k else None}
