@@ -25,6 +25,7 @@ PLACES: dict[tuple[str, ...], dict[str, str]] = {
     ("settings", "*"): SETTINGS,  # the same parts in results.json
     ("shared",): SETTINGS,  # of a comparison, as is the next
     ("systems", "*"): SETTINGS,
+    ("sources",): {"written": "spec"},  # of rows.json
     ("scores",): SYSTEMS,
     ("log_history",): FIGURES,  # of trainer_state.json
 }

@@ -64,9 +64,7 @@ class CacheWriter:
         try:
             self.lock.acquire()  # for as long as the process lives
         except Timeout:
-            raise OSError(
-                f"Another process is writing into {folder}. Wait for it, or use another folder."
-            ) from None
+            raise OSError(f"Another process is writing into {folder}. Wait for it, or use another folder.") from None
         manifest = {"format": FORMAT, **metadata, "k": k, "temperatures": temperatures if k else None}
         path = self.folder / MANIFEST
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None

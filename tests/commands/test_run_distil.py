@@ -86,8 +86,7 @@ def test_a_run_leaves_experts_and_results_and_can_be_taken_up_again(settings, wh
         assert all(0 <= share <= 1 for share in shares.values())
     table = [line.split() for line in printed.splitlines()]
     assert [
-        "test",
-        "set",
+        "data_set",
         "language",
         "words",
         "normalizer",

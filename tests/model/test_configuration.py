@@ -22,7 +22,7 @@ from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditio
         ({"gate_training": "firm"}, "`gate_training` must be 'hard' or 'soft', got 'firm'"),
         ({"languages": ["gl", "gl"]}, "names a language twice"),
         ({"languages": ["galician"]}, "'galician' is not a language code"),
-        ({"clsr_gate_dim": 16}, "of the method's authors, expected a converted one.*convert_authors_checkpoint.py"),
+        ({"clsr_gate_dim": 16}, "of the method's authors, expected a converted one.*distilwhisper convert-authors"),
         ({"languages": ["../x"]}, "'../x' is not a language code"),
     ],
 )

@@ -164,7 +164,7 @@ def test_a_cache_without_its_languages_is_refused_not_decoded_without_experts(mo
 def test_ids_that_are_not_one_a_row_are_refused(model, processor):
     batch = tiny.make_audio(processor, [1.0, 1.0, 1.0])
     labels = torch.full((3, 4), 5)
-    with pytest.raises(ValueError, match=r"a tensor of shape \(3,\), got \(1,\)"):
+    with pytest.raises(ValueError, match=r"of shape \(3,\), got \(1,\)"):
         model(**batch, labels=labels, language_ids=torch.tensor([260]))
     with pytest.raises(ValueError, match="Pass `language`, a code or a list"):
         model.generate(batch["input_features"], language_ids=torch.tensor([260] * 3), language="gl")

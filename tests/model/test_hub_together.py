@@ -55,7 +55,7 @@ def test_where_others_never_stop_it_says_what_to_do(hub, client, saved, russian)
 
 def test_a_whole_model_does_not_take_other_languages_off_the_list(hub, client, saved, russian):
     repository = hub.add("me/model", saved)
-    with pytest.raises(ValueError, match=r"me/model has experts of \['ca', 'gl'\] too, which this model has not"):
+    with pytest.raises(ValueError, match=r"me/model has experts of \['ca', 'gl'\] too, which this model lacks"):
         client(push, russian, "me/model", "push_to_hub")
     assert len(repository.commits) == 1
     repository.commit({"expert.ca.safetensors": None, "expert.gl.safetensors": None})

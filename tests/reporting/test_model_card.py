@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 from helpers.cards import AUTHORS, AUTHORS_CARDS, CARDS, HEADINGS, SIZES, make, tables
-from helpers.scripts import EXAMPLES, run_script
+from helpers.scripts import EXAMPLES, run_command, run_script
 from huggingface_hub import ModelCard
 
 from modeling_distilwhisper.data.sources import Source
@@ -23,9 +23,9 @@ def test_the_cards_in_the_repository_are_what_their_commands_write_today(tmp_pat
     (tmp_path / "authors").mkdir()
     for command in commands.splitlines():
         command = command.replace(authors_folder, str(tmp_path / "authors"))
-        python, script, *arguments = shlex.split(command.replace("model_cards", str(tmp_path / "model_cards")))
-        assert python == "python"
-        code, _, errors = run_script(script.removeprefix("examples/"), *arguments)
+        program, name, *arguments = shlex.split(command.replace("model_cards", str(tmp_path / "model_cards")))
+        start = {"python": run_script, "distilwhisper": run_command}[program]
+        code, _, errors = start(name.removeprefix("examples/"), *arguments)
         assert code == 0, errors[-3000:]
     made = [tmp_path / "model_cards/quickstart.md", *(tmp_path / "authors").iterdir()]
     assert len(made) == len(before) == 4
