@@ -151,7 +151,7 @@ def test_rows_that_end_early_are_padded_as_theirs(model, written):
 
 @pytest.mark.parametrize("load", [AutoModelForSpeechSeq2Seq, DistilWhisperForConditionalGeneration])
 def test_unconverted_it_is_refused_instead_of_loaded_without_its_experts(oracle, load):
-    with pytest.raises(ValueError, match="convert_authors_checkpoint.py"):
+    with pytest.raises(ValueError, match="distilwhisper convert-authors"):
         load.from_pretrained(oracle / "complete")
 
 
