@@ -46,7 +46,8 @@ def main(argv: list[str], prog: str) -> int:
     tokens, cache = [], {}
     not_at_first = model.generation_config.begin_suppress_tokens or []
     never = model.generation_config.suppress_tokens or []
-    while len(prompt) + len(tokens) < model.config.max_target_positions:
+    limit = min(100, model.config.max_target_positions // 2)  # tokens, for a clip of some seconds
+    while len(tokens) < limit:
         logits = outputs.pop("logits")[0, -1]
         logits[[*never, *(not_at_first if not tokens else [])]] = -np.inf
         token = int(logits.argmax())
@@ -56,9 +57,9 @@ def main(argv: list[str], prog: str) -> int:
         cache |= {name.replace("present.", "past_key_values."): value for name, value in outputs.items()}
         outputs = run_named(step, {"input_ids": np.array([[token]]), **cache})
 
-    transcript = processor.decode(tokens).strip()
+    transcript = processor.decode(tokens, skip_special_tokens=True).strip()
     features = torch.from_numpy(audio.input_features)
-    generated = model.generate(features, language=arguments.language, task="transcribe")
+    generated = model.generate(features, language=arguments.language, task="transcribe", max_new_tokens=limit)
     expected = processor.batch_decode(generated, skip_special_tokens=True)[0].strip()
     print(f"onnxruntime: {transcript}\nPyTorch:     {expected}")
     return 0 if transcript == expected else 1
