@@ -60,6 +60,7 @@ def test_experts_of_before_compute_what_they_computed(files, form):
     require_equal(logits_of(model, files), stored, files)
 
 
+@pytest.mark.slow
 def test_the_code_that_travelled_with_a_checkpoint_of_before_still_runs_without_the_package(files, tmp_path):
     script = """
 import torch

@@ -114,6 +114,7 @@ def test_every_cell_of_the_grid_is_transcribed_and_reported(done, capsys):
     assert (folder / "figure12.fleurs.png").is_file() and (folder / "tables/classes.csv").is_file()
 
 
+@pytest.mark.slow
 def test_a_card_takes_the_groups_of_its_model_from_the_folder(done, tmp_path):
     _, folder = done
     arguments = [EXAMPLES.parent / "model_cards/quickstart.json", "--output", tmp_path / "README.md", "--bias"]

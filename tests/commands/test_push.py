@@ -24,6 +24,7 @@ def files_of(hub, name: str, revision: str = "main") -> dict[str, bytes]:
     return hub.repositories[name].at(revision).files
 
 
+@pytest.mark.slow
 def test_a_whole_model_goes_with_its_card(hub, client, saved, model, tmp_path):
     (saved / "README.md").write_text("My card.", encoding="utf-8")
     (saved / "results.json").unlink(missing_ok=True)

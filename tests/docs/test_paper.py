@@ -79,6 +79,7 @@ def test_our_numbers_stand_beside_the_reports_and_a_dash_where_there_are_none(tm
 
 
 @pytest.mark.parametrize("table", range(6, 13))
+@pytest.mark.slow
 def test_each_table_is_one_command(table, tmp_path):
     command = [sys.executable, PAPER / "reproduce.py", str(table), "--runs", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True)

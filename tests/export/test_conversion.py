@@ -158,6 +158,7 @@ def published(tmp_path):
     return tmp_path / "base", tmp_path / "cache"
 
 
+@pytest.mark.slow
 def test_a_complete_published_checkpoint_gets_its_card_with_the_name_of_its_folder(published, tmp_path):
     base, cache = published
     name = "naver/multilingual-distilwhisper-28k"

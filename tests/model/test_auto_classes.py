@@ -116,6 +116,7 @@ def test_experts_are_loaded_and_removed_without_a_head_too(model, whisper_dir, i
         bare.load_experts(tmp_path, "fr")
 
 
+@pytest.mark.slow
 def test_auto_model_works_without_the_package(model, inputs, tmp_path):
     model.save_pretrained(tmp_path / "saved")
     torch.save(inputs, tmp_path / "inputs.pt")

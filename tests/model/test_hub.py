@@ -34,6 +34,7 @@ PROCESSOR = {"processor_config.json", "tokenizer.json", "tokenizer_config.json"}
 
 
 @pytest.mark.parametrize("how", ["push_to_hub", "save_pretrained"])
+@pytest.mark.slow
 def test_a_whole_model_is_pushed_with_all_that_the_pipeline_needs(hub, client, saved, model, processor, tmp_path, how):
     if how == "push_to_hub":
         client(push, saved, "me/complete", how)
@@ -96,6 +97,7 @@ def test_two_of_twenty_languages_cost_two_files(hub, client, tmp_path):
         client(load_and_generate, "me/twenty", tmp_path / "two", ["fr"])
 
 
+@pytest.mark.slow
 def test_the_code_on_the_hub_is_enough_to_load_one_language(hub, model, saved, tmp_path):
     hub.add("me/model", saved)
     script = """

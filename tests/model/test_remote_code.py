@@ -32,6 +32,7 @@ print(json.dumps({"tokens": tokens.tolist(), "text": text, "class": type(model).
 
 
 @pytest.mark.parametrize("save_backbone", [True, False])
+@pytest.mark.slow
 def test_a_folder_transcribes_without_the_package_as_before_saving(model, processor, tmp_path, save_backbone):
     batch = tiny.make_audio(processor, [2.0, 1.0])
     samples = torch.randn(16_000, generator=torch.Generator().manual_seed(3))

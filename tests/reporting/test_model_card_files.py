@@ -55,6 +55,7 @@ def test_figures_of_the_report_are_all_there_and_called_so(size):
     )
 
 
+@pytest.mark.slow
 def test_the_code_in_a_card_runs_where_the_package_is_not(results, model, processor, tmp_path):
     model.save_pretrained(tmp_path / "model")
     processor.save_pretrained(tmp_path / "model")

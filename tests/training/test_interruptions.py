@@ -54,6 +54,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_where_the_unbroken_one_ends(
     whisper_dir, whisper, processor, recordings, tmp_path
 ):

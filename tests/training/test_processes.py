@@ -59,6 +59,7 @@ def two_processes(whisper_dir, data, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_twice_the_accumulation(whisper_dir, data, two_processes, tmp_path):
     """Batches of one row, so that a language is often absent from one process, or from both."""
     run((), SCRIPT, whisper_dir, data, tmp_path, 2)
@@ -84,6 +85,7 @@ def test_two_processes_train_as_one_with_twice_the_accumulation(whisper_dir, dat
         assert moved > len(one) / 2
 
 
+@pytest.mark.slow
 def test_two_processes_resumed_within_an_epoch_end_where_the_unbroken_ones_end(
     whisper_dir, data, two_processes, tmp_path
 ):

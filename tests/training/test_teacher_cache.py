@@ -111,6 +111,7 @@ def test_all_tokens_but_one_give_the_complete_divergence():
             torch.testing.assert_close(actual, expected, atol=1e-6, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_training_from_the_cache_is_training_from_the_teacher(
     whisper_dir, whisper, processor, recordings, data, cache, states, tmp_path
 ):
