@@ -1,0 +1,1 @@
+"""One module for each kind of input; `trials()` of each gives names and functions."""
