@@ -5,6 +5,7 @@ from pathlib import Path
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .best_experts import BestExperts
 from .checkpoints import CompleteCheckpoints
+from .finite_steps import check_finite
 from .kd_weight import DistillationWeight
 from .log import TrainingLog
 from .run_state import load_state, save_state
@@ -41,6 +42,7 @@ class ExpertCheckpoints(CompleteCheckpoints):
         return result
 
     def _save(self, output_dir=None, state_dict=None):
+        check_finite(self.model, "The model")
         if not self.is_routed:
             return super()._save(output_dir, state_dict)
         if self.args.should_save:
@@ -50,6 +52,9 @@ class ExpertCheckpoints(CompleteCheckpoints):
 
     def _save_extras(self, folder: Path) -> None:
         save_state(folder, self.state.global_step, self.figures, self.kd_weight, self.best_experts.scores())
+
+    def _languages_to_resume(self) -> list[str] | None:
+        return self.model.config.languages if self.is_routed else None
 
     def _load_weights(self, checkpoint, model=None):
         step, best = load_state(Path(checkpoint), self.figures, self.kd_weight)

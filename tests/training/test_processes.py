@@ -29,6 +29,10 @@ FIGURES = (
 )
 
 
+# What depends on the clock, or is of the process that runs.
+UNTIMED = ("runtime", "per_second", "time", "total_flos")
+
+
 def run(launcher, script, *arguments):
     done = subprocess.run(
         [sys.executable, *launcher, script, *map(str, arguments)],
@@ -44,54 +48,121 @@ def log_of(folder):
     return [entry for entry in history if "loss" in entry]
 
 
+def figures_of(folder, process=0):
+    return json.loads((folder / f"figures.{process}.json").read_text())
+
+
+def untimed(figures):
+    """Every figure by its path, but for those of the clock."""
+    if isinstance(figures, dict):
+        parts = figures.items()
+    elif isinstance(figures, list):
+        parts = enumerate(figures)
+    else:
+        return {"": figures}
+    return {
+        f"{name}/{path}": value
+        for name, part in parts
+        if not any(word in str(name) for word in UNTIMED)
+        for path, value in untimed(part).items()
+    }
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
+    """13 rows to train on: an odd number, so that the last step of an epoch has a row for one of two processes."""
     folder = tmp_path_factory.mktemp("data")
-    for seed, language in enumerate(("gl", "ca")):
-        speech.write_folder(folder / language, language, rows=6, seed=seed)
+    for seed, (language, rows) in enumerate({"gl": 7, "ca": 6}.items()):
+        speech.write_folder(folder / language, language, rows=rows, seed=seed)
     return folder
 
 
 @pytest.fixture(scope="module")
-def two_processes(whisper_dir, data, tmp_path_factory):
+def two(whisper_dir, data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("two")
-    run(TORCHRUN, SCRIPT, whisper_dir, data, folder, 1)
+    run((*TORCHRUN, "--redirects=3", f"--log-dir={folder / 'printed'}"), SCRIPT, whisper_dir, data, folder, 1)
     return folder
 
 
-def test_two_processes_train_as_one_with_twice_the_accumulation(whisper_dir, data, two_processes, tmp_path):
+@pytest.fixture(scope="module")
+def one(whisper_dir, data, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("one")
+    run((), SCRIPT, whisper_dir, data, folder, 2)
+    return folder
+
+
+def test_two_processes_train_as_one_with_twice_the_accumulation(one, two):
     """Batches of one row, so that a language is often absent from one process, or from both."""
-    run((), SCRIPT, whisper_dir, data, tmp_path, 2)
-    logs = [log_of(folder) for folder in (tmp_path, two_processes)]
-    assert len(logs[0]) == len(logs[1]) == 12
-    for one, two in zip(*logs, strict=True):
-        assert one.keys() == two.keys()
+    logs = [log_of(folder) for folder in (one, two)]
+    assert len(logs[0]) == len(logs[1]) == 14
+    for single, double in zip(*logs, strict=True):
+        assert single.keys() == double.keys()
         for figure in FIGURES:
-            if figure in one or figure != "expert_usage_gl":  # where a step has no row of gl
-                assert two[figure] == pytest.approx(one[figure], rel=1e-3, abs=1e-5), (figure, one["step"])
-        counts = [name for name in one if name.startswith(("utterances_", "steps_"))]
-        assert counts and all(one[name] == two[name] for name in counts)
+            if figure in single or figure != "expert_usage_gl":  # where a step has no row of gl
+                assert double[figure] == pytest.approx(single[figure], rel=1e-3, abs=1e-5), (figure, single["step"])
+        counts = [name for name in single if name.startswith(("utterances_", "steps_"))]
+        assert counts and all(single[name] == double[name] for name in counts)
+    last = logs[1][-1]
+    assert last["utterances_gl"] + last["utterances_ca"] == 2 * 13, "no row counts twice in an epoch"
     assert logs[0][0]["kd_loss"] > 0.1 and logs[0][-1]["loss"] < 0.95 * logs[0][0]["loss"], "there is much to get wrong"
     for language in ("gl", "ca"):
-        one, two, before = (
-            load_file(folder / f"expert.{language}.safetensors")
-            for folder in (tmp_path, two_processes, two_processes / "checkpoint-4")
+        single, double, before = (
+            load_file(folder / f"expert.{language}.safetensors") for folder in (one, two, two / "checkpoint-4")
         )
         moved = 0
-        for key, tensor in one.items():
-            torch.testing.assert_close(two[key], tensor, atol=1e-4, rtol=1e-3, msg=key)
+        for key, tensor in single.items():
+            torch.testing.assert_close(double[key], tensor, atol=1e-4, rtol=1e-3, msg=key)
             moved += not torch.allclose(before[key], tensor, atol=2e-4, rtol=2e-3)
-        assert moved > len(one) / 2
+        assert moved > len(single) / 2
 
 
-def test_two_processes_resumed_within_an_epoch_end_where_the_unbroken_ones_end(
-    whisper_dir, data, two_processes, tmp_path
-):
-    """An epoch has six steps: the eighth lies in the second, whose order is another than the first's."""
-    run(TORCHRUN, SCRIPT, whisper_dir, data, tmp_path, 1, two_processes / "checkpoint-8")
+def test_rows_are_scored_once_however_many_processes_score_them(one, two):
+    """Batches are filled up with rows from the start, so that all processes have as many: these are no rows."""
+    figures = figures_of(two)
+    for size, rates in figures["scores"]["test"].items():
+        assert rates["utterances"] == int(size)
+    assert figures["eval"]["eval_utterances"] == 7
+    assert figures["eval"]["eval_utterances_gl"] == 4 and figures["eval"]["eval_utterances_ca"] == 3
+    assert 0.01 < figures["usage"]["1"]["all"] < 0.99
+
+
+def test_every_figure_of_two_processes_is_that_of_one(one, two):
+    """Scores, intervals, losses, gates by layer, the log, the best checkpoint, and what training returns."""
+    single, double = untimed(figures_of(one)), untimed(figures_of(two))
+    assert single.keys() == double.keys() and len(single) > 130
+    for path, value in single.items():
+        is_number = isinstance(value, float | int)
+        assert double[path] == (pytest.approx(value, rel=1e-3, abs=1e-4) if is_number else value), path
+
+
+def test_throughput_counts_the_rows_of_all_processes_once(two):
+    figures = figures_of(two)
+    for metrics, prefix, rows in ((figures["trained"], "train", 26), (figures["eval"], "eval", 7)):
+        seconds = metrics[f"{prefix}_runtime"]
+        assert metrics[f"{prefix}_samples_per_second"] * seconds == pytest.approx(rows, rel=0.05)
+
+
+def test_all_processes_know_the_same_figures(two):
+    assert untimed(figures_of(two, 1)) == untimed(figures_of(two, 0))
+
+
+def test_what_people_read_is_printed_by_one_process(two):
+    """Lines of the log, bars and warnings: those of the other process are the same."""
+    printed = ["", ""]
+    for process in (0, 1):
+        for path in two.glob(f"printed/*/*/{process}/std*.log"):
+            printed[process] += path.read_text()
+    lines = [line for line in printed[1].splitlines() if "torch" not in line]
+    assert "A checkpoint of this run takes" in printed[0] and "14/14 [" in printed[0]
+    assert lines == []
+
+
+def test_two_processes_resumed_within_an_epoch_end_where_the_unbroken_ones_end(whisper_dir, data, two, tmp_path):
+    """An epoch has seven steps: the eighth lies in the second, whose order is another than the first's."""
+    run(TORCHRUN, SCRIPT, whisper_dir, data, tmp_path, 1, two / "checkpoint-8")
     for language in ("gl", "ca"):
-        one, two = (load_file(folder / f"expert.{language}.safetensors") for folder in (two_processes, tmp_path))
-        assert all(torch.equal(two[key], tensor) for key, tensor in one.items())
+        unbroken, resumed = (load_file(folder / f"expert.{language}.safetensors") for folder in (two, tmp_path))
+        assert all(torch.equal(resumed[key], tensor) for key, tensor in unbroken.items())
 
 
 @pytest.mark.slow
