@@ -134,9 +134,7 @@ class CompleteCheckpoints(Seq2SeqTrainer):
         Raises:
             ValueError: the checkpoint is of a later step than the training's last one.
         """
-        started = super()._init_training_state(
-            max_steps, num_update_steps_per_epoch, num_train_epochs, checkpoint, trial
-        )
+        started = super()._init_training_state(max_steps, steps_per_epoch, num_train_epochs, checkpoint, trial)
         if self.state.global_step > max_steps:
             raise ValueError(
                 f"{checkpoint} is of step {self.state.global_step}, and this training ends at step {max_steps}. Train "

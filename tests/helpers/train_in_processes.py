@@ -30,9 +30,6 @@ def rows_of(split):
 
 
 def make_trainer(folder, **settings):
-    torch.manual_seed(0)
-    model = DistilWhisperForConditionalGeneration.from_whisper(whisper, languages=["gl", "ca"], skip_gate_prob=0.0)
-    tiny.unsettle(model)
     settings = {
         "per_device_train_batch_size": 1,
         "per_device_eval_batch_size": 2,
@@ -55,9 +52,13 @@ def make_trainer(folder, **settings):
         "use_cpu": True,
         **settings,
     }
+    arguments = DistilWhisperTrainingArguments(output_dir=folder, **settings)
+    torch.manual_seed(0)
+    model = DistilWhisperForConditionalGeneration.from_whisper(whisper, languages=["gl", "ca"], skip_gate_prob=0.0)
+    tiny.unsettle(model)
     return DistilWhisperTrainer(
         model,
-        DistilWhisperTrainingArguments(output_dir=folder, **settings),
+        arguments,
         teacher=tiny.make_whisper(processor, seed=5),
         train_dataset=rows_of("train"),
         eval_dataset=rows_of("validation").select(range(7)),
