@@ -25,6 +25,7 @@ class EachRowOnce(Seq2SeqTrainer):
     """
 
     args: DistilWhisperTrainingArguments
+    train_dataset: Any
     processing_class: WhisperProcessor
     # How many batches of this step hold a row that counts: the mean over all processes.
     _batches_of_step: float = 1.0
@@ -55,13 +56,24 @@ class EachRowOnce(Seq2SeqTrainer):
     def get_batch_samples(self, epoch_iterator, num_batches, device):
         """The batches of a step in this process, without the labels of padding rows; and the step's labels, counted."""
         batches = list(islice(epoch_iterator, num_batches))
-        rows = self.accelerator.gradient_state
-        if batches and rows.end_of_dataloader and rows.remainder > 0:
-            batches[-1] = self._without_padding_rows(batches[-1], rows.remainder)
+        if batches and self.accelerator.gradient_state.end_of_dataloader:
+            rows = self._rows_of_last_batches()
+            if rows > 0:
+                batches[-1] = self._without_padding_rows(batches[-1], rows)
         real = sum(bool((batch["labels"] != IGNORED).any()) for batch in batches)
         counted = torch.tensor(float(real), device=self.accelerator.device)
         self._batches_of_step = max(float(self.accelerator.reduce(counted, "mean")), 1e-9)
         return batches, self._get_num_items_in_batch(batches, device)
+
+    def _rows_of_last_batches(self) -> int:
+        """How many rows of an epoch's last batches, of all processes together, count; 0 or less: all of them."""
+        if isinstance(self.train_dataset, IterableDataset) or self.accelerator.dispatch_batches:
+            return self.accelerator.gradient_state.remainder
+        if self.args.dataloader_drop_last:
+            return 0
+        # accelerate's number is that of one process, where a run was resumed within an epoch.
+        shares = 1 if self.accelerator.split_batches else self.accelerator.num_processes
+        return len(self.train_dataset) % (self._train_batch_size * shares)
 
     def _without_padding_rows(self, batch: dict[str, torch.Tensor], rows: int) -> dict[str, torch.Tensor]:
         """The last batch of an epoch, in which padding rows have no labels and no audio.

@@ -169,8 +169,8 @@ def check_finite_state(optimizer: torch.optim.Optimizer, what: str) -> None:
 def _refuse(damaged: list[str], what: str) -> None:
     if damaged:
         raise ValueError(
-            f"{what} is not saved: {len(damaged)} of its tensors are not finite, such as {damaged[0]}. Train with a "
-            "lower --learning_rate, from the last checkpoint if there is one."
+            f"{what} is refused: {len(damaged)} of its tensors are not finite, such as {damaged[0]}. To train on, "
+            "start from the last checkpoint before it, with a lower --learning_rate."
         )
 
 

@@ -30,8 +30,9 @@ FIGURES = (
 )
 
 
-# What depends on the clock; and Transformers' epoch, which is a share of the batches of one process.
-UNTIMED = ("runtime", "per_second", "time", "epoch")
+# What depends on the clock; Transformers' epoch, a share of the batches of one process; its count of operations, to
+# which padding rows add theirs.
+UNTIMED = ("runtime", "per_second", "time", "epoch", "total_flos")
 
 
 def run(launcher, script, *arguments):
