@@ -29,6 +29,8 @@ class EachRowOnce(Seq2SeqTrainer):
     processing_class: WhisperProcessor
     # How many batches of this step hold a row that counts: the mean over all processes.
     _batches_of_step: float = 1.0
+    # While rows are scored: of each batch of all processes `(rows, 2)`, the summed loss and the tokens of each row.
+    _row_losses: list[torch.Tensor] | None = None
 
     def _get_dataloader(self, dataset, description, batch_size, sampler_fn=None, is_training=False, **kwargs):
         """
@@ -117,7 +119,8 @@ class EachRowOnce(Seq2SeqTrainer):
                 for row_logits, row_labels in zip(outputs.logits[:, None], labels[:, None], strict=True)
             ]
         rows = torch.stack([torch.stack(sums), (labels != IGNORED).sum(dim=1)], dim=1)
-        self._row_losses.append(self.accelerator.gather_for_metrics(rows).cpu())
+        if self._row_losses is not None:
+            self._row_losses.append(self.accelerator.gather_for_metrics(rows).cpu())
         loss = rows[:, 0].sum() / rows[:, 1].sum().clamp(min=1)
         if prediction_loss_only or not self.args.predict_with_generate:
             return loss, None, None
@@ -137,9 +140,12 @@ class EachRowOnce(Seq2SeqTrainer):
         Rows whose loss is not finite are left out of it, and counted as `<prefix>_rows_not_finite`.
         """
         self.gather_function = self.accelerator.gather_for_metrics  # `Seq2SeqTrainer` keeps the padding rows
-        self._row_losses: list[torch.Tensor] = []  # of each batch of all processes `(rows, 2)`: sum, tokens
-        output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
-        losses = torch.cat(self._row_losses).double()
+        self._row_losses = []
+        try:
+            output = super().evaluation_loop(*args, metric_key_prefix=metric_key_prefix, **kwargs)
+            losses = torch.cat(self._row_losses).double()
+        finally:
+            self._row_losses = None
         is_finite = losses[:, 0].isfinite()
         metrics: dict[str, Any] = output.metrics
         metrics.pop(f"{metric_key_prefix}_loss", None)

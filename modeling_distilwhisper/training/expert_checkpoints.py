@@ -66,6 +66,15 @@ class ExpertCheckpoints(CompleteCheckpoints):
             super()._load_weights(checkpoint, model)
 
     def _determine_best_metric(self, metrics, trial):
+        """
+        Raises:
+            ValueError: the score by which the best checkpoint is chosen is a loss, and that of no row is finite.
+        """
+        if "eval_rows_not_finite" in metrics and "eval_loss" not in metrics:
+            raise ValueError(
+                f"At step {self.state.global_step} no row of the validation split has a finite loss. Look for damaged "
+                "rows; if there are none, start from an earlier checkpoint with a lower --learning_rate."
+            )
         is_best = super()._determine_best_metric(metrics, trial)
         if self.is_routed and self.args.load_best_model_at_end and self.args.should_save:
             name = f"eval_{self.args.metric_for_best_model.removeprefix('eval_')}"

@@ -31,16 +31,21 @@ class FiniteSteps(Seq2SeqTrainer):
     """
 
     figures: TrainingLog
-    _in_a_row = 0
-    _step_loss: torch.Tensor | float = 0.0  # what this step has added to `_tr_loss`
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._in_a_row = self._skipped_here = self._skipped_since_line = self._steps_since_line = 0
+        self._step_batches: list[tuple[list[str], bool]] = []  # the rows, and whether the loss is finite
+        self._step_loss: torch.Tensor | float = 0.0  # what this step has added to `_tr_loss`
 
     def _end_step(self, *, is_taken: bool) -> None:
         """For a subclass: ends a step of the optimiser, just before it is taken, or skipped."""
 
     def train(self, resume_from_checkpoint: str | bool | None = None, trial=None, ignore_keys_for_eval=None):
-        self._in_a_row = self._skipped_here = self._skipped_since_line = self._steps_since_line = 0
-        self._step_batches: list[tuple[list[str], bool]] = []  # the rows, and whether the loss is finite
-        self._step_loss = 0.0
+        self._begin()
         result = super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
         check_finite(self.model, "The trained model")
         return result
