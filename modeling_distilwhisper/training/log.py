@@ -26,14 +26,14 @@ class TrainingLog:
         self.steps: Counter[str] = Counter()
         self.skipped_steps = 0
         self._noted: list[tuple[str, torch.Tensor, int]] = []  # of this step: name, figure, count
-        self._sums: dict[str, torch.Tensor] = {}  # since the last line, as are the next two
+        self._sums: dict[str, float] = {}  # of each step's mean, since the last line, as are the next two
         self._counts: Counter[str] = Counter()
         self._gate_counts: torch.Tensor | int = 0  # `(languages, 2)`: number of open gates and of all gates
         self._step_gate_counts: torch.Tensor | int = 0
         self._rows: Counter[int] = Counter()  # of this step, by language token
 
     def note(self, *, count: int = 1, **values: float | torch.Tensor) -> None:
-        """Figures of a batch. Their means go to the next line, so every process notes the same names.
+        """Figures of a batch. Every process notes the same names; the next line has the mean over steps of their means.
 
         Args:
             count: 0 for a batch that is not to be in the means.
@@ -65,31 +65,34 @@ class TrainingLog:
             is_taken: whether the step is taken. One that is skipped leaves no figure.
         """
         if is_taken:
-            for name, value, count in self._noted:
-                self._sums[name] = self._sums.get(name, 0) + value * count
-                self._counts[name] += count
-            self._gate_counts = self._gate_counts + self._step_gate_counts
-            self._count_rows(experts)
+            self._add_step(experts)
         self._noted.clear()
         self._step_gate_counts = 0
         self._rows.clear()
 
-    def _count_rows(self, experts: Mapping[int, str]) -> None:
-        if not experts:
-            return
-        rows = self._reduced(torch.tensor([self._rows[token] for token in experts]), "sum")
-        for language, count in zip(experts.values(), rows, strict=True):
-            if count:
-                self.utterances[language] += count
+    def _add_step(self, experts: Mapping[int, str]) -> None:
+        names = list(dict.fromkeys(name for name, _, _ in self._noted))
+        sums = torch.zeros(2, len(names), device=self.accelerator.device)  # of the figures, and of their counts
+        for name, value, count in self._noted:
+            sums[:, names.index(name)] += torch.stack([value * count, torch.full_like(value, count)])
+        rows = torch.tensor([float(self._rows[token]) for token in experts], device=sums.device)
+        reduced = self._reduced(torch.cat([rows, sums.flatten()]), "sum")
+        for language, row_count in zip(experts.values(), reduced, strict=False):
+            if row_count:
+                self.utterances[language] += int(row_count)
                 self.steps[language] += 1
+        totals, counts = reduced[len(experts) :][: len(names)], reduced[len(experts) + len(names) :]
+        for name, total, count in zip(names, totals, counts, strict=True):
+            if count:
+                self._sums[name] = self._sums.get(name, 0.0) + total / count
+                self._counts[name] += 1
+        self._gate_counts = self._gate_counts + self._step_gate_counts
 
     def line(self, languages: Sequence[str]) -> dict[str, float]:
         """Means since the last line; expert usage, utterances and steps of each of the model's languages."""
         if not self._sums:
             return {}
-        counts = torch.tensor([self._counts[name] for name in self._sums], device=self.accelerator.device)
-        sums = self._reduced(torch.stack([torch.stack(list(self._sums.values())), counts]), "sum")
-        line = {name: total / count for name, total, count in zip(self._sums, *sums, strict=True) if count}
+        line = {name: total / self._counts[name] for name, total in self._sums.items()}
         if isinstance(self._gate_counts, torch.Tensor):
             gates = self._reduced(self._gate_counts, "sum")
             for language, (opened, total) in zip(languages, gates, strict=True):
