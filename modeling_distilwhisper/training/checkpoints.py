@@ -1,5 +1,6 @@
 """Checkpoints that are complete or absent, and errors that name the damaged one and one to resume from."""
 
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -111,19 +112,21 @@ class CompleteCheckpoints(Seq2SeqTrainer):
             ) from error
 
     def train(self, resume_from_checkpoint: str | bool | None = None, trial=None, ignore_keys_for_eval=None):
-        if resume_from_checkpoint is True:
-            resume_from_checkpoint = get_last_checkpoint(self.args.output_dir)
-            if resume_from_checkpoint is None:
+        checkpoint = resume_from_checkpoint
+        if checkpoint is True:
+            checkpoint = get_last_checkpoint(self.args.output_dir)
+            if checkpoint is None:
                 raise ValueError(f"{self.args.output_dir} holds no checkpoint to resume from.")
-        if resume_from_checkpoint:
-            with _explain_read_errors(resume_from_checkpoint):
+        if checkpoint:
+            checkpoint = os.fspath(checkpoint)
+            with _explain_read_errors(checkpoint):
                 check_resumable(
-                    Path(resume_from_checkpoint),
+                    Path(checkpoint),
                     processes=self.args.world_size,
                     has_scaler=self.accelerator.scaler is not None,
                     languages=self._languages_to_resume(),
                 )
-        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        return super().train(checkpoint, trial, ignore_keys_for_eval)
 
     def _languages_to_resume(self) -> list[str] | None:
         """For a subclass: the codes of the experts that a checkpoint must hold; `None`: all weights of the model."""

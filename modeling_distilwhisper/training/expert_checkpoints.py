@@ -54,7 +54,7 @@ class ExpertCheckpoints(CompleteCheckpoints):
         save_state(folder, self.state.global_step, self.figures, self.kd_weight, self.best_experts.scores())
 
     def _languages_to_resume(self) -> list[str] | None:
-        return self.model.config.languages if self.is_routed else None
+        return list(self.model.config.experts_by_token.values()) if self.is_routed else None
 
     def _load_weights(self, checkpoint, model=None):
         step, best = load_state(Path(checkpoint), self.figures, self.kd_weight)

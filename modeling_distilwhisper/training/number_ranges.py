@@ -28,12 +28,13 @@ class Range:
     def __contains__(self, value: Any) -> bool:
         if not isinstance(value, numbers.Real) or isinstance(value, bool) or not math.isfinite(value):
             return False
-        if self.also is not None and value == self.also:
+        number = float(value)
+        if self.also is not None and number == self.also:
             return True
-        if self.whole and value != int(value):
+        if self.whole and not number.is_integer():
             return False
-        above = value > self.low if self.without_low else value >= self.low
-        return above and (value < self.high if self.without_high else value <= self.high)
+        above = number > self.low if self.without_low else number >= self.low
+        return above and (number < self.high if self.without_high else number <= self.high)
 
     def __str__(self) -> str:
         low = f"above {self.low:g}" if self.without_low else f"{self.low:g} or more"
