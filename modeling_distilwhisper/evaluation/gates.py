@@ -136,6 +136,8 @@ def measure_expert_usage(
 ) -> dict[str, float]:
     """The expert usage at inference: the share of real tokens that takes the expert (section 5.5).
 
+    Where several processes run together, each one calls it with batches of its own rows, and all get the usage of all.
+
     Args:
         model: a model with experts of the batches' languages. Rows of other languages do not count.
         batches: as `SpeechCollator` makes them, on the model's device (`batches_of`).
@@ -168,7 +170,7 @@ def measure_expert_usage(
         report = GateReport.of(model(**batch, output_gates=True), batch.get("attention_mask"), batch["labels"])
         totals += report.counts().cpu()
     model.train(was_training)
-    return usage_shares(layers, sum_over_processes(totals.to(model.device, torch.float32)))
+    return usage_shares(layers, sum_over_processes(totals, model.device))
 
 
 @torch.no_grad()
@@ -200,9 +202,15 @@ def gates_of_utterance(
     return sides
 
 
-def sum_over_processes(values: torch.Tensor) -> torch.Tensor:
-    """The sum of a tensor over all processes, in place; the tensor itself if there is one process."""
+def sum_over_processes(values: torch.Tensor, device: torch.device | None = None) -> torch.Tensor:
+    """The sum of a tensor over all processes; the tensor itself if there is one process.
+
+    Args:
+        values: of this process.
+        device: where processes exchange tensors. Default: where this one is.
+    """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
+        values = values.to(device or values.device, copy=True)
         torch.distributed.all_reduce(values)
     return values
 

@@ -8,6 +8,48 @@ from transformers import Seq2SeqTrainingArguments
 from ..evaluation.normalization import normalizer_name
 from .kd_weight import SCHEDULES
 from .losses import DIVERGENCES
+from .number_ranges import ABOVE_0, AT_LEAST_0, BELOW_1, COUNT, COUNT_OR_0, Range, check_numbers
+from .processes import notice_lost_processes, quiet_but_errors
+
+# Of our arguments, and of those of Transformers, which checks few of them.
+RANGES = {
+    "kd_beta": AT_LEAST_0,
+    "kd_beta_end": AT_LEAST_0,
+    "kd_beta_max": ABOVE_0,
+    "kd_temperature": ABOVE_0,
+    "language_temperature": Range(1),
+    "warmup_epochs": AT_LEAST_0,
+    "gate_momentum": Range(0, 1, without_low=True),
+    "learning_rate": ABOVE_0,
+    "num_train_epochs": ABOVE_0,
+    "max_steps": Range(1, whole=True, also=-1),
+    "per_device_train_batch_size": COUNT,
+    "per_device_eval_batch_size": COUNT,
+    "gradient_accumulation_steps": COUNT,
+    "eval_accumulation_steps": COUNT,
+    "warmup_steps": AT_LEAST_0,
+    "weight_decay": AT_LEAST_0,
+    "adam_beta1": BELOW_1,
+    "adam_beta2": BELOW_1,
+    "adam_epsilon": ABOVE_0,
+    "max_grad_norm": AT_LEAST_0,
+    "label_smoothing_factor": BELOW_1,
+    "neftune_noise_alpha": AT_LEAST_0,
+    "torch_empty_cache_steps": COUNT,
+    "logging_steps": ABOVE_0,
+    "eval_steps": ABOVE_0,
+    "save_steps": ABOVE_0,
+    "eval_delay": AT_LEAST_0,
+    "save_total_limit": COUNT,
+    "seed": Range(0, 2**32 - 1, whole=True),
+    "data_seed": Range(0, 2**32 - 1, whole=True),
+    "dataloader_num_workers": COUNT_OR_0,
+    "dataloader_prefetch_factor": COUNT,
+    "ddp_bucket_cap_mb": COUNT,
+    "ddp_timeout": COUNT,
+    "generation_max_length": COUNT,
+    "generation_num_beams": COUNT,
+}
 
 
 @dataclass
@@ -81,9 +123,14 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
     logging_steps: float = field(default=10, metadata={"help": "Steps between two lines of the log."})
 
     def __post_init__(self):
+        check_numbers(self, RANGES)
         # On machines without an accelerator: Transformers allows half precision on a CPU only if `use_cpu` is set.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         super().__post_init__()
+        if self.process_index > 0:  # what it would print, the first process prints
+            self.log_level_replica = "error"
+            quiet_but_errors()
+        notice_lost_processes(self.world_size)
         # Layers return gates in addition to their output, which reentrant checkpointing does not support.
         for kwargs in (self.activation_checkpointing_kwargs, self.gradient_checkpointing_kwargs):
             if (kwargs or {}).get("use_reentrant"):
@@ -93,10 +140,6 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
             self.ddp_find_unused_parameters = True
         if self.kd_divergence not in DIVERGENCES:
             raise ValueError(f"--kd_divergence must be one of {', '.join(DIVERGENCES)}, got {self.kd_divergence!r}.")
-        if self.kd_temperature <= 0:
-            raise ValueError(f"--kd_temperature must be above 0, got {self.kd_temperature}.")
-        if not 0 < self.gate_momentum <= 1:
-            raise ValueError(f"--gate_momentum must be above 0 and at most 1, got {self.gate_momentum}.")
         if self.kd_beta_schedule not in SCHEDULES:
             raise ValueError(
                 f"--kd_beta_schedule must be one of {', '.join(SCHEDULES)}, got {self.kd_beta_schedule!r}."
@@ -105,9 +148,4 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
             raise ValueError(
                 f"A learned --kd_beta starts between 0 and --kd_beta_max, {self.kd_beta_max}, got {self.kd_beta}."
             )
-        if self.language_temperature < 1:
-            raise ValueError(f"--language_temperature must be 1 or more, got {self.language_temperature}.")
-        for name in ("kd_beta", "kd_beta_end", "warmup_epochs"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name} must be 0 or more, got {getattr(self, name)}.")
         self.normalizer = normalizer_name(self.normalizer)

@@ -1,11 +1,13 @@
 """Each language's best experts so far in a training, kept apart from its checkpoints."""
 
 import json
+import math
 from pathlib import Path
 
 from transformers.utils import logging
 
 from ..runs.files import write_atomically
+from .finite_steps import check_finite
 
 logger = logging.get_logger(__name__)
 
@@ -32,10 +34,15 @@ class BestExperts:
             scores: by language, at this step.
             step: the training step.
             more_is_better: whether a higher score is better.
+
+        Raises:
+            ValueError: weights of the model are not finite.
         """
         best = self.scores()
         better = []
         for language, score in scores.items():
+            if not math.isfinite(score):
+                continue  # such as the loss of a language whose every row is damaged
             before = best.get(language, {}).get("score")
             if before is None or (score > before if more_is_better else score < before):
                 better.append(language)
@@ -43,6 +50,7 @@ class BestExperts:
         if better:
             # Scores of files that are being replaced are deleted first: after a stop in between, `best.json` would
             # give the old score for a new file.
+            check_finite(model, "A model with better scores")
             self._write({language: entry for language, entry in best.items() if language not in better})
             model.save_experts(self.folder, languages=better)
             self._write(best)
@@ -65,7 +73,8 @@ class BestExperts:
         valid = {
             language: entry
             for language, entry in entries.items()
-            if entry["step"] > step or entry == known.get(language)
+            if (self.folder / f"expert.{language}.safetensors").is_file()
+            and (entry["step"] > step or entry == known.get(language))
         }
         lost = sorted(language for language in known if language not in valid)
         if lost:

@@ -13,12 +13,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from transformers import WhisperProcessor
 
 FORMAT = 1
 KEY = ("data_set", "split", "language", "id")
 MANIFEST, OUTPUT = "manifest.json", "output.safetensors"
 HOW_TO_COMPLETE = "Run `distilwhisper cache-teacher` on this data: it adds missing and changed rows."
+HOW_TO_MAKE_ANEW = "Delete that folder and make a new cache with `distilwhisper cache-teacher`."
 
 _ROW = [*((name, pa.string()) for name in KEY), ("labels", pa.list_(pa.int32())), ("audio", pa.binary(16))]
 # Flat lists. Per position k ids, k logits, and one number per temperature; or the hidden states.
@@ -50,6 +52,30 @@ def key_of(row: Mapping) -> tuple[str, ...]:
     return tuple(row[name] for name in KEY)
 
 
+def read_manifest(path: Path) -> dict:
+    """What a cache was made with.
+
+    Raises:
+        ValueError: the file is damaged, or of another format.
+    """
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise ValueError(f"{path} is damaged ({error}). {HOW_TO_MAKE_ANEW}") from None
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        version = manifest.get("format") if isinstance(manifest, dict) else None
+        raise ValueError(f"{path.parent} has format {version}, expected {FORMAT}. {HOW_TO_MAKE_ANEW}")
+    missing = [name for name in ("k", "temperatures", "tokenizer", "vocabulary") if name not in manifest]
+    k, temperatures = manifest.get("k"), manifest.get("temperatures")
+    is_known = k is None or (type(k) is int and k > 0 and isinstance(temperatures, list))
+    if missing or not is_known:
+        raise ValueError(
+            f"{path} is damaged: expected k, a number of tokens or null, temperatures, tokenizer and vocabulary, got "
+            f"k {k!r}, temperatures {temperatures!r}, without {missing}. {HOW_TO_MAKE_ANEW}"
+        )
+    return manifest
+
+
 def part_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-*.arrow"))
 
@@ -67,6 +93,34 @@ def read_table(folder: Path, k: int | None) -> pa.Table:
         except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(f"{path} is damaged ({error}). Delete that file. {HOW_TO_COMPLETE}") from None
     return pa.concat_tables(parts)
+
+
+def damaged_lines(table: pa.Table, widths: Mapping[str, int], vocabulary: int) -> list[int]:
+    """The lines whose predictions are not complete, or cannot be a teacher's: NaN, infinite, or no token of it.
+
+    Args:
+        table: all lines.
+        widths: by column of the predictions, the numbers for each position.
+        vocabulary: the number of tokens.
+    """
+    tokens = pc.list_value_length(table["labels"]).to_numpy()
+    damaged: set[int] = set()
+    for name, width in widths.items():
+        first = 0
+        for chunk in table[name].chunks:
+            lengths = pc.list_value_length(chunk).to_numpy(zero_copy_only=False)
+            values = chunk.flatten().to_numpy(zero_copy_only=False)
+            if name == "ids":
+                wrong = (values < 0) | (values >= vocabulary)
+            elif name == "hidden":
+                wrong = ~np.isfinite(values)
+            else:  # -inf is the logarithm of the probability 0, of tokens that the teacher lacks
+                wrong = np.isnan(values) | (values == np.inf)
+            lines = np.searchsorted(np.cumsum(lengths), np.flatnonzero(wrong), side="right")
+            incomplete = np.flatnonzero(lengths != tokens[first : first + len(chunk)] * width)
+            damaged.update((first + np.concatenate([lines, incomplete])).tolist())
+            first += len(chunk)
+    return sorted(damaged)
 
 
 def index_of(table: pa.Table) -> dict[tuple[str, ...], int]:

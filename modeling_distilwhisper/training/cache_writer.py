@@ -23,9 +23,11 @@ from .cache_files import (
     index_of,
     key_of,
     part_paths,
+    read_manifest,
     read_table,
     schema_of,
 )
+from .number_ranges import ABOVE_0, COUNT
 from .teacher import Teacher
 from .top_logits import top_logits
 
@@ -44,7 +46,8 @@ class CacheWriter:
         data: names of the corpora. They are added to those that the manifest already lists.
 
     Raises:
-        ValueError: the folder holds another kind of cache (the message lists the differences), or a damaged file.
+        ValueError: the folder holds another kind of cache (the message lists the differences), or a damaged file; or k
+            or a temperature is out of its range.
         OSError: another process is writing into it.
     """
 
@@ -58,6 +61,13 @@ class CacheWriter:
         metadata: dict,
         data: list[str],
     ):
+        if (k is not None and k not in COUNT) or any(temperature not in ABOVE_0 for temperature in temperatures):
+            raise ValueError(
+                f"A cache needs k of 1 or more, or none, and finite temperatures above 0; got k {k!r} and "
+                f"{temperatures!r}."
+            )
+        if k is not None and not temperatures:
+            raise ValueError("A cache with k needs at least one temperature, got none.")
         self.folder, self.teacher, self.k, self.temperatures = Path(folder), teacher, k, temperatures
         self.folder.mkdir(parents=True, exist_ok=True)
         self.lock = FileLock(self.folder / ".lock", timeout=0)
@@ -67,7 +77,7 @@ class CacheWriter:
             raise OSError(f"Another process is writing into {folder}. Wait for it, or use another folder.") from None
         manifest = {"format": FORMAT, **metadata, "k": k, "temperatures": temperatures if k else None}
         path = self.folder / MANIFEST
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        before = read_manifest(path) if path.is_file() else None
         if before is not None:
             data = list(dict.fromkeys([*before.pop("data", []), *data]))
             names = [name for name in {**before, **manifest} if before.get(name) != manifest.get(name)]
@@ -97,6 +107,9 @@ class CacheWriter:
             rows: of a reader.
             batch: of these rows, by a `SpeechCollator` whose `extra` is `WithDigests(teacher.batch_extra)`.
             decoder_input_ids: `(batch, tokens)`.
+
+        Raises:
+            ValueError: the predictions of a row are not finite. A training would need them, so none is left out.
         """
         expect = self.teacher.hidden if self.k is None else self.teacher.targets
         digests = [bytes(digest.tolist()) for digest in batch[DIGEST]]
@@ -110,6 +123,13 @@ class CacheWriter:
             else:
                 ids, top, rest = top_logits(expected[real], self.k, self.temperatures)
                 values = {"ids": ids.int(), "logits": top, "rest": rest}
+            # A logit may be -inf: that of a token which the teacher lacks.
+            limit = torch.inf if self.k is None else -torch.inf
+            if any((value.isnan() | (value == torch.inf) | (value == -limit)).any() for value in values.values()):
+                raise ValueError(
+                    f"The teacher's predictions for {key_of(row)} are not finite. Leave that row out if its audio is "
+                    "damaged. If it is not, choose --teacher_precision float32 or, without hidden states, --k 64."
+                )
             line = {name: row[name] for name in KEY} | {"labels": labels[real].tolist(), "audio": digest}
             lines.append(line | {name: value.flatten().cpu().numpy() for name, value in values.items()})
         return lines

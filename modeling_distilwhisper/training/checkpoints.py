@@ -1,6 +1,6 @@
 """Checkpoints that are complete or absent, and errors that name the damaged one and one to resume from."""
 
-import re
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,12 +8,14 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import Seq2SeqTrainer, TrainerState
-from transformers.trainer import TRAINER_STATE_NAME
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
+from transformers import Seq2SeqTrainer
+from transformers.trainer import OPTIMIZER_NAME, TRAINER_STATE_NAME
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
 from transformers.utils import logging
 
 from ..workarounds import without_push
+from .finite_steps import check_finite, check_finite_state
+from .resuming import STEP_FOLDER, check_resumable
 
 logger = logging.get_logger(__name__)
 
@@ -27,8 +29,8 @@ class CompleteCheckpoints(Seq2SeqTrainer):
     at any moment, or whose disk is full, still has the checkpoint before.
 
     It overrides these private methods of `Trainer`: `_get_output_dir`, `_save_checkpoint`, `_load_from_checkpoint`,
-    `_load_optimizer_and_scheduler`, `_load_scaler`, `_load_rng_state`. A subclass may override `_save_extras` and
-    `_load_weights`.
+    `_load_optimizer_and_scheduler`, `_load_scaler`, `_load_rng_state`, `_init_training_state`. A subclass may override
+    `_save_extras`, `_load_weights` and `_languages_to_resume`.
     """
 
     _writes_unfinished = False
@@ -42,7 +44,10 @@ class CompleteCheckpoints(Seq2SeqTrainer):
         """
         Raises:
             OSError: it could not be written; the message says which complete checkpoints there are.
+            ValueError: weights, or the optimiser's state, are not finite.
         """
+        check_finite(self.model, f"The model at step {self.state.global_step}")
+        check_finite_state(self.optimizer, f"The optimiser's state at step {self.state.global_step}")
         folder = Path(self._get_output_dir(trial))
         name = f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
         unfinished = folder / UNFINISHED / name
@@ -107,10 +112,38 @@ class CompleteCheckpoints(Seq2SeqTrainer):
             ) from error
 
     def train(self, resume_from_checkpoint: str | bool | None = None, trial=None, ignore_keys_for_eval=None):
-        if isinstance(resume_from_checkpoint, str):
-            with _explain_read_errors(resume_from_checkpoint):
-                TrainerState.load_from_json(str(Path(resume_from_checkpoint, TRAINER_STATE_NAME)))
-        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        checkpoint = resume_from_checkpoint
+        if checkpoint is True:
+            checkpoint = get_last_checkpoint(self.args.output_dir)
+            if checkpoint is None:
+                raise ValueError(f"{self.args.output_dir} holds no checkpoint to resume from.")
+        if checkpoint:
+            checkpoint = os.fspath(checkpoint)
+            with _explain_read_errors(checkpoint):
+                check_resumable(
+                    Path(checkpoint),
+                    processes=self.args.world_size,
+                    has_scaler=self.accelerator.scaler is not None,
+                    languages=self._languages_to_resume(),
+                )
+        return super().train(checkpoint, trial, ignore_keys_for_eval)
+
+    def _languages_to_resume(self) -> list[str] | None:
+        """For a subclass: the codes of the experts that a checkpoint must hold; `None`: all weights of the model."""
+        return None
+
+    def _init_training_state(self, max_steps, steps_per_epoch, num_train_epochs, checkpoint, trial):
+        """
+        Raises:
+            ValueError: the checkpoint is of a later step than the training's last one.
+        """
+        started = super()._init_training_state(max_steps, steps_per_epoch, num_train_epochs, checkpoint, trial)
+        if self.state.global_step > max_steps:
+            raise ValueError(
+                f"{checkpoint} is of step {self.state.global_step}, and this training ends at step {max_steps}. Train "
+                "longer (--num_train_epochs, --max_steps), or use another folder for a shorter run."
+            )
+        return started
 
     def _load_from_checkpoint(self, resume_from_checkpoint, model=None):
         with _explain_read_errors(resume_from_checkpoint):
@@ -123,6 +156,8 @@ class CompleteCheckpoints(Seq2SeqTrainer):
     def _load_optimizer_and_scheduler(self, checkpoint):
         with _explain_read_errors(checkpoint):
             super()._load_optimizer_and_scheduler(checkpoint)
+            if checkpoint is not None:
+                check_finite_state(self.optimizer, f"{OPTIMIZER_NAME} of {checkpoint}")
 
     def _load_scaler(self, checkpoint):
         with _explain_read_errors(checkpoint):
@@ -143,16 +178,16 @@ def _explain_read_errors(checkpoint: str | None) -> Iterator[None]:
         if checkpoint is None:
             raise
         folder = Path(checkpoint)
+        reason = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
         raise ValueError(
-            f"{checkpoint} cannot be resumed ({type(error).__name__}: {error}). If it is damaged, delete that folder: "
+            f"{checkpoint} cannot be resumed ({reason}). If it is damaged or incomplete, delete that folder: "
             f"the run then resumes from an earlier one (there: {_checkpoints(folder.parent, before=folder)}). If it "
             "was made by another version or with other settings, use another folder for this run."
         ) from error
 
 
 def _checkpoints(folder: Path, before: Path | None = None) -> str:
-    pattern = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
-    matches = filter(None, (pattern.fullmatch(path.name) for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")))
+    matches = filter(None, (STEP_FOLDER.fullmatch(path.name) for path in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")))
     names = [match[0] for match in sorted(matches, key=lambda match: int(match[1]))]
     if before is not None and before.name in names:
         names = names[: names.index(before.name)]

@@ -5,6 +5,7 @@ from pathlib import Path
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .best_experts import BestExperts
 from .checkpoints import CompleteCheckpoints
+from .finite_steps import check_finite
 from .kd_weight import DistillationWeight
 from .log import TrainingLog
 from .run_state import load_state, save_state
@@ -41,6 +42,7 @@ class ExpertCheckpoints(CompleteCheckpoints):
         return result
 
     def _save(self, output_dir=None, state_dict=None):
+        check_finite(self.model, "The model")
         if not self.is_routed:
             return super()._save(output_dir, state_dict)
         if self.args.should_save:
@@ -50,6 +52,9 @@ class ExpertCheckpoints(CompleteCheckpoints):
 
     def _save_extras(self, folder: Path) -> None:
         save_state(folder, self.state.global_step, self.figures, self.kd_weight, self.best_experts.scores())
+
+    def _languages_to_resume(self) -> list[str] | None:
+        return list(self.model.config.experts_by_token.values()) if self.is_routed else None
 
     def _load_weights(self, checkpoint, model=None):
         step, best = load_state(Path(checkpoint), self.figures, self.kd_weight)
@@ -61,6 +66,15 @@ class ExpertCheckpoints(CompleteCheckpoints):
             super()._load_weights(checkpoint, model)
 
     def _determine_best_metric(self, metrics, trial):
+        """
+        Raises:
+            ValueError: the score by which the best checkpoint is chosen is a loss, and that of no row is finite.
+        """
+        if "eval_rows_not_finite" in metrics and "eval_loss" not in metrics:
+            raise ValueError(
+                f"At step {self.state.global_step} no row of the validation split has a finite loss. Look for damaged "
+                "rows; if there are none, start from an earlier checkpoint with a lower --learning_rate."
+            )
         is_best = super()._determine_best_metric(metrics, trial)
         if self.is_routed and self.args.load_best_model_at_end and self.args.should_save:
             name = f"eval_{self.args.metric_for_best_model.removeprefix('eval_')}"

@@ -119,8 +119,8 @@ class BudgetThresholds:
         """Adds the gates of a batch to this step."""
         self._quantiles.append(budget_quantiles(self.model, report))
 
-    def end_step(self) -> None:
-        """Moves the thresholds, if gates are trained hard (`gate_training`)."""
-        if self._quantiles and self.model.config.gate_training == "hard":
+    def end_step(self, *, is_taken: bool = True) -> None:
+        """Moves the thresholds, if gates are trained hard (`gate_training`) and the step is taken, not skipped."""
+        if is_taken and self._quantiles and self.model.config.gate_training == "hard":
             move_thresholds(self.model, self._quantiles, self.momentum)
         self._quantiles.clear()

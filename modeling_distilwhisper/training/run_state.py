@@ -19,6 +19,7 @@ def save_state(folder: Path, step: int, log: TrainingLog, kd_weight: Distillatio
         "step": step,
         "utterances": log.utterances,
         "steps": log.steps,
+        "skipped_steps": log.skipped_steps,
         "kd_beta": kd_weight.learned,
         "best": best,
     }
@@ -29,5 +30,6 @@ def load_state(folder: Path, log: TrainingLog, kd_weight: DistillationWeight) ->
     """Restores the log's counts and a learned beta from a checkpoint's folder; returns its step and best scores."""
     state = json.loads((folder / STATE).read_text(encoding="utf-8"))
     log.utterances, log.steps = Counter(state["utterances"]), Counter(state["steps"])
+    log.skipped_steps = state.get("skipped_steps", 0)  # checkpoints of earlier versions have no such count
     kd_weight.learned = state["kd_beta"]
     return state["step"], state["best"]

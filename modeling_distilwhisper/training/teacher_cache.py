@@ -1,24 +1,26 @@
 """A cache of a teacher's predictions, in place of the teacher."""
 
-import json
 from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import WhisperConfig, WhisperProcessor
 
 from ..data.labels import IGNORED, label_ids
 from .cache_files import (
-    FORMAT,
     HOW_TO_COMPLETE,
+    HOW_TO_MAKE_ANEW,
     KEY,
     MANIFEST,
     OUTPUT,
     audio_digest,
     columns_of,
+    damaged_lines,
     index_of,
     key_of,
+    read_manifest,
     read_table,
     tokenizer_digest,
 )
@@ -66,9 +68,7 @@ class TeacherCache:
             raise ValueError(
                 f"{folder} holds no {MANIFEST}, so no teacher's cache. Make one with `distilwhisper cache-teacher`."
             )
-        self.manifest = json.loads(path.read_text(encoding="utf-8"))
-        if self.manifest.get("format") != FORMAT:
-            raise ValueError(f"{folder} has format {self.manifest.get('format')}, expected {FORMAT}. Make a new one.")
+        self.manifest = read_manifest(path)
         self.k: int | None = self.manifest["k"]
         self.table = read_table(self.folder, self.k)
         self.index = index_of(self.table)
@@ -124,10 +124,38 @@ class TeacherCache:
         for key, text in zip(zip(*(rows[name] for name in KEY), strict=True), rows["text"], strict=True):
             if labels[self.index[key]] != label_ids(processor.tokenizer, text, key[2]):
                 raise ValueError(f"The text of {key} changed since {self.folder} was made. {HOW_TO_COMPLETE}")
-        self.temperature = temperature
         if self.k is None:
-            self.output = load_file(self.folder / OUTPUT, device=str(device))
+            self.output = self._read_output(student.vocab_size, device)
+        self._refuse_damaged_lines(student.vocab_size)
+        self.temperature = temperature
         return self
+
+    def _read_output(self, vocabulary: int, device: torch.device | str) -> dict[str, torch.Tensor]:
+        path = self.folder / OUTPUT
+        try:
+            output = load_file(path, device=str(device))
+            is_whole = len(output["weight"]) == len(output["unknown"]) == vocabulary
+            is_whole = is_whole and bool(output["weight"].isfinite().all())
+        except (SafetensorError, OSError, KeyError) as error:
+            raise ValueError(f"{path} is damaged or missing ({error}). {HOW_TO_MAKE_ANEW}") from None
+        if not is_whole:
+            raise ValueError(
+                f"{path} is damaged: expected the weights of {vocabulary} tokens, all finite. {HOW_TO_MAKE_ANEW}"
+            )
+        return output
+
+    def _refuse_damaged_lines(self, vocabulary: int) -> None:
+        if self.k:
+            widths = {"ids": self.k, "logits": self.k, "rest": len(self.manifest["temperatures"])}
+        else:
+            widths = {"hidden": self.output["weight"].shape[1]}
+        damaged = damaged_lines(self.table, widths, vocabulary)
+        if damaged:
+            row = {name: self.table[name][damaged[0]].as_py() for name in KEY}
+            raise ValueError(
+                f"{self.folder} has predictions that are not finite or not complete for {len(damaged)} rows, such as "
+                f"{row}. {HOW_TO_MAKE_ANEW}"
+            )
 
     def __call__(self, rows: list[dict], samples: list[np.ndarray], labels: torch.Tensor) -> dict[str, torch.Tensor]:
         """The teacher's predictions for a batch, by names that begin with "teacher_".
@@ -149,8 +177,7 @@ class TeacherCache:
             ):
                 if before != now:
                     raise ValueError(
-                        f"The {name} of {key_of(row)} changed since {self.folder} was made. Delete that folder and "
-                        "make a new cache with `distilwhisper cache-teacher`."
+                        f"The {name} of {key_of(row)} changed since {self.folder} was made. {HOW_TO_MAKE_ANEW}"
                     )
             for name, values in columns.items():
                 flat = line[name].combine_chunks().flatten().to_numpy()

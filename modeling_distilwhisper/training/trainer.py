@@ -20,28 +20,32 @@ from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from .. import workarounds
 from ..data.collate import SpeechCollator
-from ..evaluation.gates import GateReport, measure_expert_usage
+from ..data.labels import IGNORED
+from ..evaluation.gates import GateReport
 from ..evaluation.metrics import ErrorCounts
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .arguments import DistilWhisperTrainingArguments
 from .best_experts import BestExperts
+from .each_row_once import EachRowOnce
 from .expert_checkpoints import ExpertCheckpoints
+from .finite_steps import FiniteSteps
 from .gate_budget import BudgetThresholds, budget_loss
 from .kd_weight import DistillationWeight
 from .log import TrainingLog
 from .losses import DIVERGENCES, cross_entropy
 from .prediction_scores import count_prediction_errors
 from .progress import ProgressBars
+from .row_names import NamedRows
 from .sampling import LanguageSampler
 from .teacher import Teacher
 from .teacher_cache import TeacherCache
 
 
-class DistilWhisperTrainer(ExpertCheckpoints):
+class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
     """Trains the experts of the languages in the data, and nothing else.
 
-    In addition to the methods that `ExpertCheckpoints` and `CompleteCheckpoints` override, it overrides
-    `_get_train_sampler` and `_run_epoch` of `Trainer`, and reads its `_gen_kwargs`.
+    In addition to the private methods of `Trainer` that the classes it is made of override, it overrides
+    `_get_train_sampler` and `_run_epoch`.
 
     Args:
         model: a `DistilWhisperForConditionalGeneration`, or a plain Whisper, which is then fine-tuned in full.
@@ -168,17 +172,18 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         self.trained_languages = present
 
     def get_train_dataloader(self):
-        """The data loader of Transformers, whose batches also hold the teacher's inputs."""
+        """The data loader of Transformers, whose batches also hold the teacher's inputs and the rows' names."""
+        collator = self.data_collator
         extra = None if self.teacher is None else self.teacher.batch_extra
         if extra is None:
-            return super().get_train_dataloader()
-        collator = self.data_collator
-        if not isinstance(collator, SpeechCollator):
+            self.data_collator = NamedRows(collator)
+        elif isinstance(collator, SpeechCollator):
+            self.data_collator = NamedRows(dataclasses.replace(collator, extra=extra))
+        else:
             raise ValueError(
                 f"This teacher needs other inputs in each batch. Expected a SpeechCollator, which adds them, as "
                 f"data_collator, got a {type(collator).__name__}."
             )
-        self.data_collator = dataclasses.replace(collator, extra=extra)
         try:
             return super().get_train_dataloader()
         finally:
@@ -194,7 +199,9 @@ class DistilWhisperTrainer(ExpertCheckpoints):
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         """`CE + Lg + beta KD` (eq. 4.8). Each part is logged."""
         labels, config = inputs["labels"], self.model.config
-        decoder_input_ids = shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
+        decoder_input_ids = inputs.get("decoder_input_ids")
+        if decoder_input_ids is None:
+            decoder_input_ids = shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
         routing = {}
         if self.is_routed:
             self.model.require_experts(decoder_input_ids)
@@ -240,7 +247,9 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         self.figures.note_gates(report, self.model.config, inputs["labels"][:, 0].tolist())
         if self.model.config.gate_training == "soft":
             self.figures.note(gate_noise=self.gate_noise)
-        return budget_loss(report, self.model.config) / self.current_gradient_accumulation_steps
+        # A batch of padding rows alone has no gates that count: it is not among the step's batches.
+        has_rows = (inputs["labels"] != IGNORED).any()
+        return budget_loss(report, self.model.config) * has_rows / self._batches_of_step
 
     @property
     def share_done(self) -> float:
@@ -252,20 +261,14 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         """alpha(t): from 0 to `gate_noise_max`, linearly over the steps of training (eq. 4.2)."""
         return self.model.config.gate_noise_max * self.share_done
 
-    def training_step(self, model, inputs, num_items_in_batch=None):
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        if self.accelerator.sync_gradients:
-            self._end_step()
-        return loss
-
-    def _end_step(self) -> None:
-        """Updates a learned beta and the thresholds, once per step, by the batches of all processes."""
-        if self._kd_losses and self.kd_weight.schedule == "learned":
+    def _end_step(self, *, is_taken: bool) -> None:
+        """Updates a learned beta, the thresholds and the log, once per step, by the batches of all processes."""
+        if is_taken and self._kd_losses and self.kd_weight.schedule == "learned":
             self.kd_weight.learn(float(self.accelerator.reduce(torch.stack(self._kd_losses).mean(), "mean")))
         self._kd_losses.clear()
         if self.is_routed:
-            self._thresholds.end_step()
-            self.figures.end_step(self.model.config.experts_by_token)
+            self._thresholds.end_step(is_taken=is_taken)
+        self.figures.end_step(self.model.config.experts_by_token if self.is_routed else {}, is_taken=is_taken)
 
     def create_scheduler(self, num_training_steps, optimizer=None):
         if not self.args.warmup_steps and self.lr_scheduler is None:
@@ -275,33 +278,17 @@ class DistilWhisperTrainer(ExpertCheckpoints):
             self.args.warmup_steps = min(steps, num_training_steps)
         return super().create_scheduler(num_training_steps, optimizer)
 
-    def prediction_step(self, model, inputs, prediction_loss_only, ignore_keys=None, **gen_kwargs):
-        """Loss, transcripts and labels of a batch; each row is transcribed in the language that its labels name."""
-        inputs = self._prepare_inputs(inputs)
-        inputs["input_features"] = inputs["input_features"].to(self.model.dtype)  # a teacher may be in half precision
-        labels = inputs["labels"]
-        with torch.no_grad(), self.compute_loss_context_manager():
-            outputs = model(**inputs, use_cache=False)
-            loss = cross_entropy(outputs.logits, labels, label_smoothing=self.args.label_smoothing_factor)
-        if prediction_loss_only or not self.args.predict_with_generate:
-            return loss, None, None
-        settings = getattr(self, "_gen_kwargs", {}) | gen_kwargs
-        transcripts = self.model.generate(
-            inputs["input_features"],
-            attention_mask=inputs.get("attention_mask"),
-            language=self.processing_class.tokenizer.convert_ids_to_tokens(labels[:, 0].tolist()),
-            task=getattr(self.data_collator, "task", "transcribe"),
-            **{name: value for name, value in settings.items() if value is not None},
-        )
-        return loss, transcripts, labels
-
     def log(self, logs, start_time=None):
         if "loss" in logs:
             logs |= self.figures.line(self.model.config.languages if self.is_routed else [])
         super().log(logs, start_time)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, trial=None, ignore_keys_for_eval=None):
-        """Trains, from the start or from a checkpoint; arguments and result as of `Trainer.train`."""
+        """Trains, from the start or from a checkpoint; arguments and result as of `Trainer.train`.
+
+        Raises:
+            ValueError: the checkpoint cannot be resumed, or several steps in a row were not finite.
+        """
         self.release()
         return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
@@ -313,10 +300,6 @@ class DistilWhisperTrainer(ExpertCheckpoints):
         """Undoes the changes that scoring made to the model, and frees memory. It can then be trained, or teach."""
         workarounds.undo_preparation(self.model)
         self.accelerator.free_memory()
-
-    def measure_expert_usage(self, rows: Dataset) -> dict[str, float]:
-        """The expert usage at inference of these rows, in the form of `measure_expert_usage`."""
-        return measure_expert_usage(self.model, map(self._prepare_inputs, self.get_test_dataloader(rows)))
 
     def count_errors(self, predictions) -> ErrorCounts:
         """The error counts of each row of an output of `predict`."""

@@ -154,6 +154,98 @@ def test_a_damaged_checkpoint_is_named_and_the_earlier_one_is_offered(
     assert (tmp_path / "checkpoint-1").is_dir()
 
 
+@pytest.fixture(scope="module")
+def finished(whisper_dir, processor, recordings, tmp_path_factory):
+    """A run of three steps with a checkpoint of each second one: of experts."""
+    folder = tmp_path_factory.mktemp("finished")
+    settings = {"max_steps": 3, "num_train_epochs": 1, **EVERY_TWO_STEPS}
+    make_trainer(load(whisper_dir, ["gl"]), processor, recordings, folder, **settings).train()
+    return folder
+
+
+@pytest.fixture
+def resume(whisper_dir, processor, recordings, finished, tmp_path):
+    """Resumes from its copied checkpoint, after a function changed it."""
+    checkpoint = tmp_path / "checkpoint-2"
+    shutil.copytree(finished / "checkpoint-2", checkpoint)
+
+    def start(change, **settings):
+        change(checkpoint)
+        settings = {"max_steps": 3, **EVERY_TWO_STEPS, **settings}
+        trainer = make_trainer(load(whisper_dir, ["gl"]), processor, recordings, tmp_path, **settings)
+        trainer.train(resume_from_checkpoint=str(checkpoint))
+        return trainer
+
+    return start
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "optimizer.pt",
+        "scheduler.pt",
+        "rng_state.pth",
+        "trainer_state.json",
+        "distilwhisper_state.json",
+        "expert.gl.safetensors",
+    ],
+)
+def test_a_checkpoint_that_lacks_a_file_is_not_resumed(resume, name):
+    """Without its optimiser it went on as if whole, with another result."""
+    with pytest.raises(ValueError, match=f"checkpoint-2 cannot be resumed .it lacks {name}.* delete that folder"):
+        resume(lambda checkpoint: (checkpoint / name).unlink())
+
+
+def test_a_checkpoint_of_more_processes_is_not_resumed_by_one(resume):
+    def change(checkpoint):
+        (checkpoint / "rng_state.pth").rename(checkpoint / "rng_state_0.pth")
+        shutil.copy(checkpoint / "rng_state_0.pth", checkpoint / "rng_state_1.pth")
+
+    with pytest.raises(ValueError, match="random states of 2 process.*, and this run has 1; start as many as before"):
+        resume(change)
+
+
+@pytest.mark.parametrize("step", [10**9, 3, 0, -1, 2.0, "2", None, True])
+def test_a_step_that_cannot_be_true_is_not_resumed(resume, step):
+    """A billion counted as finished."""
+
+    def change(checkpoint):
+        path = checkpoint / "trainer_state.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"global_step": step}))
+
+    with pytest.raises(ValueError, match=r"checkpoint-2 cannot be resumed .*global_step"):
+        resume(change)
+
+
+def test_a_step_beyond_the_end_of_the_training_is_not_taken_for_its_end(resume):
+    with pytest.raises(ValueError, match="is of step 2, and this training ends at step 1. Train longer"):
+        resume(lambda checkpoint: None, max_steps=1)
+
+
+def test_a_state_of_the_optimiser_that_is_not_finite_is_not_resumed(resume):
+    def change(checkpoint):
+        state = torch.load(checkpoint / "optimizer.pt")
+        state["state"][0]["exp_avg"].fill_(torch.nan)
+        torch.save(state, checkpoint / "optimizer.pt")
+
+    with pytest.raises(ValueError, match="checkpoint-2 cannot be resumed .*not finite, such as exp_avg"):
+        resume(change)
+
+
+def test_best_experts_whose_file_is_gone_are_found_again(resume, finished, tmp_path):
+    """The run found out only at its end."""
+    shutil.copytree(finished / "best", tmp_path / "best")
+    (tmp_path / "best/expert.gl.safetensors").unlink()
+    trainer = resume(lambda checkpoint: None, max_steps=4)
+    assert trainer.best_experts.scores()["gl"]["step"] == 4
+    assert (tmp_path / "best/expert.gl.safetensors").is_file()
+
+
+def test_a_folder_that_is_no_checkpoint_says_what_is_expected(resume, tmp_path):
+    with pytest.raises(ValueError, match="there is no such folder; expected one such as checkpoint-200"):
+        resume(shutil.rmtree)
+
+
 def test_a_full_disk_among_the_best_experts_says_so_too(whisper_dir, processor, recordings, tmp_path):
     trainer = make_trainer(load(whisper_dir, ["gl"]), processor, recordings, tmp_path, **EVERY_TWO_STEPS)
 

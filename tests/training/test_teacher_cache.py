@@ -1,13 +1,16 @@
 """What a teacher expects, written once: as good as the teacher, taken up where it stopped, refused where it misfits."""
 
 import json
+import math
 import shutil
 
+import pyarrow as pa
 import pytest
 import torch
 from helpers import speech, tiny
 from helpers.scripts import run_script
 from helpers.training import load, make_trainer, rows_of
+from safetensors.torch import load_file, save
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from modeling_distilwhisper.data.collate import SpeechCollator
@@ -258,3 +261,80 @@ def test_evaluation_needs_no_cached_rows(whisper_dir, processor, recordings, dat
         processing_class=processor,
     )
     assert "eval_wer" in cached.evaluate()
+
+
+def rewritten(cache, folder, column, change):
+    """A copy of a cache in which a function changed the numbers of one line of a column."""
+    shutil.copytree(cache, folder)
+    (path, *_) = sorted(folder.glob("part-*.arrow"))
+    lines = pa.ipc.open_file(path).read_all()
+    values = lines[column].to_pylist()
+    values[1] = change(values[1])
+    place = lines.column_names.index(column)
+    changed = lines.set_column(place, lines.schema.field(column), pa.array(values, lines.schema.field(column).type))
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, lines.schema) as writer:
+        writer.write_table(changed)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "change"),
+    [
+        ("cache", "logits", lambda numbers: [math.nan, *numbers[1:]]),
+        ("cache", "rest", lambda numbers: [*numbers[:-1], math.inf]),
+        ("cache", "ids", lambda numbers: [10**6, *numbers[1:]]),
+        ("cache", "logits", lambda numbers: numbers[:-1]),
+        ("states", "hidden", lambda numbers: [math.inf, *numbers[1:]]),
+        ("states", "hidden", lambda numbers: [*numbers, 0.0]),
+    ],
+)
+def test_predictions_that_no_teacher_makes_are_refused_before_training(
+    request, whisper_dir, processor, recordings, data, tmp_path, kind, column, change
+):
+    """They turned every weight to NaN, and the loss in the log to 0.0."""
+    folder = rewritten(request.getfixturevalue(kind), tmp_path / "changed", column, change)
+    with pytest.raises(ValueError, match="not finite or not complete for 1 rows, such as {'data_set'.* Delete that"):
+        TeacherCache(folder).prepare(rows(recordings, data), load(whisper_dir).config, processor, 1.0, "cpu")
+
+
+def test_a_damaged_output_matrix_or_manifest_is_named(whisper_dir, processor, recordings, data, states, tmp_path):
+    config = load(whisper_dir).config
+
+    def prepare(name, content):
+        folder = tmp_path / name / str(len(content))
+        shutil.copytree(states, folder)
+        (folder / name).write_bytes(content)
+        return TeacherCache(folder).prepare(rows(recordings, data), config, processor, 1.0, "cpu")
+
+    with pytest.raises(ValueError, match="output.safetensors is damaged or missing .* Delete that folder"):
+        prepare("output.safetensors", b"half")
+    output = load_file(states / "output.safetensors")
+    output["weight"][3] = math.nan
+    with pytest.raises(ValueError, match="output.safetensors is damaged: expected the weights of"):
+        prepare("output.safetensors", save(output))
+    for content in (b"", b"[1]", b'{"format": 1}', b'{"format": 1, "k": -1}', b"\xff"):
+        with pytest.raises(ValueError, match="Delete that folder and make a new cache"):
+            prepare("manifest.json", content)
+
+
+@pytest.mark.parametrize("k", [8, None])
+def test_predictions_that_are_not_finite_are_not_written(whisper, processor, recordings, data, tmp_path, k):
+    """Nor those that half precision cannot hold."""
+    config = whisper.config
+    teacher = Teacher(whisper).prepare(config, processor, "cpu")
+    with torch.no_grad():
+        whisper.model.decoder.layer_norm.weight *= 1e6 if k is None else math.nan
+    metadata = {"tokenizer": tokenizer_digest(processor), "vocabulary": config.vocab_size}
+    writer = CacheWriter(tmp_path, teacher, k=k, temperatures=[1.0], metadata=metadata, data=[])
+    utterances = list(rows(recordings, data, ["gl"]))[:2]
+    batch = SpeechCollator(processor, extra=WithDigests(None))(utterances)
+    prompted = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
+    with pytest.raises(ValueError, match="predictions for .* are not finite. Leave that row out"):
+        writer.lines(utterances, batch, prompted)
+
+
+@pytest.mark.parametrize(("k", "temperatures"), [(0, [1.0]), (-1, [1.0]), (8, [math.nan]), (8, [0.0]), (8, [])])
+def test_a_cache_of_impossible_settings_is_not_begun(whisper, tmp_path, k, temperatures):
+    with pytest.raises(ValueError, match="A cache"):
+        CacheWriter(tmp_path / "cache", Teacher(whisper), k=k, temperatures=temperatures, metadata={}, data=[])
+    assert not (tmp_path / "cache").exists()

@@ -25,7 +25,8 @@ def score_before(
             )
             scores["teacher"] = score(teacher_trainer, data.tests)
             teacher_trainer.release()
-        run.write("before.json", scores)
+        if trainer.is_world_process_zero():
+            run.write("before.json", scores)
     return scores
 
 
