@@ -27,7 +27,7 @@ def check_numbers(where: str, tensors: dict[str, torch.Tensor], largest: float =
             continue
         if -torch.inf < low <= high < torch.inf:
             raise ValueError(
-                f"{where}: {key} holds numbers from {low:g} to {high:g}, expected none beyond {largest:g}: they overflow "
+                f"{where}: {key} holds numbers from {low:g} to {high:g}, expected none over {largest:g}: they overflow "
                 "in half precision."
             )
         raise ValueError(f"{where}: {key} holds NaN or infinity, expected finite numbers.")
