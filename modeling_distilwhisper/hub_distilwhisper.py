@@ -159,11 +159,12 @@ class PushExpertsMixin(SavingMixin):
             repo_id: the repository, for messages.
             there: languages whose experts are there. They are listed if the config's list is none of codes.
         """
+        listed = there
         try:
-            listed = listed_languages(config, repo_id)
+            if config.get("languages") is not None:
+                listed = listed_languages(config, repo_id)
         except ValueError as error:
             logger.warning(f"{error} It is replaced by the languages of its expert files: {there}.")
-            listed = there
         config["languages"] = [*listed, *(code for code in languages if code not in listed)]
         token_ids = self.config.language_token_ids or {}
         try:

@@ -39,7 +39,7 @@ def hide_paths(folder: Path, keep_base_model: bool = False) -> None:
     """
     for path in folder.glob("*config.json"):
         config = json.loads(path.read_text(encoding="utf-8"))
-        public = _without_paths(config)
+        public = without_paths(config)
         if keep_base_model and "base_model_name_or_path" in config:
             public["base_model_name_or_path"] = config["base_model_name_or_path"]
         elif config.get("base_model_name_or_path") and not is_hub_id(config["base_model_name_or_path"]):
@@ -48,14 +48,15 @@ def hide_paths(folder: Path, keep_base_model: bool = False) -> None:
             path.write_text(json.dumps(public, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
-def _without_paths(value):
+def without_paths(value):
+    """A value of JSON in which paths of this machine are shortened to their last part."""
     if isinstance(value, dict):
-        return {key: _without_paths(content) for key, content in value.items()}
+        return {key: without_paths(content) for key, content in value.items()}
     if isinstance(value, list):
-        return [_without_paths(content) for content in value]
+        return [without_paths(content) for content in value]
     if isinstance(value, str) and PATH.fullmatch(value):
         return public_name(value) or ""
     return value
 
 
-__all__ = ["hide_paths", "is_hub_id", "public_name"]
+__all__ = ["hide_paths", "is_hub_id", "public_name", "without_paths"]

@@ -28,4 +28,12 @@ def file_name(name: str) -> str:
     return safe
 
 
-__all__ = ["atomic_path", "file_name", "staged_folder", "write_atomically"]
+def is_taken(folder: str | Path) -> bool:
+    """Whether a folder that is to be new is there already, with more in it than an interrupted command left."""
+    folder = Path(folder)
+    return folder.exists() and not (
+        folder.is_dir() and all(path.name.startswith(".partial") for path in folder.iterdir())
+    )
+
+
+__all__ = ["atomic_path", "file_name", "is_taken", "staged_folder", "write_atomically"]
