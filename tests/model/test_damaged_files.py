@@ -84,16 +84,8 @@ def test_the_largest_known_whisper_has_room_in_its_own_file():
 
     from modeling_distilwhisper.repository_distilwhisper import check_size
 
-    large = WhisperConfig(
-        vocab_size=51866,
-        d_model=1280,
-        num_mel_bins=128,
-        **{
-            f"{side}_{part}": size
-            for side in ("encoder", "decoder")
-            for part, size in {"layers": 32, "ffn_dim": 5120}.items()
-        },
-    )
+    sizes = {"vocab_size": 51866, "d_model": 1280, "num_mel_bins": 128, "encoder_layers": 32, "decoder_layers": 32}
+    large = WhisperConfig(**sizes, encoder_ffn_dim=5120, decoder_ffn_dim=5120)
     check_size("config.json", large, 3_087_130_976)  # whisper-large-v3 in half precision
 
 
@@ -138,8 +130,8 @@ def test_a_folder_below_a_file_or_in_place_of_one_is_refused_in_a_sentence(model
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EPERM])
 def test_a_folder_that_one_may_not_write_to_is_named(tmp_path, number):
-    with pytest.raises(OSError, match=r"model could not be written: .*Name a folder that you may write to"):
-        with explained_write(tmp_path / "model"):
-            raise OSError(number, os.strerror(number), str(tmp_path / "model/config.json"))
+    sentence = r"model could not be written: .*Name a folder that you may write to"
+    with pytest.raises(OSError, match=sentence), explained_write(tmp_path / "model"):
+        raise OSError(number, os.strerror(number), str(tmp_path / "model/config.json"))
     with pytest.raises(OSError, match="elsewhere"), explained_write(tmp_path / "model"):
         raise OSError(number, os.strerror(number), "/elsewhere/data")
