@@ -100,7 +100,7 @@ def delete_leftovers(folder: Path) -> None:
             if writer is None and not EARLIER.fullmatch(path.name):
                 continue
             is_old = time.time() - path.stat().st_mtime > DAY
-            if _is_alive(*writer.groups()[:3], is_old) if writer else not is_old:
+            if _is_alive(writer[1], writer[2], writer[3], is_old) if writer else not is_old:
                 continue
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -31,9 +31,8 @@ def file_name(name: str) -> str:
 def is_taken(folder: str | Path) -> bool:
     """Whether a folder that is to be new is there already, with more in it than an interrupted command left."""
     folder = Path(folder)
-    return folder.exists() and not (
-        folder.is_dir() and all(path.name.startswith(".partial") for path in folder.iterdir())
-    )
+    is_left = folder.is_dir() and all(path.name.startswith(".partial") for path in folder.iterdir())
+    return folder.exists() and not is_left
 
 
 __all__ = ["atomic_path", "file_name", "is_taken", "staged_folder", "write_atomically"]
