@@ -12,7 +12,6 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_code
-from .files_distilwhisper import atomic_path
 from .fingerprint_distilwhisper import check_fingerprint, fingerprint
 from .names_distilwhisper import public_name
 from .numbers_distilwhisper import check_numbers
@@ -37,10 +36,10 @@ def language_of_file(name: str) -> str | None:
 def write_expert_file(
     path: Path, language: str, tensors: dict[str, torch.Tensor], model, *, rank: int, gate_dim: int, int8: bool
 ) -> None:
-    """Writes the file under another name and renames it, so that an interruption leaves an older file complete.
+    """Writes the file of a language's experts.
 
     Args:
-        path: of the file.
+        path: of the file, in a folder that is being staged.
         language: the code.
         tensors: under the keys of `DistilWhisperForConditionalGeneration`.
         model: the model whose backbone the experts belong to; its fingerprint and dimensions go into the metadata.
@@ -50,10 +49,9 @@ def write_expert_file(
 
     Raises:
         ValueError: a tensor holds numbers that no model can compute with; nothing is written.
-        OSError: the file could not be written; the message says why.
     """
     tensors = {key: tensor.detach().cpu() for key, tensor in tensors.items()}
-    check_numbers(f"{path} is not written", tensors)
+    check_numbers(f"{path.name} is not written", tensors)
     if int8:
         tensors = _to_int8(tensors)
     metadata = {
@@ -64,8 +62,7 @@ def write_expert_file(
         "gate_dim": str(gate_dim),
         **backbone_metadata(model),
     }
-    with atomic_path(path) as temporary:
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary, metadata=metadata)
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, metadata=metadata)
 
 
 @contextmanager

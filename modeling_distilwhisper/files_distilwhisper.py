@@ -119,7 +119,8 @@ def explained_write(path: str | os.PathLike) -> Iterator[None]:
         if number is None or (isinstance(name, (str, bytes)) and not _is_near(Path(os.fsdecode(name)), path)):
             raise
         kind = type(error) if isinstance(error, OSError) else OSError
-        raise kind(f"{path} could not be written: {_reason(number, path)}") from error
+        final = Path(*(part for part in path.parts if not WRITER.fullmatch(part)))  # where it would have moved to
+        raise kind(f"{final} could not be written: {_reason(number, path)}") from error
 
 
 def _reason(number: int, path: Path) -> str:
