@@ -1,8 +1,11 @@
 """The file of a language's experts, `expert.<language>.safetensors`: its name, metadata and checks."""
 
-import os
+import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -10,9 +13,13 @@ from safetensors.torch import save_file
 
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_code
 from .fingerprint_distilwhisper import check_fingerprint, fingerprint
+from .names_distilwhisper import public_name
+from .numbers_distilwhisper import check_numbers
 
 FORMAT_VERSION = "1"
 SCALE = ".scale"  # follows the name of a matrix that is stored in integers
+FLOATS = {"F64", "F32", "F16", "BF16"}  # names of dtypes in a safetensors file
+INTEGERS = "I8"
 
 
 def expert_file_name(language: str) -> str:
@@ -29,18 +36,22 @@ def language_of_file(name: str) -> str | None:
 def write_expert_file(
     path: Path, language: str, tensors: dict[str, torch.Tensor], model, *, rank: int, gate_dim: int, int8: bool
 ) -> None:
-    """Writes the file under another name and renames it, so that an interruption leaves an older file complete.
+    """Writes the file of a language's experts.
 
     Args:
-        path: of the file.
+        path: of the file, in a folder that is being staged.
         language: the code.
         tensors: under the keys of `DistilWhisperForConditionalGeneration`.
         model: the model whose backbone the experts belong to; its fingerprint and dimensions go into the metadata.
         rank: of the experts; 0 for full experts.
         gate_dim: width of the gates.
         int8: whether the feed-forwards' matrices are stored as 8-bit integers.
+
+    Raises:
+        ValueError: a tensor holds numbers that no model can compute with; nothing is written.
     """
     tensors = {key: tensor.detach().cpu() for key, tensor in tensors.items()}
+    check_numbers(f"{path.name} is not written", tensors)
     if int8:
         tensors = _to_int8(tensors)
     metadata = {
@@ -51,44 +62,89 @@ def write_expert_file(
         "gate_dim": str(gate_dim),
         **backbone_metadata(model),
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, temporary, metadata=metadata)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, metadata=metadata)
 
 
-def read_expert_file(path: str, language: str, model) -> tuple[dict[str, torch.Tensor], int, int]:
-    """Reads the experts of `language`, which must be made on the backbone of `model`.
-
-    Returns:
-        The tensors, the experts' rank and the width of their gates.
+@contextmanager
+def opened_expert_file(path: str, language: str, model) -> Iterator["ExpertFile"]:
+    """The file with the experts of `language`, which must be made on the backbone of `model`.
 
     Raises:
         ValueError: the file is damaged, holds another language, or was made on another backbone.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = _from_int8({key: file.get_tensor(key) for key in file.keys()})
+            yield ExpertFile(path, file, language, model)
     except SafetensorError as error:
         raise ValueError(f"{path} is not a complete safetensors file ({error}). Fetch or save it again.") from None
-    if metadata.get("distilwhisper_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"{path} is not an expert file of version {FORMAT_VERSION}: its metadata says "
-            f"{metadata.get('distilwhisper_version')!r}. Expected a file that `save_experts` wrote."
-        )
-    if metadata.get("language") != language:
-        raise ValueError(f"{path} holds the experts of {metadata.get('language')!r}, expected {language!r}.")
-    check_backbone(path, metadata, model)
-    return tensors, _number(path, metadata, "expert_rank"), _number(path, metadata, "gate_dim")
+
+
+class ExpertFile:
+    """An open file of experts. Its metadata is checked; of its tensors only names, shapes and dtypes are read so far.
+
+    Attributes:
+        rank: of the experts.
+        gate_dim: the width of their gates. The file is large enough for it.
+    """
+
+    def __init__(self, path: str, file: Any, language: str, model):
+        self.path, self._file = path, file
+        metadata = file.metadata() or {}
+        if metadata.get("distilwhisper_version") != FORMAT_VERSION:
+            raise ValueError(
+                f"{path} is not an expert file of version {FORMAT_VERSION}: its metadata says "
+                f"{metadata.get('distilwhisper_version')!r}. Expected a file that `save_experts` wrote."
+            )
+        if metadata.get("language") != language:
+            raise ValueError(f"{path} holds the experts of {metadata.get('language')!r}, expected {language!r}.")
+        check_backbone(path, metadata, model)
+        slices = {key: file.get_slice(key) for key in file.keys()}
+        self.shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
+        self.dtypes = {key: part.get_dtype() for key, part in slices.items()}
+        # What the metadata asks for must be in the file: its own size, which is known, bounds the memory it takes.
+        d_model, stored = model.config.d_model, sum(map(math.prod, self.shapes.values()))
+        self.rank, self.gate_dim = _number(path, metadata, "expert_rank"), _number(path, metadata, "gate_dim")
+        for name, value, least, most in (
+            ("expert_rank", self.rank, 0, d_model),
+            ("gate_dim", self.gate_dim, 1, stored // d_model),
+        ):
+            if not least <= value <= most:
+                raise ValueError(
+                    f"{path}: its metadata says {name} {value}, and a file of its size has {least} to {most}. Fetch or "
+                    "save it again."
+                )
+
+    def read(self, expected: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The tensors of the file.
+
+        Args:
+            expected: tensors of the right names and shapes, without memory (on the device "meta").
+
+        Raises:
+            ValueError: names, shapes, dtypes or numbers are not as expected; the message names the tensors.
+        """
+        scaled = {key for key, dtype in self.dtypes.items() if dtype == INTEGERS and key + SCALE in self.dtypes}
+        shapes = {key: tuple(tensor.shape) for key, tensor in expected.items()}
+        shapes |= {key + SCALE: (*shape[:1], 1) for key, shape in shapes.items() if key in scaled}
+        check_shapes(self.path, self.shapes, shapes)
+        for key, dtype in self.dtypes.items():
+            if dtype not in FLOATS and key not in scaled:
+                raise ValueError(f"{self.path}: {key} holds {dtype}, expected floating-point numbers.")
+        tensors = {key: self._file.get_tensor(key).clone() for key in self.shapes}  # apart from the file's memory
+        for key in scaled:
+            if not (tensors[key + SCALE] > 0).all():
+                raise ValueError(
+                    f"{self.path}: {key + SCALE} holds a scale that is not positive, expected positive ones."
+                )
+        tensors = _from_int8(tensors, scaled)
+        check_numbers(self.path, tensors)
+        return tensors
 
 
 def backbone_metadata(model) -> dict[str, str]:
     """The part of an expert file's metadata that says on which backbone the experts were made."""
     return {
-        "base_model": str(model.config.base_model_name_or_path),
+        "base_model": str(public_name(model.config.base_model_name_or_path)),
         "fingerprint": fingerprint(model),
         **_dimensions(model.config),
     }
@@ -111,23 +167,24 @@ def check_backbone(path: str, metadata: dict[str, str], model) -> None:
                 f"{path} was made on a backbone ({metadata.get('base_model')}) with {name} {metadata.get(name)}, and "
                 f"this one has {expected}. Load it on the backbone it was made on."
             )
-    check_fingerprint(path, metadata, model)
+    try:
+        check_fingerprint(path, metadata, model)
+    except (TypeError, RuntimeError, AttributeError, KeyError, IndexError) as error:  # values of other types
+        raise ValueError(f"{path}: its fingerprint is damaged ({error}). Fetch or save it again.") from None
 
 
-def check_tensors(path: str, tensors: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    """Checks names, shapes and numbers of the tensors in a file of experts.
+def check_shapes(path: str, shapes: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> None:
+    """Checks names and shapes of the tensors in a file.
 
     Raises:
         ValueError: they are not as expected; the message names the tensors that are missing, unexpected or wrong.
     """
-    missing, unexpected = sorted(expected.keys() - tensors.keys()), sorted(tensors.keys() - expected.keys())
+    missing, unexpected = sorted(expected.keys() - shapes.keys()), sorted(shapes.keys() - expected.keys())
     if missing or unexpected:
         raise ValueError(f"{path}: missing tensors {missing or 'none'}, unexpected tensors {unexpected or 'none'}.")
-    for key, tensor in tensors.items():
-        if tensor.shape != expected[key].shape:
-            raise ValueError(f"{path}: {key} has shape {tuple(tensor.shape)}, expected {tuple(expected[key].shape)}.")
-        if not tensor.is_floating_point() or tensor.isnan().any():
-            raise ValueError(f"{path}: {key} holds {tensor.dtype} or NaN, expected floating-point numbers.")
+    for key, shape in shapes.items():
+        if shape != expected[key]:
+            raise ValueError(f"{path}: {key} has shape {shape}, expected {expected[key]}.")
 
 
 def _to_int8(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -142,15 +199,9 @@ def _to_int8(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return stored
 
 
-def _from_int8(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    scales = {key.removesuffix(SCALE): stored[key] for key in stored if key.endswith(SCALE)}
-    # A scale without integers stays in the result, where `check_tensors` reports it as unexpected.
-    scales = {key: scale for key, scale in scales.items() if key in stored and stored[key].dtype == torch.int8}
-    return {
-        key: tensor * scales[key] if key in scales else tensor
-        for key, tensor in stored.items()
-        if key.removesuffix(SCALE) not in scales or key in scales
-    }
+def _from_int8(stored: dict[str, torch.Tensor], scaled: set[str]) -> dict[str, torch.Tensor]:
+    scales = {key: stored.pop(key + SCALE) for key in scaled}
+    return {key: tensor * scales[key] if key in scaled else tensor for key, tensor in stored.items()}
 
 
 def _dimensions(config: DistilWhisperConfig) -> dict[str, str]:
@@ -160,17 +211,18 @@ def _dimensions(config: DistilWhisperConfig) -> dict[str, str]:
 
 def _number(path: str, metadata: dict[str, str], name: str) -> int:
     value = metadata.get(name, "")
-    if not value.isdecimal():
+    if not re.fullmatch("[0-9]{1,9}", value):
         raise ValueError(f"{path}: its metadata says {name} {value!r}, expected a whole number.")
     return int(value)
 
 
 __all__ = [
+    "ExpertFile",
     "backbone_metadata",
     "check_backbone",
-    "check_tensors",
+    "check_shapes",
     "expert_file_name",
     "language_of_file",
-    "read_expert_file",
+    "opened_expert_file",
     "write_expert_file",
 ]

@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 from transformers.utils import cached_file
 
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_code
-from .expert_file_distilwhisper import check_tensors, expert_file_name, read_expert_file
+from .expert_file_distilwhisper import expert_file_name, opened_expert_file
 from .expert_layers_distilwhisper import LanguageExpert
 from .repository_distilwhisper import check_hub_arguments, languages_in
 from .routing_distilwhisper import RoutedFeedForward
@@ -186,16 +186,16 @@ class LanguageExpertsMixin(PreTrainedModel):
                 )
             listed = ", ".join(available) or "none"
             raise OSError(f"{repo_or_dir} has no {file_name}. Languages it has experts for: {listed}.")
-        tensors, rank, gate_dim = read_expert_file(path, language, self)
-        config = copy.deepcopy(self.config)
-        config.expert_rank, config.gate_dim = rank, gate_dim
-        experts = self._make_experts(language, config)
-        check_tensors(path, tensors, expert_tensors(language, experts))
+        with opened_expert_file(path, language, self) as file:
+            config = copy.deepcopy(self.config)
+            config.expert_rank, config.gate_dim = file.rank, file.gate_dim
+            with torch.device("meta"):  # no memory: what the file holds is checked first, and then becomes the experts
+                experts = self._make_experts(language, config)
+            tensors = file.read(expert_tensors(language, experts))
         for key, expert in experts.items():
             prefix = _prefix(key, language)
-            expert.load_state_dict(
-                {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            )
+            state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+            expert.load_state_dict(state, assign=True)
         return experts
 
     def _install(self, language: str, experts: dict[LayerKey, LanguageExpert]) -> None:

@@ -1,18 +1,23 @@
 """Pushing a model, or some of its languages, to the Hugging Face Hub without touching the other languages there."""
 
 import json
+import math
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from huggingface_hub import CommitInfo, CommitOperationAdd, HfApi, hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError
+from huggingface_hub.errors import HfHubHTTPError, RevisionNotFoundError, SafetensorsParsingError
 from huggingface_hub.hf_api import ModelInfo
 from transformers.utils import CONFIG_NAME, cached_file, logging
+from transformers.utils.hub import create_and_tag_model_card
 
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_codes
 from .expert_file_distilwhisper import backbone_metadata, check_backbone, expert_file_name, language_of_file
+from .files_distilwhisper import staged_folder
+from .names_distilwhisper import hide_paths, is_hub_id
+from .repository_distilwhisper import listed_languages, read_config
 from .saving_distilwhisper import SavingMixin
 
 logger = logging.get_logger(__name__)
@@ -36,7 +41,7 @@ class PushExpertsMixin(SavingMixin):
     """Pushing a model with experts, or some of its languages.
 
     Needs what `LanguageExpertsMixin` needs, and `from_pretrained` of `LoadingMixin`. It extends two private methods of
-    Transformers' `PushToHubMixin`: `_upload_modified_files` and `_get_files_timestamps`.
+    Transformers' `PushToHubMixin`: `_upload_modified_files`.
     """
 
     def push_experts_to_hub(
@@ -134,24 +139,48 @@ class PushExpertsMixin(SavingMixin):
             with tempfile.TemporaryDirectory() as folder:
                 self._save_description(folder, languages, api.token)
                 return [CommitOperationAdd(path.name, path.read_bytes()) for path in sorted(Path(folder).iterdir())]
-        with open(hf_hub_download(repo_id, CONFIG_NAME, revision=now.sha, token=api.token), encoding="utf-8") as file:
-            config = json.load(file)
+        path = hf_hub_download(repo_id, CONFIG_NAME, revision=now.sha, token=api.token)
+        config = read_config(path, f"{repo_id}/{CONFIG_NAME}")
         if config.get("model_type") != DistilWhisperConfig.model_type:
             raise ValueError(
                 f"{repo_id} is a {config.get('model_type')!r}, expected a 'distilwhisper' or an empty repository. Push "
                 "the experts to a separate repository."
             )
         self._require_same_backbone(repo_id, now, api)
-        listed = config.get("languages") or []
+        text = self._config_with(config, languages, repo_id, sorted(filter(None, map(language_of_file, _files(now)))))
+        return [CommitOperationAdd(CONFIG_NAME, text.encode())]
+
+    def _config_with(self, config: dict, languages: list[str], repo_id: str, there: list[str]) -> str:
+        """A repository's config with the entries of these languages, as text.
+
+        Args:
+            config: as it is there.
+            languages: whose experts are pushed.
+            repo_id: the repository, for messages.
+            there: languages whose experts are there. They are listed if the config's list is none of codes.
+        """
+        listed = there
+        try:
+            if config.get("languages") is not None:
+                listed = listed_languages(config, repo_id)
+        except ValueError as error:
+            logger.warning(f"{error} It is replaced by the languages of its expert files: {there}.")
         config["languages"] = [*listed, *(code for code in languages if code not in listed)]
         token_ids = self.config.language_token_ids or {}
-        pushed_ids = {code: token_ids[code] for code in languages}
-        config["language_token_ids"] = (config.get("language_token_ids") or {}) | pushed_ids
-        budgets = (config.get("gate_budgets") or {}) | {code: self.config.budget_of(code) for code in languages}
-        default = config.get("gate_budget")
-        config["gate_budgets"] = {code: budget for code, budget in budgets.items() if budget != default}
-        text = json.dumps(config, indent=2, sort_keys=True) + "\n"  # as Transformers writes it
-        return [CommitOperationAdd(CONFIG_NAME, text.encode())]
+        try:
+            pushed_ids = {code: token_ids[code] for code in languages}
+            config["language_token_ids"] = dict(config.get("language_token_ids") or {}) | pushed_ids
+            budgets = dict(config.get("gate_budgets") or {})
+            budgets |= {code: self.config.budget_of(code) for code in languages}
+            default = config.get("gate_budget")
+            config["gate_budgets"] = {code: budget for code, budget in budgets.items() if budget != default}
+            DistilWhisperConfig.from_dict(dict(config))
+        except Exception as error:  # the class depends on which setting is wrong
+            raise ValueError(
+                f"Not pushed: {CONFIG_NAME} of {repo_id} has a wrong setting, so it could not be loaded afterwards "
+                f"({error}). Correct it there first, or push to a separate repository."
+            ) from error
+        return json.dumps(config, indent=2, sort_keys=True) + "\n"  # as Transformers writes it
 
     def _require_same_backbone(self, repo_id: str, now: ModelInfo, api: HfApi) -> None:
         expert = next((name for name in _files(now) if language_of_file(name)), None)
@@ -161,7 +190,10 @@ class PushExpertsMixin(SavingMixin):
             metadata = backbone_metadata(there)
         else:  # only the head of the file is fetched, which names the backbone
             source = f"{repo_id}/{expert}"
-            metadata = api.parse_safetensors_file_metadata(repo_id, expert, revision=now.sha).metadata
+            try:
+                metadata = api.parse_safetensors_file_metadata(repo_id, expert, revision=now.sha).metadata
+            except SafetensorsParsingError as error:
+                raise ValueError(f"Not pushed: {source} is damaged ({error}). Replace or delete it first.") from None
         try:
             check_backbone(source, metadata, self)
         except ValueError as error:
@@ -169,7 +201,7 @@ class PushExpertsMixin(SavingMixin):
 
     def _require_backbone_on_hub(self) -> None:
         base = self.config.base_model_name_or_path
-        if base is None or Path(base).is_absolute() or Path(base).exists():
+        if not is_hub_id(base):
             raise ValueError(
                 f"Experts alone would need their backbone from {base!r}, which is not on the Hub. Push the complete "
                 "model (`push_to_hub`), or set `model.config.base_model_name_or_path` to this Whisper's Hub id."
@@ -183,11 +215,35 @@ class PushExpertsMixin(SavingMixin):
         self._save_without_weights(save_directory, languages)
         self._add_processor(save_directory, token)
 
-    def _upload_modified_files(self, working_dir, repo_id, files_timestamps, *args, **kwargs):
-        # `push_to_hub` and `save_pretrained(push_to_hub=True)` end here.
-        api = HfApi(library_name="transformers", token=kwargs.get("token"))
+    def _upload_modified_files(self, working_dir, repo_id, *args, **kwargs):
+        # `push_to_hub` ends here. Transformers has put the repository's card, or a blank one, into a temporary folder.
+        self._complete_upload(working_dir, repo_id, kwargs.get("token"), kwargs.get("revision"), has_card=False)
+        return super()._upload_modified_files(working_dir, repo_id, *args, **kwargs)
+
+    def _push_saved(
+        self, folder: Path, names: list[str], *, repo_id: str | None = None, token=None, private=None, tags=None, **hub
+    ) -> None:
+        """Pushes these files of a folder, and its card. What lies there from before stays there."""
+        api = HfApi(library_name="transformers", token=token)
+        repo_id = api.create_repo(repo_id or folder.resolve().name, private=private, exist_ok=True).repo_id
+        if not (has_card := Path(folder, CARD).is_file()):
+            create_and_tag_model_card(repo_id, tags, token=token).save(folder / CARD)
+        before = {name: math.inf for name in os.listdir(folder) if name not in (*names, CARD)}
+        self._complete_upload(folder, repo_id, token, hub.get("revision"), has_card)
+        super()._upload_modified_files(folder, repo_id, before, token=token, **hub)
+
+    def _complete_upload(self, folder, repo_id: str, token, revision: str | None, has_card: bool) -> None:
+        """Adds processor and card to a folder that will be uploaded, where the repository has none.
+
+        Args:
+            has_card: whether the folder's card is this model's own.
+
+        Raises:
+            ValueError: the repository has languages that this model lacks.
+        """
+        api = HfApi(library_name="transformers", token=token)
         try:
-            now = api.model_info(repo_id, revision=kwargs.get("revision"))
+            now = api.model_info(repo_id, revision=revision)
         except RevisionNotFoundError:  # the branch will be made from the main one
             now = api.model_info(repo_id)
         # This model's config would take these languages off the repository's list.
@@ -198,15 +254,11 @@ class PushExpertsMixin(SavingMixin):
                 "them. Load them (`load_experts`), push only your languages (`push_experts_to_hub`), or delete "
                 "their files there first."
             )
-        if not {*PROCESSOR_FILES} & {*_files(now), *os.listdir(working_dir)}:
-            self._add_processor(working_dir, api.token)
-        # Transformers has replaced the folder's card by the repository's model card, or by a blank one.
+        if not {*PROCESSOR_FILES} & {*_files(now), *os.listdir(folder)}:
+            self._add_processor(folder, token)
         card = Path(self.name_or_path, CARD)
-        if self._pushed_card is not None:
-            Path(working_dir, CARD).write_text(self._pushed_card, encoding="utf-8")
-        elif CARD not in _files(now) and self.name_or_path and card.is_file():
-            shutil.copyfile(card, Path(working_dir, CARD))
-        return super()._upload_modified_files(working_dir, repo_id, files_timestamps, *args, **kwargs)
+        if not has_card and CARD not in _files(now) and self.name_or_path and card.is_file():
+            shutil.copyfile(card, Path(folder, CARD))
 
     def _add_processor(self, directory: str | os.PathLike, token: bool | str | None) -> None:
         """Copies the files of the processor next to this model, or else next to its backbone.
@@ -232,15 +284,12 @@ class PushExpertsMixin(SavingMixin):
                 logger.warning(f"No processor could be fetched from {source} ({error}).")
                 continue
             if any(paths):
-                for path in filter(None, paths):
-                    shutil.copyfile(path, Path(directory, Path(path).name))
+                with staged_folder(directory) as staged:
+                    for path in filter(None, paths):
+                        shutil.copyfile(path, Path(staged, Path(path).name))
+                    hide_paths(staged)
                 return
         logger.warning("No processor is pushed: there is none next to the model. Push it too (`push_to_hub`).")
-
-    def _get_files_timestamps(self, working_dir: str | os.PathLike) -> dict[str, float]:
-        # Files that are not listed here count as new and are uploaded. The experts were written before this call.
-        stamps = super()._get_files_timestamps(working_dir)
-        return {name: stamp for name, stamp in stamps.items() if language_of_file(name) not in self._languages}
 
 
 def _files(repository: ModelInfo) -> dict[str, str | None]:

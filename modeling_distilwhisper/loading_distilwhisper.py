@@ -10,7 +10,15 @@ from transformers.utils.hub import resolve_revision
 
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_codes
 from .experts_distilwhisper import LanguageExpertsMixin
-from .repository_distilwhisper import HUB_ARGUMENTS, base_model_settings, has_weights, require_distilwhisper
+from .repository_distilwhisper import (
+    HUB_ARGUMENTS,
+    base_model_settings,
+    checked_backbone,
+    config_of,
+    explained_settings,
+    has_weights,
+    require_distilwhisper,
+)
 
 
 class LoadingMixin(LanguageExpertsMixin):
@@ -66,7 +74,7 @@ class LoadingMixin(LanguageExpertsMixin):
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
         # Not passed to the config, which would take them for its settings.
         dtype = {key: kwargs.pop(key) for key in ("dtype", "torch_dtype") if key in kwargs}
-        whisper, _ = WhisperConfig.get_config_dict(name, **hub)
+        whisper = config_of(name, hub)
         if whisper.get("model_type") != "whisper":
             raise ValueError(f"{name} is a {whisper.get('model_type')!r}, expected a plain Whisper ('whisper').")
         whisper = WhisperConfig.from_dict(whisper).to_dict()
@@ -83,9 +91,11 @@ class LoadingMixin(LanguageExpertsMixin):
             "expert_dropout": expert_dropout,
             "expert_rank": expert_rank,
         }
-        config, kwargs = DistilWhisperConfig.from_dict(settings, return_unused_kwargs=True, **(kwargs | hub))
+        with explained_settings(name):
+            config, kwargs = DistilWhisperConfig.from_dict(settings, return_unused_kwargs=True, **(kwargs | hub))
         kwargs.setdefault("use_safetensors", True)
-        loaded = super().from_pretrained(name, config=config, **dtype, **kwargs)
+        with checked_backbone(name, config, kwargs.get("variant"), hub):
+            loaded = super().from_pretrained(name, config=config, **dtype, **kwargs)
         model = _model_of(loaded)
         _keep_generation_config(model, name, hub)
         model.config.translate_token_id = (getattr(model.generation_config, "task_to_id", None) or {}).get("translate")
@@ -141,9 +151,10 @@ class LoadingMixin(LanguageExpertsMixin):
         settings: Any = config
         if not isinstance(config, PreTrainedConfig):
             dtype = {key: kwargs.pop(key) for key in ("dtype", "torch_dtype") if key in kwargs}
-            settings, kwargs = DistilWhisperConfig.from_pretrained(
-                require_distilwhisper(str(config or name), hub), return_unused_kwargs=True, **kwargs
-            )
+            with explained_settings(str(config or name)):
+                settings, kwargs = DistilWhisperConfig.from_pretrained(
+                    require_distilwhisper(str(config or name), hub), return_unused_kwargs=True, **kwargs
+                )
             kwargs |= hub | dtype
         if not hasattr(type(settings), "experts_by_token"):
             raise ValueError(f"Expected a DistilWhisperConfig, got a {type(settings).__name__}.")
@@ -157,8 +168,12 @@ class LoadingMixin(LanguageExpertsMixin):
         without_experts.languages = []
         kwargs.setdefault("use_safetensors", True)
         if has_weights(name, kwargs.get("variant"), hub) or kwargs["use_safetensors"] is False:
-            loaded = super().from_pretrained(name, *model_args, config=without_experts, **kwargs)
+            with checked_backbone(name, without_experts, kwargs.get("variant"), hub):
+                loaded = super().from_pretrained(name, *model_args, config=without_experts, **kwargs)
             _keep_generation_config(_model_of(loaded), name, hub)
+            config = _model_of(loaded).config
+            if config.base_model_name_or_path is None:  # saved without it: the backbone is here
+                config.update(base_model_settings(name, hub))
         else:
             loaded = cls._from_base_model(name, *model_args, config=without_experts, **kwargs)
             _keep_generation_config(_model_of(loaded), name, hub, replace=True)
@@ -184,16 +199,16 @@ class LoadingMixin(LanguageExpertsMixin):
         elsewhere["adapter_kwargs"].pop("revision", None)
         hub = {"revision": config.base_model_revision, "subfolder": config.base_model_subfolder}
         elsewhere |= {key: value for key, value in hub.items() if value is not None}
+        place = {key: elsewhere[key] for key in HUB_ARGUMENTS if key in elsewhere}
         try:
-            loaded = super().from_pretrained(base, *model_args, config=config, **elsewhere)
+            with checked_backbone(base, config, elsewhere.get("variant"), place):
+                loaded = super().from_pretrained(base, *model_args, config=config, **elsewhere)
         except OSError as error:
             raise OSError(
                 f"{name} holds experts alone, and its backbone, {base}, could not be loaded ({error}). Set "
                 "`base_model_name_or_path` in config.json to where that Whisper is."
             ) from error
-        _keep_generation_config(
-            _model_of(loaded), base, {key: elsewhere[key] for key in HUB_ARGUMENTS if key in elsewhere}
-        )
+        _keep_generation_config(_model_of(loaded), base, place)
         return loaded
 
 

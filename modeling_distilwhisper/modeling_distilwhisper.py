@@ -19,12 +19,15 @@ from .configuration_distilwhisper import DistilWhisperConfig
 from .expert_file_distilwhisper import expert_file_name  # noqa: F401
 from .expert_layers_distilwhisper import LanguageExpert  # noqa: F401
 from .experts_distilwhisper import LanguageExpertsMixin  # noqa: F401
+from .files_distilwhisper import staged_folder  # noqa: F401
 from .fingerprint_distilwhisper import fingerprint  # noqa: F401
 from .gate_record_distilwhisper import GateRecords
 from .generation_distilwhisper import LanguageRoutedGenerationMixin
 from .hub_distilwhisper import PushExpertsMixin
 from .layers_distilwhisper import LAYERS, DistilWhisperDecoder, DistilWhisperEncoder
 from .loading_distilwhisper import LoadingMixin
+from .names_distilwhisper import public_name  # noqa: F401
+from .numbers_distilwhisper import check_numbers  # noqa: F401
 from .prompt_distilwhisper import LanguagePromptMixin
 from .repository_distilwhisper import languages_in  # noqa: F401
 from .routing_distilwhisper import Routing  # noqa: F401

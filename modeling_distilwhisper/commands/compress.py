@@ -16,7 +16,9 @@ from transformers import WhisperProcessor
 from ..expert_file_distilwhisper import expert_file_name
 from ..export.low_rank import compress_experts
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ..names_distilwhisper import hide_paths
 from ..reporting.model_card import count_parameters
+from ..runs.files import is_taken, staged_folder
 from .command_line import command, make_parser
 
 
@@ -27,10 +29,13 @@ def main(argv: list[str], prog: str) -> None:
     before = {language: count_parameters(model.experts_of(language).values()) for language in model.config.languages}
     if arguments.rank is not None:
         compress_experts(model, arguments.rank)
-    model.save_pretrained(arguments.output_dir, save_backbone=not arguments.no_backbone)
-    if arguments.int8:
-        model.save_experts(arguments.output_dir, int8=True)
-    WhisperProcessor.from_pretrained(arguments.model).save_pretrained(arguments.output_dir)
+    processor = WhisperProcessor.from_pretrained(arguments.model)
+    with staged_folder(arguments.output_dir) as staged:
+        model.save_pretrained(staged, save_backbone=not arguments.no_backbone)
+        if arguments.int8:
+            model.save_experts(staged, int8=True)
+        processor.save_pretrained(staged)
+        hide_paths(staged, keep_base_model=arguments.no_backbone)
     rows = [
         {
             "language": language,
@@ -54,7 +59,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     )
     parser.add_argument("--no_backbone", action="store_true", help="write the experts alone")
     arguments = parser.parse_args(argv)
-    if arguments.output_dir.exists():
+    if is_taken(arguments.output_dir):
         parser.error(f"{arguments.output_dir} exists already. Name a new folder.")
     if arguments.rank is None and not arguments.int8:
         parser.error("there is nothing to do without --rank or --int8.")

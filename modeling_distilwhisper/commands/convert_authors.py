@@ -13,7 +13,9 @@ from pathlib import Path
 from tabulate import tabulate
 
 from ..export.authors import PUBLISHED, authors_card, convert_checkpoint, fetch_checkpoint, processor_of_checkpoint
+from ..names_distilwhisper import hide_paths
 from ..reporting.model_card import save_card, sizes
+from ..runs.files import is_taken, staged_folder
 from .command_line import command, make_parser
 
 
@@ -23,8 +25,10 @@ def main(argv: list[str], prog: str) -> None:
     folder = fetch_checkpoint(arguments.source, arguments.languages)
     model = convert_checkpoint(folder, arguments.base, arguments.languages)
     processor = processor_of_checkpoint(folder, arguments.base)
-    model.save_pretrained(arguments.output_dir)
-    processor.save_pretrained(arguments.output_dir)
+    with staged_folder(arguments.output_dir) as staged:
+        model.save_pretrained(staged)
+        processor.save_pretrained(staged)
+        hide_paths(staged)
     if card := authors_card(arguments.source, list(model.config.languages or ()), arguments.output_dir.resolve().name):
         save_card(card, arguments.output_dir / "README.md")
     else:
@@ -47,7 +51,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
         help="the Whisper that they froze: gives the generation settings and the processor where the source lacks them",
     )
     arguments = parser.parse_args(argv)
-    if arguments.output_dir.exists():
+    if is_taken(arguments.output_dir):
         parser.error(f"{arguments.output_dir} exists already. Name a new folder.")
     return arguments
 

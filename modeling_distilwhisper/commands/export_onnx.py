@@ -21,7 +21,9 @@ from ..data.audio import SAMPLING_RATE, read_audio
 from ..data.labels import label_ids
 from ..export.onnx import DECODER, DECODER_WITH_PAST, ENCODER, export_to_onnx
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ..names_distilwhisper import hide_paths
 from ..runs.extras import require
+from ..runs.files import staged_folder
 from .command_line import command, make_parser
 
 TOLERANCE = 1e-3  # of a logit; the likeliest logits are 10 and more
@@ -36,7 +38,9 @@ def main(argv: list[str], prog: str) -> int:
     )
     processor = WhisperProcessor.from_pretrained(arguments.model)
     paths = export_to_onnx(model, arguments.language, arguments.output_dir)
-    processor.save_pretrained(arguments.output_dir)
+    with staged_folder(arguments.output_dir) as staged:
+        processor.save_pretrained(staged)
+        hide_paths(staged)
 
     features, tokens, prompt_length, expected = by_pytorch(model, processor, arguments)
     difference, same = 0.0, True

@@ -29,8 +29,9 @@ from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.transcription import transcribe_rows
 from ..export.whisper import WAYS, export_to_whisper, save_processor
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ..names_distilwhisper import hide_paths, public_name
 from ..runs.any_whisper import weights_digest
-from ..runs.files import write_atomically
+from ..runs.files import staged_folder, write_atomically
 from ..runs.records import RecordFile
 from ..runs.run_folder import RunFolder
 from .command_line import DEVICE, command, make_parser
@@ -67,9 +68,12 @@ def main(argv: list[str], prog: str) -> None:
     ]
     best = min((row for row in scores if row[""] in WAYS), key=lambda row: (row["WER"], row["WER against routed"]))[""]
 
-    exports[best].save_pretrained(arguments.output_dir)
-    save_processor(processor, arguments.output_dir)
-    content = settings | {"rows": len(selection.rows), "normalizer": arguments.normalizer, "way": best}
+    with staged_folder(arguments.output_dir) as staged:
+        exports[best].save_pretrained(staged)
+        save_processor(processor, staged)
+        hide_paths(staged)
+    content = settings | {"model": public_name(arguments.model), "data": source.name}
+    content |= {"rows": len(selection.rows), "normalizer": arguments.normalizer, "way": best}
     content |= {"expert usage": usage, "scores": scores}
     write_atomically(arguments.output_dir / "export.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     print(f"\n{tabulate(scores, headers='keys', floatfmt='.3f')}\n\nExported: {best}, to {arguments.output_dir}")

@@ -16,7 +16,9 @@ from transformers.utils import cached_file
 
 from ..expert_file_distilwhisper import expert_file_name
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ..names_distilwhisper import hide_paths
 from ..repository_distilwhisper import languages_in
+from ..runs.files import staged_folder
 from .command_line import command, make_parser
 
 
@@ -33,11 +35,14 @@ def main(argv: list[str], prog: str) -> None:
         for language in languages:
             model.load_experts(other, language)  # refused if the model has it already, or if its backbone differs
             origin[language] = other
-    model.save_pretrained(arguments.output_dir)
-    for language, source in origin.items():  # copied, since loading may have rounded them to the backbone's precision
-        name = expert_file_name(language)
-        shutil.copyfile(cached_file(source, name), Path(arguments.output_dir, name))
-    WhisperProcessor.from_pretrained(first).save_pretrained(arguments.output_dir)
+    processor = WhisperProcessor.from_pretrained(first)
+    with staged_folder(arguments.output_dir) as staged:
+        model.save_pretrained(staged)
+        for language, source in origin.items():  # copied: loading may have rounded them to the backbone's precision
+            name = expert_file_name(language)
+            shutil.copyfile(cached_file(source, name), staged / name)
+        processor.save_pretrained(staged)
+        hide_paths(staged)
     print(f"{arguments.output_dir}: {', '.join(model.config.languages)}")
 
 

@@ -12,7 +12,6 @@ The authors' layout is a backbone and pickled files `expert.<language's name>.bi
 The conversion changes names and no number. A checkpoint that does not fit is refused before anything is written.
 """
 
-import pickle
 import re
 from collections.abc import Sequence
 from dataclasses import fields
@@ -20,16 +19,16 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import ModelCard, snapshot_download
-from safetensors.torch import load_file
 from transformers import GenerationConfig, WhisperConfig, WhisperProcessor
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_NAME
 
 from ..configuration_distilwhisper import DistilWhisperConfig, check_language_codes
-from ..expert_file_distilwhisper import check_tensors
+from ..expert_file_distilwhisper import check_shapes
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ..repository_distilwhisper import check_size, config_of, explained_settings
+from .tensor_files import Tensors, read_tensors
 
-Tensors = dict[str, torch.Tensor]
 LANGUAGE_TENSOR = re.compile(r"\.ffn_clsr\.(?:proj|gate_in|gate_out)\.(?!shared\.)([^.]+)\.")
 CARDS = Path(__file__).with_name("authors_cards")
 PUBLISHED = tuple(f"naver/multilingual-distilwhisper-{size}" for size in ("3k", "10k", "28k"))
@@ -92,9 +91,11 @@ def convert_checkpoint(
     """
     folder = Path(folder)
     theirs = _read_config(folder)
-    _check_base(folder, theirs, base)
-    model = _bare_model(folder, theirs, base)
     weights_path, weights = _read_weights(folder)
+    with explained_settings(str(folder)):
+        _check_base(folder, theirs, base)
+        check_size(str(folder / CONFIG_NAME), WhisperConfig(**_whisper_settings(theirs)), weights_path.stat().st_size)
+        model = _bare_model(folder, theirs, base)
     experts = _experts_by_code(folder, weights_path, weights)
     wanted = list(experts) if languages is None else check_language_codes(languages)
     if missing := [code for code in wanted if code not in experts]:
@@ -102,7 +103,7 @@ def convert_checkpoint(
     _load_backbone(model, weights_path, {key: weights[key] for key in weights if not LANGUAGE_TENSOR.search(key)})
     for code in wanted:
         name, path = experts[code]
-        tensors = weights if path == weights_path else _read_tensors(path)
+        tensors = weights if path == weights_path else read_tensors(path)
         _load_experts(model, code, name, path, {key: tensors[key] for key in tensors if _belongs_to(key, name, path)})
     model.freeze_backbone()
     return model.eval()
@@ -117,7 +118,7 @@ def processor_of_checkpoint(folder: str | Path, base: str) -> WhisperProcessor:
 
 def _read_config(folder: Path) -> dict:
     path = folder / CONFIG_NAME
-    theirs, _ = WhisperConfig.get_config_dict(str(folder), local_files_only=True)
+    theirs = config_of(str(folder), {"local_files_only": True})
     if "language_token_ids" in theirs:
         raise ValueError(f"{folder} is already in the layout of this package. Load it with `from_pretrained`.")
     if theirs.get("model_type") not in ("distilwhisper", "whisper") or "clsr_gate_dim" not in theirs:
@@ -151,7 +152,7 @@ def _bare_model(folder: Path, theirs: dict, base: str) -> DistilWhisperForCondit
 
 def _check_base(folder: Path, theirs: dict, base: str) -> None:
     """Refuses a Whisper of another shape or with other tokens: the checkpoint was not trained from it."""
-    of_base = WhisperConfig(**_whisper_settings(WhisperConfig.get_config_dict(base)[0]))
+    of_base = WhisperConfig(**_whisper_settings(config_of(base, {})))
     of_checkpoint = WhisperConfig(**_whisper_settings(theirs))
     differ = [
         f"{name} {got}, not {expected}"
@@ -183,41 +184,21 @@ def _generation_config(folder: Path, base: str) -> GenerationConfig:
 def _read_weights(folder: Path) -> tuple[Path, Tensors]:
     for name in (SAFE_WEIGHTS_NAME, WEIGHTS_NAME):
         if (folder / name).is_file():
-            return folder / name, _read_tensors(folder / name)
+            path, tensors = folder / name, read_tensors(folder / name)
+            if not any(key.startswith("model.encoder.conv1.") for key in tensors):
+                raise ValueError(f"{path} is not a Whisper: it holds {', '.join([*tensors][:3]) or 'nothing'}...")
+            return path, tensors
     raise FileNotFoundError(f"{folder} has neither {SAFE_WEIGHTS_NAME} nor {WEIGHTS_NAME}. Expected one of them.")
 
 
-def _read_tensors(path: Path) -> Tensors:
-    """The tensors of a file by name. Nothing else in a pickle is loaded or run."""
-    try:
-        tensors = load_file(path) if path.suffix == ".safetensors" else torch.load(path, "cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ValueError(
-            f"{path} holds more than tensors, or is not a pickle. It was not loaded, because that may run code. "
-            "If it was complete once, download it again."
-        ) from None
-    except Exception as error:  # damaged bytes raise errors of any class
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"{path} is damaged ({reason}). Download it again.") from None
-    is_named = isinstance(tensors, dict) and all(isinstance(name, str) for name in tensors)
-    if not is_named or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
-        raise ValueError(f"{path} does not hold tensors by name. Expected a state dict.")
-    for key, tensor in tensors.items():
-        if not tensor.isfinite().all() or tensor.dtype == torch.float64:
-            raise ValueError(f"{path}: {key} holds {tensor.dtype}, NaN or infinity. Expected finite float32 or less.")
-    return tensors
-
-
 def _load_backbone(model, path: Path, tensors: Tensors) -> None:
-    if not any(key.startswith("model.encoder.conv1.") for key in tensors):
-        raise ValueError(f"{path} is not a Whisper: it holds {', '.join([*tensors][:3]) or 'nothing'}...")
     head, embedding = TIED
     if head in tensors and not torch.equal(tensors[head], tensors.get(embedding, tensors[head])):
         raise ValueError(f"{path}: {head} differs from {embedding}. Expected a Whisper, where they are the same.")
     expected = {key: tensor for key, tensor in model.state_dict().items() if key != head}
     names = {_shared_name(key): key for key in expected}
     tensors = {key: tensor for key, tensor in tensors.items() if key != head}
-    check_tensors(str(path), tensors, {name: expected[key] for name, key in names.items()})
+    _check_shapes(path, tensors, {name: expected[key] for name, key in names.items()})
     state = {key: tensors[name] for name, key in names.items()}
     model.load_state_dict(state | {head: state[embedding]})
 
@@ -254,11 +235,23 @@ def _belongs_to(key: str, name: str, path: Path) -> bool:
 def _load_experts(model, code: str, name: str, path: Path, tensors: Tensors) -> None:
     if not any(".gate_in." in key for key in tensors):
         raise ValueError(f"{path} has no gates of {name!r}. Expected them: they decide when the experts are used.")
+    gates = {key: tensor for key, tensor in tensors.items() if ".gate_in." in key and key.endswith(".weight")}
+    shape = (model.config.gate_dim, model.config.d_model)
+    for key, tensor in gates.items():  # before there is memory for gates as wide as the config says
+        if tensor.shape != shape:
+            raise ValueError(f"{path}: {key} has shape {tuple(tensor.shape)}, and {CONFIG_NAME} asks for {shape}.")
     model.add_language(code)
     ours = {key: tensor for key, tensor in model.state_dict().items() if f".experts.{code}." in key}
     names = {_expert_name(key, code, name): key for key in ours if not key.endswith(".gate.threshold")}
-    check_tensors(str(path), tensors, {theirs: ours[key] for theirs, key in names.items()})
+    _check_shapes(path, tensors, {theirs: ours[key] for theirs, key in names.items()})
     model.load_state_dict({key: tensors[theirs] for theirs, key in names.items()}, strict=False)
+
+
+def _check_shapes(path: Path, tensors: Tensors, expected: Tensors) -> None:
+    shapes, expected_shapes = (
+        {key: tuple(tensor.shape) for key, tensor in named.items()} for named in (tensors, expected)
+    )
+    check_shapes(str(path), shapes, expected_shapes)
 
 
 def _shared_name(key: str) -> str:

@@ -14,7 +14,7 @@ from torch.export import Dim
 from transformers import DynamicCache, EncoderDecoderCache
 
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from ..runs.files import files_written_together
+from ..runs.files import staged_folder
 from .whisper import whisper_config
 
 ENCODER, DECODER, DECODER_WITH_PAST = "encoder_model.onnx", "decoder_model.onnx", "decoder_with_past_model.onnx"
@@ -88,10 +88,11 @@ def export_to_onnx(
         )
         assert program is not None  # it is None without `dynamo`
         # Weights over 2 GB become a second file next to the graph, which refers to it by name.
-        with files_written_together(folder, last=graph.file_name) as temporary:
+        with staged_folder(folder, last=graph.file_name) as temporary:
             program.save(temporary / graph.file_name)
-    whisper_config(model.config).save_pretrained(folder)
-    model.generation_config.save_pretrained(folder)
+    with staged_folder(folder) as temporary:
+        whisper_config(model.config).save_pretrained(temporary)
+        model.generation_config.save_pretrained(temporary)
     return [folder / graph.file_name for graph in graphs]
 
 

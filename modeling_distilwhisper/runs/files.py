@@ -1,35 +1,9 @@
 """Files that are complete or absent, and safe file names from any text."""
 
 import re
-import secrets
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path to write to. At the end of the block it is renamed to `path`; if the block fails, it is deleted.
-
-    So an interruption leaves the old file as it was.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     with atomic_path(f"{folder}/a.txt") as temporary:
-        ...         _ = temporary.write_text("complete")
-        ...     Path(folder, "a.txt").read_text()
-        'complete'
-    """
-    path = Path(path)
-    # Short, since `path` may be as long as names can be. The suffix stays: some writers choose the format by it.
-    temporary = path.with_name(f".{secrets.token_hex(8)}.partial{path.suffix[:12]}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from ..files_distilwhisper import atomic_path, staged_folder
 
 
 def write_atomically(path: str | Path, text: str) -> None:
@@ -54,16 +28,11 @@ def file_name(name: str) -> str:
     return safe
 
 
-@contextmanager
-def files_written_together(folder: str | Path, last: str) -> Iterator[Path]:
-    """A temporary folder to write several files to. They move to `folder` when the block ends, unless it fails.
+def is_taken(folder: str | Path) -> bool:
+    """Whether a folder that is to be new is there already, with more in it than an interrupted command left."""
+    folder = Path(folder)
+    is_left = folder.is_dir() and all(path.name.startswith(".partial") for path in folder.iterdir())
+    return folder.exists() and not is_left
 
-    Args:
-        folder: made if it does not exist.
-        last: name of the file that moves last, so that it is never there without the others.
-    """
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".partial") as temporary:
-        yield Path(temporary)
-        for path in sorted(Path(temporary).iterdir(), key=lambda path: path.name == last):
-            path.replace(Path(folder, path.name))
+
+__all__ = ["atomic_path", "file_name", "is_taken", "staged_folder", "write_atomically"]

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from ..names_distilwhisper import without_paths
 from .old_names import read_json
 
 FILE = "results.json"
@@ -80,8 +81,10 @@ class RunResults:
         return cls(**{name: value for name, value in values.items() if value})
 
     def to_json(self) -> dict[str, Any]:
-        """The content of a file."""
+        """The content of a file, which others may get: models and folders of this machine lose all but their name."""
         content = {_key(field.name): getattr(self, field.name) for field in fields(self)}
+        parts = {part: without_paths(self.settings[part]) for part in ("model", "training") if part in self.settings}
+        content["settings"] = self.settings | parts
         return content | {"data": [asdict(record) for record in self.data]}
 
 

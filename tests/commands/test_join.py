@@ -3,6 +3,7 @@
 import pytest
 import torch
 from helpers import tiny
+from helpers.hub_clients import run_command as run_here
 from helpers.scripts import run_command
 from helpers.training import load
 
@@ -36,3 +37,24 @@ def test_joined_languages_are_to_the_byte_what_they_were_apart(apart, processor,
     for index, (language, alone) in enumerate(apart.items()):
         own = alone.generate(**tiny.row(audio, index), language=language, task="transcribe", max_new_tokens=10)
         assert torch.equal(together[index : index + 1, : own.shape[1]], own)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "generation_config.json", "model.safetensors", "expert.gl.safetensors"]
+)
+def test_what_is_damaged_is_refused_in_one_line_and_nothing_is_written(apart, tmp_path, name):
+    (tmp_path / "gl" / name).write_bytes(b"{")
+    target = tmp_path / "target"
+    for command in (("join", tmp_path / "gl", tmp_path / "ca"), ("compress", tmp_path / "gl", "--rank", 2)):
+        code, _, errors = run_here(*command, "--output_dir", target)
+        line = [one for one in errors.splitlines() if "error:" in one]
+        assert code == 1 and len(line) == 1 and name in line[0].replace("The weights of", "model.safetensors"), errors
+        assert "Traceback" not in errors and not target.exists()
+
+
+def test_an_output_folder_below_a_file_is_refused_in_one_line(apart, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for folder in ("file", "file/below"):
+        code, _, errors = run_here("join", tmp_path / "gl", tmp_path / "ca", "--output_dir", tmp_path / folder)
+        assert code == 1 and "could not be written: a file is where a folder is expected" in errors
+    assert (tmp_path / "file").read_text() == "mine"

@@ -301,7 +301,7 @@ REFUSED = {
         "does not hold tensors by name",
     ),
     "no config": (lambda folder: (folder / "config.json").unlink(), "config.json"),
-    "half a config": (lambda folder: (folder / "config.json").write_text("{"), "not a valid JSON file"),
+    "half a config": (lambda folder: (folder / "config.json").write_text("{"), "config.json is damaged"),
     "an unknown language": (
         lambda folder: (folder / EXPERT).rename(folder / "expert.klingon.bin"),
         "has experts of 'klingon'. Expected a language that Whisper knows",

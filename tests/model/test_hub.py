@@ -195,7 +195,7 @@ def test_experts_of_another_backbone_are_not_pushed(hub, client, saved, processo
     other = DistilWhisperForConditionalGeneration.from_whisper(tmp_path / "other", languages=["ru"])
     other.save_pretrained(tmp_path / "russian")
     before = repository.at()
-    with pytest.raises(ValueError, match=r"Not pushed: me/model.* was made on another backbone .*whisper.*differs"):
+    with pytest.raises(ValueError, match=r"Not pushed: me/model.* was made on another backbone .*russian.*differs"):
         client(push, tmp_path / "russian", "me/model")
     assert repository.at() is before
 
@@ -234,7 +234,7 @@ def test_experts_alone_find_their_backbone_at_its_revision_and_subfolder(hub, cl
 
 def test_experts_alone_with_a_backbone_that_only_this_machine_has_are_refused(hub, client, russian):
     for name in (None, "/gone/whisper"):
-        with pytest.raises(ValueError, match="Experts alone would need their backbone from .*whisper.*not on the Hub"):
+        with pytest.raises(ValueError, match="Experts alone would need their backbone from '/.*not on the Hub"):
             client(push, russian, "me/experts", name=name)
     assert "me/experts" not in hub.repositories, "an empty one would be left behind"
 

@@ -129,3 +129,58 @@ def test_what_was_loaded_once_loads_without_the_network(hub, client, saved, mode
             client(load_and_generate, "me/model", tmp_path / "cache", ["ca"], local_files_only=True)
     finally:
         hub.start()
+
+
+# A repository's config that somebody wrote by hand
+
+
+@pytest.mark.parametrize(
+    ("languages", "listed"),
+    [
+        ("gl", ["ca", "gl", "ru"]),
+        (None, ["ca", "gl", "ru"]),
+        (["gl", "gl", "ca"], ["gl", "ca", "ru"]),
+        (["gl", 7], ["ca", "gl", "ru"]),
+        ([["gl"]], ["ca", "gl", "ru"]),
+        ({"gl": 1}, ["ca", "gl", "ru"]),
+        (7, ["ca", "gl", "ru"]),
+        (["gl", "../x"], ["ca", "gl", "ru"]),
+    ],
+)
+def test_a_list_of_languages_that_is_none_is_mended_by_the_files_that_are_there(
+    hub, client, saved, russian, languages, listed
+):
+    repository = hub.add("me/model", saved)
+    config = json.loads(repository.at().files["config.json"]) | {"languages": languages}
+    repository.commit({"config.json": json.dumps(config).encode()})
+    client(push, russian, "me/model")
+    assert json.loads(repository.at().files["config.json"])["languages"] == listed
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("gate_budgets", "gl"),
+        ("gate_budgets", [0.5]),
+        ("gate_budgets", {"gl": 7}),
+        ("language_token_ids", ["gl"]),
+        ("language_token_ids", {"gl": "x"}),
+        ("gate_dim", None),
+    ],
+)
+def test_a_config_that_would_not_load_afterwards_is_not_pushed_to(hub, client, saved, russian, setting, value):
+    repository = hub.add("me/model", saved)
+    config = json.loads(repository.at().files["config.json"]) | {setting: value}
+    before = repository.commit({"config.json": json.dumps(config).encode()})
+    with pytest.raises(ValueError, match=r"Not pushed: config.json of me/model has a wrong setting"):
+        client(push, russian, "me/model")
+    assert repository.at() is before
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"gl"', b"\xff\xfe"])
+def test_a_damaged_config_is_not_pushed_to(hub, client, saved, russian, content):
+    repository = hub.add("me/model", saved)
+    before = repository.commit({"config.json": content})
+    with pytest.raises(ValueError, match=r"me/model/config.json (is damaged|holds a)"):
+        client(push, russian, "me/model")
+    assert repository.at() is before
