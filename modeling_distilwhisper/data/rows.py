@@ -1,7 +1,10 @@
 """The form of the rows that every reader returns."""
 
 import os
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 from datasets import Dataset, Features, Value
@@ -52,13 +55,48 @@ def check_split(split: str) -> None:
 
 
 def path_inside(folder: Path, name: str | None) -> str:
-    """The path of a file that a listing names, or "" if the path is outside the folder."""
+    """The path of a file that a table names, or "" if the path is outside the folder.
+
+    Tables are not trusted: an absolute path, `..` and a NUL lead nowhere. Links in the folder are trusted and followed,
+    since corpora on another disk, and the cache of the Hub, consist of links.
+
+    A name may be written as on Windows (`clips\\a.wav`), or in another Unicode normal form than on the disk: macOS
+    writes "é" as two code points where most tables have one. The file that is there counts.
+    """
     if not isinstance(name, str) or not name or "\0" in name:
         return ""
+    path = _inside(folder, name)
+    if "\\" in name and not (path and os.path.exists(path)):
+        name = name.replace("\\", "/")
+        path = "" if re.match("[A-Za-z]:", name) else _inside(folder, name)
+    if path and not name.isascii() and not os.path.exists(path):
+        return _on_disk(folder, os.path.relpath(path, folder)) or path
+    return path
+
+
+def _inside(folder: Path, name: str) -> str:
     relative = os.path.normpath(name)
     if os.path.isabs(relative) or relative.split(os.sep)[0] == os.pardir:
         return ""
     return str(folder / relative)
+
+
+def _on_disk(folder: Path, relative: str) -> str | None:
+    """The path of a file whose name has the same characters in any normal form; `None` if there is none."""
+    path = str(folder)
+    for part in relative.split(os.sep):
+        if not os.path.exists(os.path.join(path, part)):
+            try:
+                part = _by_normal_form(path, os.stat(path).st_mtime_ns)[unicodedata.normalize("NFC", part)]
+            except (KeyError, OSError):
+                return None
+        path = os.path.join(path, part)
+    return path
+
+
+@lru_cache(maxsize=8)
+def _by_normal_form(folder: str, modified: int) -> dict[str, str]:
+    return {unicodedata.normalize("NFC", name): name for name in os.listdir(folder)}
 
 
 def one_line(text) -> str:

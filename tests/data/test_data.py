@@ -1,5 +1,7 @@
 """Folders of recordings are read as they are; odd rows are counted and left out; odd folders are refused."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import soundfile
@@ -56,15 +58,16 @@ def test_every_unusable_row_is_counted_by_its_reason(folder, processor):
     ]
     soundfile.write(train / "noise.wav", np.full(8000, np.nan, dtype=np.float32), 16000, subtype="FLOAT")
     speech.write_metadata(train, lines)
-    rows, left_out = keep_usable(read_folder(folder, "train"), processor, max_tokens=64)
+    refused = Counter()
+    rows, left_out = keep_usable(read_folder(folder, "train", left_out=refused), processor, max_tokens=64)
+    assert refused == {"unknown language": 1, "file outside the folder": 2, "NUL sign": 1}
     assert list(rows["text"]) == ["la ri"] and rows[0]["seconds"] == 1.0
     assert left_out == {
         "audio over 2 s": 1,
         "empty audio": 1,
         "unreadable audio": 3,
-        "missing audio file": 6,
+        "missing audio file": 3,
         "control token in the text": 1,
-        "unknown language": 1,
         "empty text": 1,
         "text over 64 tokens": 1,
     }
@@ -90,22 +93,6 @@ def test_links_are_followed_and_codes_are_read_generously(folder, tmp_path):
     assert len(read_audio(row["audio"])) == 16000
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        b'file_name,text,language\n0.flac,"la ri,gl\n1.flac,mo,gl\n',
-        b'file_name,text,language\n0.flac,"la"ri,gl\n',
-        "file_name,text,language\n0.flac,\xe9t\xe9,gl\n".encode("latin-1"),
-        b"file_name,text,language\n0.flac," + b"a" * 200_000 + b",gl\n",
-    ],
-)
-def test_a_listing_that_would_be_misread_is_refused(folder, content):
-    """An unclosed quote would swallow every row behind it."""
-    (folder / "train/metadata.csv").write_bytes(content)
-    with pytest.raises(ValueError, match=r"metadata.csv is not CSV in UTF-8 \(.*after line \d+\)"):
-        read_folder(folder, "train")
-
-
 def test_a_folder_without_metadata_names_what_was_expected(folder, tmp_path):
     (folder / "validation/metadata.csv").unlink()
     with pytest.raises(FileNotFoundError, match="Expected a folder with one of them .* has test, train"):
@@ -118,14 +105,6 @@ def test_an_empty_listing_is_named(folder):
     (folder / "train/metadata.csv").write_bytes(b"")
     with pytest.raises(ValueError, match=r"metadata.csv has columns \[\]. Expected file_name"):
         read_folder(folder, "train")
-
-
-def test_rows_of_other_languages_are_named(folder, monkeypatch):
-    warnings = []
-    monkeypatch.setattr("modeling_distilwhisper.data.folder.logger.warning", warnings.append)
-    speech.write_metadata(folder / "train", [["0.flac", "la", "Galician", ""], ["1.flac", "la", "gl", ""]])
-    assert len(read_folder(folder, "train", "gl")) == 1
-    assert "left out rows of other languages than 'gl': 1 of 'galician'" in warnings[0]
 
 
 def test_missing_columns_are_named(folder):
