@@ -89,7 +89,9 @@ def read_folder(
 def _listing_of(location: Path, split: str) -> Path:
     listings = [path for name in LISTINGS if (path := location / split / name).is_file()]
     if len(listings) > 1:
-        raise ValueError(f"{location / split} has both {' and '.join(LISTINGS)}. Expected one of them: remove the other.")
+        raise ValueError(
+            f"{location / split} has both {' and '.join(LISTINGS)}. Expected one of them: remove the other."
+        )
     if not listings:
         splits = sorted({path.parent.name for name in LISTINGS for path in location.glob(f"*/{name}")})
         raise FileNotFoundError(

@@ -20,6 +20,7 @@ from transformers.utils import logging
 logger = logging.get_logger(__name__)
 
 EXTRA, MISSING, LONG, LINES, NUL = "extra cell", "missing cell", "very long cell", "cell over several lines", "NUL sign"
+BESIDE = "row beside a lonely cell"
 OUTSIDE, SHIFTED = "file outside the folder", "shifted cell"
 NO_OBJECT, TWICE, NO_TEXT = "no JSON object", "repeated name", "cell without text"
 OTHER_LANGUAGE, UNKNOWN_LANGUAGE = "other language", "unknown language"
@@ -27,6 +28,7 @@ OTHER_LANGUAGE, UNKNOWN_LANGUAGE = "other language", "unknown language"
 _HINTS = {
     EXTRA: 'Each row needs as many cells as the header; in CSV, a text with a comma needs quotation marks: "yes, we do"',
     MISSING: "Each row needs as many cells as the header, also if the last ones are empty",
+    BESIDE: "A line with one cell may be the end of the row before or the beginning of the row behind",
     LINES: "A quotation mark may have swallowed rows. If the text has line breaks, put spaces in their place",
     LONG: f"A cell may have {csv.field_size_limit():,} characters",
     NO_OBJECT: "Each line needs one JSON object",
@@ -48,6 +50,7 @@ _QUOTED, _BARE = r'"(?:[^"]|"")*+"', r'[^",\r\n]*+(?:"[^",\r\n]*+"[^",\r\n]*+)*+
 _PAIRED = re.compile(rf"(?>{_QUOTED}|{_BARE})(?:,(?>{_QUOTED}|{_BARE}))*+(?:\r\n?|\n)?")
 
 Row = dict[str, str]
+Record = tuple[int, list[str], list[str]]  # the number of its first line, its cells and its lines
 
 
 @dataclass
@@ -95,7 +98,9 @@ class Table:
         reasons = "; ".join(f"{reason} ({_some(lines)})" for reason, lines in self.left_out.items())
         hints = "".join(f" {_HINTS[reason]}." for reason in self.left_out if reason in _HINTS)
         if not self.rows and OTHER_LANGUAGE not in self.left_out:
-            raise ValueError(f"{self.path} has no row that can be read: {reasons}. Its columns are {self.columns}.{hints}")
+            raise ValueError(
+                f"{self.path} has no row that can be read: {reasons}. Its columns are {self.columns}.{hints}"
+            )
         numbers = {reason: len(lines) for reason, lines in self.left_out.items()}
         logger.warning(f"{self.path}: {sum(numbers.values())} rows are left out: {reasons}.{hints}")
         if counts is not None:
@@ -109,20 +114,7 @@ def read_csv(path: Path) -> Table:
         ValueError: it is in another encoding; two columns have one name; or quotation marks do not pair, so that rows
             may be joined. The message names the line.
     """
-    table: Table | None = None
-    names: list[str] = []
-    for line, cells, raw in _csv_records(path, _text_of(path)):
-        if table is None:
-            names = _names(path, line, cells)
-            table = Table(path, [name for name in names if name])
-            continue
-        row, reason = dict(zip(names, cells, strict=False)), _misfit(names, cells, raw)
-        if len(raw) > 1 and (reason or any(part.count(",") + 1 >= len(names) for part in raw)):
-            for number in range(line, line + len(raw)):  # each line may be a row that a stray quotation mark swallowed
-                table.add(number, row, LINES)
-        else:
-            table.add(line, row, reason)
-    return table or Table(path, [])
+    return _read(path, _csv_records(path, _text_of(path)))
 
 
 def read_tsv(path: Path, columns: Sequence[str] = ()) -> Table:
@@ -135,17 +127,8 @@ def read_tsv(path: Path, columns: Sequence[str] = ()) -> Table:
     Raises:
         ValueError: it is in another encoding, or two columns have one name. The message names the line.
     """
-    table = Table(path, list(columns)) if columns else None
-    names = list(columns)
-    for line, text in enumerate(io.StringIO(_text_of(path), newline=None), start=1):
-        if text := text.removesuffix("\n"):
-            cells = text.split("\t")
-            if table is None:
-                names = _names(path, line, cells)
-                table = Table(path, [name for name in names if name])
-            else:
-                table.add(line, dict(zip(names, cells, strict=False)), _misfit(names, cells, [text]))
-    return table or Table(path, [])
+    lines = enumerate(io.StringIO(_text_of(path), newline=None), start=1)
+    return _read(path, ((line, text.removesuffix("\n").split("\t"), [text]) for line, text in lines), list(columns))
 
 
 def read_json_lines(path: Path, texts: Sequence[str], others: Sequence[str]) -> Table:
@@ -201,8 +184,8 @@ def _text_of(path: Path) -> str:
         ) from None
 
 
-def _csv_records(path: Path, text: str) -> Iterator[tuple[int, list[str], list[str]]]:
-    """The number of its first line, the cells and the lines of each row that is not blank."""
+def _csv_records(path: Path, text: str) -> Iterator[Record]:
+    """The records of a text. One with a very long cell has no cells."""
     raw: list[str] = []
     line = 1
 
@@ -216,17 +199,16 @@ def _csv_records(path: Path, text: str) -> Iterator[tuple[int, list[str], list[s
         line += len(raw)
         raw.clear()
         try:
-            cells = next(reader)
+            cells = next(reader) or [""]  # of a blank line
         except StopIteration:
             return
         except csv.Error as error:
             if "field limit" not in str(error) or len(raw) > 1 or raw[0].count('"') % 2:
                 raise _unpaired(path, line, line + len(raw) - 1, str(error)) from None
-            cells = []  # `_misfit` gives the reason
+            cells = []
         if not _PAIRED.fullmatch("".join(raw)):
             raise _unpaired(path, line, line + len(raw) - 1, "a quotation mark opens or closes no cell")
-        if "".join(raw).strip():
-            yield line, cells, list(raw)
+        yield line, cells, list(raw)
 
 
 def _unpaired(path: Path, first: int, last: int, reason: str) -> ValueError:
@@ -237,7 +219,26 @@ def _unpaired(path: Path, first: int, last: int, reason: str) -> ValueError:
     )
 
 
-def _names(path: Path, line: int, cells: Iterable[str]) -> list[str]:
+def _read(path: Path, records: Iterable[Record], names: list[str] | None = None) -> Table:
+    """A table of records whose first one is the header, unless names are given. Records without any text are blank."""
+    filled = [record for record in records if "".join(record[1]).strip() or not record[1]]
+    if not names and filled:
+        names = _names(path, *filled.pop(0)[:2])
+    table = Table(path, [name for name in names or [] if name])
+    reasons = [_misfit(names or [], cells, raw) for _, cells, raw in filled]
+    for index, (_, cells, _) in enumerate(filled):
+        if len(cells) == 1:  # a line break in a cell may have cut it off: from the last cell or from the first one
+            for other in {max(index - 1, 0), min(index + 1, len(filled) - 1)}:
+                if reasons[other] is None and not _is_alike(cells[0], filled[other][1][0]):
+                    reasons[other] = BESIDE
+    for (line, cells, raw), reason in zip(filled, reasons, strict=True):
+        row = dict(zip(names or [], cells, strict=False))
+        for number in range(line, line + len(raw)) if reason == LINES else [line]:
+            table.add(number, row, reason)
+    return table
+
+
+def _names(path: Path, line: int, cells: list[str]) -> list[str]:
     names = [cell.strip() for cell in cells]
     if twice := [name for name, number in Counter(filter(None, names)).items() if number > 1]:
         raise ValueError(f"{path}, line {line}: two columns have the name {twice[0]!r}, in {names}. Name each once.")
@@ -253,9 +254,16 @@ def _misfit(names: list[str], cells: list[str], raw: list[str]) -> str | None:
     # A column without a name behind others is no place for a text. In front, it is the index that pandas writes.
     named = next((index for index, name in enumerate(names) if name), 0)
     unnamed = [cell for name, cell in list(zip(names, cells, strict=False))[named:] if not name]
-    if len(cells) > len(names) or any(cell.strip() for cell in unnamed):
-        return EXTRA
-    return MISSING if len(cells) < len(names) else None
+    reason = EXTRA if len(cells) > len(names) or any(cell.strip() for cell in unnamed) else None
+    reason = MISSING if len(cells) < len(names) else reason
+    if len(raw) > 1 and (reason or any(part.count(",") + 1 >= len(names) for part in raw)):
+        return LINES  # each line may be a row that a stray quotation mark swallowed
+    return reason
+
+
+def _is_alike(cell: str, first: str) -> bool:
+    """Whether a lonely cell is a file name as the first cell of another row: then its row has lost its other cells."""
+    return Path(cell).suffix == Path(first).suffix != ""
 
 
 class _RepeatedName(ValueError):
