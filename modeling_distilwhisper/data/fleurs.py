@@ -37,8 +37,8 @@ def read_fleurs(
 ) -> Dataset:
     r"""Reads a split of one language.
 
-    A row of the raw files is left out, with a warning that names its line, if it does not have seven cells with a number
-    of samples in the sixth, or if its file is outside the folder. Links in the folder are followed.
+    A row of the raw files is left out, with a warning that names its line, if it does not have seven cells with a
+    number of samples in the sixth, or if its file is outside the folder. Links in the folder are followed.
 
     Args:
         location: a folder with the raw files of the Hub, `data/<code>/test.tsv` and `data/<code>/audio/test.tar.gz` (or

@@ -36,8 +36,8 @@ def read_folder(
 
     Raises:
         FileNotFoundError: the split has no listing.
-        ValueError: the split has two listings; a column is missing or named twice; the listing is not UTF-8, or not CSV;
-            or none of its rows can be read.
+        ValueError: the split has two listings; a column is missing or named twice; the listing is not UTF-8, or not
+            CSV; or none of its rows can be read.
 
     Example:
         >>> from modeling_distilwhisper import read_folder
@@ -95,8 +95,8 @@ def _listing_of(location: Path, split: str) -> Path:
     if not listings:
         splits = sorted({path.parent.name for name in LISTINGS for path in location.glob(f"*/{name}")})
         raise FileNotFoundError(
-            f"There is no {location / split}/metadata.csv or .jsonl. Expected a folder with one of them and audio in each "
-            f"of {', '.join(SPLITS)}; {location} has {', '.join(splits) or 'none of them'}."
+            f"There is no {location / split}/metadata.csv or .jsonl. Expected a folder with one of them and audio in "
+            f"each of {', '.join(SPLITS)}; {location} has {', '.join(splits) or 'none of them'}."
         )
     return listings[0]
 

@@ -13,10 +13,10 @@ cs ces cze, cy cym wel, da dan, de deu ger, el ell gre, en eng, es spa, et est e
 fo fao, fr fra fre, gl glg, gu guj, ha hau, he heb iw, hi hin, hr hrv scr, ht hat, hu hun, hy hye arm, id ind in,
 is isl ice, it ita, ja jpn, jw jv jav, ka kat geo, kk kaz, km khm, kn kan, ko kor, la lat, lb ltz, ln lin, lo lao,
 lt lit, lv lav lvs, mg mlg plt, mi mri mao, mk mkd mac, ml mal, mn mon khk, mr mar, ms msa may zsm, mt mlt, my mya bur,
-ne nep npi, nl nld dut, nn nno, no nor nb nob, oc oci, pa pan, pl pol, ps pus pbt pbu, pt por, ro ron rum mo mol, ru rus,
-sa san, sd snd, si sin, sk slk slo, sl slv, sn sna, so som, sq sqi alb als, sr srp scc, su sun, sv swe, sw swa swh,
-ta tam, te tel, tg tgk, th tha, tk tuk, tl tgl fil, tr tur, tt tat, uk ukr, ur urd, uz uzb uzn, vi vie, yi yid ydd ji,
-yo yor, zh zho chi cmn
+ne nep npi, nl nld dut, nn nno, no nor nb nob, oc oci, pa pan, pl pol, ps pus pbt pbu, pt por, ro ron rum mo mol,
+ru rus, sa san, sd snd, si sin, sk slk slo, sl slv, sn sna, so som, sq sqi alb als, sr srp scc, su sun, sv swe,
+sw swa swh, ta tam, te tel, tg tgk, th tha, tk tuk, tl tgl fil, tr tur, tt tat, uk ukr, ur urd, uz uzb uzn,
+vi vie, yi yid ydd ji, yo yor, zh zho chi cmn
 """
 _CODES = {other: group.split()[0] for group in _OTHER_CODES.split(",") for other in group.split()}
 _CODES |= {code: code for code in LANGUAGES}
@@ -56,8 +56,8 @@ def language_code(written: str) -> str:
     code = _CODES.get(first)
     if code is None or not all(map(_PARTS.fullmatch, parts)):
         raise ValueError(
-            f"Whisper has no language {written!r}. Expected one of: {', '.join(sorted(LANGUAGES))}; or an English name, "
-            "such as Catalan."
+            f"Whisper has no language {written!r}. Expected one of: {', '.join(sorted(LANGUAGES))}; or an English "
+            "name, such as Catalan."
         )
     if code == "zh" and _HONG_KONG & set(parts):
         raise ValueError(f"{written!r} could be two of Whisper's languages. Write yue for Cantonese, zh for Mandarin.")

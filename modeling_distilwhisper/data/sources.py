@@ -108,7 +108,7 @@ class Source:
 
         Args:
             split: "train", "validation" or "test".
-            language: Whisper's code or name. Only a code takes the place of `{language}`, so no path such as `../x` does.
+            language: Whisper's code or name. A code takes the place of `{language}`, so that no path (`../x`) can.
             left_out: gets the number of rows of a table that the reader left out, by reason.
 
         Raises:
@@ -154,8 +154,8 @@ def parse_sources(specs: Sequence[str], languages: Sequence[str]) -> list[Source
         languages: codes or names of the languages to read.
 
     Raises:
-        ValueError: a string cannot be parsed; a language is unknown; two corpora have the same name; or the string of a Hub corpus lacks
-            `{language}` and there are several languages.
+        ValueError: a string cannot be parsed; a language is unknown; two corpora have the same name; or the string of a
+            Hub corpus lacks `{language}` and there are several languages.
 
     Example:
         >>> from modeling_distilwhisper import parse_sources

@@ -26,7 +26,7 @@ NO_OBJECT, TWICE, NO_TEXT = "no JSON object", "repeated name", "cell without tex
 OTHER_LANGUAGE, UNKNOWN_LANGUAGE = "other language", "unknown language"
 # What to do about rows that were left out.
 _HINTS = {
-    EXTRA: 'Each row needs as many cells as the header; in CSV, a text with a comma needs quotation marks: "yes, we do"',
+    EXTRA: 'Each row needs as many cells as the header; in CSV, a text with a comma needs quotation marks: "yes, we"',
     MISSING: "Each row needs as many cells as the header, also if the last ones are empty",
     BESIDE: "A line with one cell may be the end of the row before or the beginning of the row behind",
     LINES: "A quotation mark may have swallowed rows. If the text has line breaks, put spaces in their place",
@@ -62,8 +62,8 @@ class Table:
         columns: names of the columns.
         rows: cells by column.
         lines: the line number of each row.
-        left_out: line numbers of the rows that were left out, by reason. Of a cell over several lines, each line counts:
-            each may have been a row.
+        left_out: line numbers of the rows that were left out, by reason. Of a cell over several lines, each line
+            counts: each may have been a row.
     """
 
     path: Path

@@ -17,7 +17,7 @@ from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.data.rows import one_line
 from modeling_distilwhisper.data.selection import read_rows
 from modeling_distilwhisper.data.sources import parse_sources
-from modeling_distilwhisper.data.tables import read_csv, read_json_lines, read_tsv
+from modeling_distilwhisper.data.tables import read_csv, read_tsv
 
 HEADER = "file_name,transcription,language\n"
 
@@ -280,14 +280,17 @@ def assert_as_written_or_named(read, path, header, rows, text):
     try:
         table = read(path)
     except ValueError as error:
-        assert "line" in str(error)
+        table, message = None, str(error)
+    if table is None:
+        assert "line" in message
         return
     if table.columns != header:  # a damaged header: the reader of a corpus misses its columns
         return
     came_out = Counter(tuple(one_line(row[name]) for name in header) for row in table.rows)
     assert came_out <= Counter(tuple(map(one_line, row)) for row in rows), "a row that nobody wrote"
     with_text = sum(1 for row in rows if "".join(row).strip())
-    assert came_out.total() + sum(map(len, table.left_out.values())) >= with_text, "a row that vanished"
+    left_out = sum(map(len, table.left_out.values()))
+    assert came_out.total() + left_out >= with_text - 1, "a row that vanished; a lost line end may join two"
 
 
 @settings(max_examples=100, deadline=None)
