@@ -20,7 +20,7 @@ from .rows import path_inside
 
 # How large an archive may unfold: this many times its size, and some bytes more for small ones. Audio hardly shrinks in
 # an archive, while zeros shrink to a thousandth.
-MOST_TIMES, MOST_BYTES_MORE = 20, 256 * 2**20
+MOST_TIMES, MOST_BYTES_MORE = 20, 64 * 2**20
 
 
 class _Unfolding:

@@ -8,7 +8,7 @@ from datasets import Dataset
 
 from .archives import unpack
 from .language_codes import chosen_language, language_code
-from .rows import check_split, make_rows, one_line, path_inside
+from .rows import check_split, make_rows, one_line, path_inside, require_inside
 from .tables import OTHER_LANGUAGE, OUTSIDE, Row, read_tsv
 
 FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
@@ -32,7 +32,7 @@ def read_common_voice(
     r"""Reads a split of a release. The report used release 13.0.
 
     A row is left out, with a warning that names its line, if it does not have the cells of the header, if its `locale`
-    is another language, or if its clip is outside the folder. Links in the folder are followed.
+    is another language, or if its clip is outside `location`, also by a link.
 
     Args:
         location: the folder of the release, the folder of a language in it, or a tar.gz of either. Of an archive, only
@@ -69,13 +69,15 @@ def read_common_voice(
     release = Path(location)
     name = FILES[split]
     folder = _folder_of(release, language, name)
+    corpus = folder if release.is_file() else release
+    require_inside(folder / name, corpus)
     table = read_tsv(folder / name)
     if missing := {"path", "sentence"} - set(table.columns):
         raise ValueError(f"{table.path} has columns {table.columns}, and lacks {', '.join(sorted(missing))}.")
     clips = folder / "clips"
 
     def reason_of(row: Row) -> str | None:
-        if row["path"] and not path_inside(clips, row["path"]):
+        if row["path"] and not path_inside(clips, row["path"], corpus):
             return OUTSIDE
         locale = row.get("locale", "").strip()
         return None if locale in ("", folder.name) or _is(language, locale) else OTHER_LANGUAGE
@@ -87,7 +89,7 @@ def read_common_voice(
         unpack(release, [f"{folder.name}/clips/{row['path']}" for row in rows if row["path"]])
     return make_rows(
         {
-            "audio": path_inside(clips, row["path"]),
+            "audio": path_inside(clips, row["path"], corpus),
             "text": one_line(row["sentence"]),
             "language": language,
             "data_set": "common_voice",

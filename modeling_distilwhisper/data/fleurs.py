@@ -8,7 +8,7 @@ from datasets import Dataset
 from .archives import unpack
 from .hub import read_hub
 from .language_codes import chosen_language
-from .rows import check_split, make_rows, one_line, path_inside
+from .rows import check_split, make_rows, one_line, path_inside, require_inside
 from .tables import OUTSIDE, SHIFTED, Row, read_tsv
 
 HUB_ID, REVISION = "google/fleurs", "refs/convert/parquet"
@@ -38,7 +38,7 @@ def read_fleurs(
     r"""Reads a split of one language.
 
     A row of the raw files is left out, with a warning that names its line, if it does not have seven cells with a
-    number of samples in the sixth, or if its file is outside the folder. Links in the folder are followed.
+    number of samples in the sixth, or if its file is outside `location`, also by a link.
 
     Args:
         location: a folder with the raw files of the Hub, `data/<code>/test.tsv` and `data/<code>/audio/test.tar.gz` (or
@@ -84,21 +84,23 @@ def read_fleurs(
     listing, audio = folder / f"{name}.tsv", folder / "audio" / name
     if not listing.is_file():
         raise FileNotFoundError(f"There is no {listing}. Expected data/{code}/{name}.tsv in {location}, or {HUB_ID!r}.")
+    require_inside(listing, location)
     table = read_tsv(listing, COLUMNS)
 
     def reason_of(row: Row) -> str | None:
         if row["samples"] and not row["samples"].isdecimal():
             return SHIFTED
-        return OUTSIDE if row["file_name"] and not path_inside(audio, row["file_name"]) else None
+        return OUTSIDE if row["file_name"] and not path_inside(audio, row["file_name"], location) else None
 
     table.check(reason_of)
     table.report(left_out)
     archive = audio.with_suffix(".tar.gz")
     if not audio.is_dir() and archive.is_file():
-        audio = unpack(archive, [f"{name}/{row['file_name']}" for row in table.rows if row["file_name"]]) / name
+        location = unpack(archive, [f"{name}/{row['file_name']}" for row in table.rows if row["file_name"]])
+        audio = location / name
     return make_rows(
         {
-            "audio": path_inside(audio, row["file_name"]),
+            "audio": path_inside(audio, row["file_name"], location),
             "text": one_line(row[text]),
             "id": row["file_name"],
             "sentence_id": row["id"],

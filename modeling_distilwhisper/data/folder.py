@@ -6,7 +6,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from .language_codes import chosen_language, language_code
-from .rows import SPLITS, TEXT_COLUMNS, check_split, make_rows, one_line, path_inside
+from .rows import SPLITS, TEXT_COLUMNS, check_split, make_rows, one_line, path_inside, require_inside
 from .tables import MISSING, OTHER_LANGUAGE, OUTSIDE, UNKNOWN_LANGUAGE, Row, Table, read_csv, read_json_lines
 
 LISTINGS = ("metadata.csv", "metadata.jsonl")
@@ -22,8 +22,7 @@ def read_folder(
     given, `language`. The columns `id`, `sentence_id`, `gender`, `age`, `accent` and `speaker` are optional.
 
     A row is left out, with a warning that names its line, if it does not have the cells of the header, if its language
-    is another or unknown (`Catalan`, `CA` and `ca-ES` are known), or if its file is outside the folder. Links in the
-    folder are followed: who can write into it decides what is read.
+    is another or unknown (`Catalan`, `CA` and `ca-ES` are known), or if its file is outside `location`, also by a link.
 
     Args:
         location: the folder that holds one folder for each split.
@@ -62,7 +61,7 @@ def read_folder(
     def reason_of(row: Row) -> str | None:
         if "file_name" not in row or text_column not in row:
             return MISSING
-        if row["file_name"] and not path_inside(folder, row["file_name"]):
+        if row["file_name"] and not path_inside(folder, row["file_name"], location):
             return OUTSIDE
         try:
             row["language"] = language_code(row.get("language", "").strip() or language or "")
@@ -75,7 +74,7 @@ def read_folder(
     return make_rows(
         {column: row.get(column, "") for column in METADATA}
         | {
-            "audio": path_inside(folder, row["file_name"]),
+            "audio": path_inside(folder, row["file_name"], location),
             "text": one_line(row[text_column]),
             "language": row["language"],
             "data_set": Path(location).name,
@@ -98,6 +97,7 @@ def _listing_of(location: Path, split: str) -> Path:
             f"There is no {location / split}/metadata.csv or .jsonl. Expected a folder with one of them and audio in "
             f"each of {', '.join(SPLITS)}; {location} has {', '.join(splits) or 'none of them'}."
         )
+    require_inside(listings[0], location)
     return listings[0]
 
 

@@ -33,7 +33,7 @@ _HINTS = {
     LONG: f"A cell may have {csv.field_size_limit():,} characters",
     NO_OBJECT: "Each line needs one JSON object",
     NO_TEXT: "File name, text and language must be strings; other cells strings or numbers",
-    OUTSIDE: "A file name is relative to the folder of the recordings",
+    OUTSIDE: "A file name is relative to the folder of the recordings, and links must not lead out of the corpus",
     SHIFTED: "The cell for the number of samples holds none: a tab is missing or one too many",
     UNKNOWN_LANGUAGE: "Write Whisper's code or name of the language, such as ca or Catalan",
 }

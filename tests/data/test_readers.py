@@ -6,6 +6,7 @@ import os
 import shutil
 import tarfile
 import unicodedata
+from collections import Counter
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -304,7 +305,9 @@ def test_a_pipe_in_place_of_a_recording_or_a_listing_does_not_hang(tmp_path):
     os.mkfifo(folder / "test/0.flac")
     (folder / "test/1.flac").unlink()
     (folder / "test/1.flac").symlink_to("/dev/zero")
-    assert keep_scorable(read_folder(folder, "test", "gl"))[1] == {"missing audio file": 2}
+    refused = Counter()
+    assert keep_scorable(read_folder(folder, "test", "gl", left_out=refused))[1] == {"missing audio file": 1}
+    assert refused == {"file outside the folder": 1}
     (folder / "test/metadata.csv").unlink()
     os.mkfifo(folder / "test/metadata.csv")
     with pytest.raises(FileNotFoundError, match="There is no .*metadata.csv"):
