@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from transformers import HfArgumentParser
 
+from ..data.language_codes import chosen_languages
 from ..runs.extras import EXTRAS, MissingLibraryError, missing, require
 from ..runs.old_names import with_new_flags
 from ..runs.settings import parse_settings
@@ -92,17 +93,24 @@ def make_parser(description: str | None, prog: str) -> argparse.ArgumentParser:
 
 
 def parse_dataclasses(description: str | None, argv: list[str], prog: str, *classes: type) -> tuple:
-    """Settings from flags, or from a YAML or JSON file and flags after it, as an instance of each dataclass."""
+    """Settings from flags, or from a YAML or JSON file and flags after it, as an instance of each dataclass.
+
+    Languages are Whisper's codes then, however they were written.
+    """
     parser = HfArgumentParser(classes, prog=prog, description=description, formatter_class=_Help)
     hide_inherited(parser, classes)
     required = " ".join(f"--{action.dest} ..." for action in parser._actions if action.required)
     parser.usage = f"%(prog)s [settings.yaml] {required} [--setting value ...]"
     try:
-        return parse_settings(parser, argv)
+        parsed = parse_settings(parser, argv)
     except ValueError as error:
         if unused := re.search(r"not used by the HfArgumentParser: (.*)", str(error)):
             parser.error(f"unknown settings: {unused[1]}. --help lists the known ones.")
         raise
+    for settings in parsed:
+        for name in {"languages", "test_languages"} & vars(settings).keys():
+            setattr(settings, name, chosen_languages(getattr(settings, name)))
+    return parsed
 
 
 def hide_inherited(parser: argparse.ArgumentParser, classes: tuple[type, ...]) -> None:

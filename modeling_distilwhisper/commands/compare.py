@@ -21,6 +21,7 @@ import yaml
 from tabulate import tabulate
 from transformers.hf_argparser import string_to_bool
 
+from ..data.language_codes import chosen_languages
 from ..runs.files import file_name, write_atomically
 from ..runs.old_names import read_json
 from ..runs.results import RunResults
@@ -82,6 +83,8 @@ def read_comparison(arguments: argparse.Namespace) -> tuple[Settings, Settings]:
     check(comparison["systems"])
     settings = without_blanks(of_file | shared | overrides)
     require_settings(comparison["settings"], settings, "student", "data", "languages")
+    for name in {"languages", "test_languages"} & settings.keys():
+        settings[name] = chosen_languages(settings[name])
     return comparison, settings
 
 

@@ -1,13 +1,15 @@
 """FLEURS (Conneau et al., 2022), from its raw files or from the parquet revision on the Hub."""
 
-import csv
+from collections import Counter
 from pathlib import Path
 
 from datasets import Dataset
 
 from .archives import unpack
 from .hub import read_hub
-from .rows import check_split, make_rows, one_line, path_inside
+from .language_codes import chosen_language
+from .rows import check_split, make_rows, one_line, path_inside, require_inside
+from .tables import OUTSIDE, SHIFTED, Row, read_tsv
 
 HUB_ID, REVISION = "google/fleurs", "refs/convert/parquet"
 FILES = {"train": "train", "validation": "dev", "test": "test"}
@@ -25,21 +27,33 @@ uz_uz vi_vn yo_ng yue_hant_hk
 CODES = {RENAMED.get(code.split("_")[0], code.split("_")[0]): code for code in _CODES.split()}
 
 
-def read_fleurs(location: str | Path, split: str, language: str, text: str = "transcription") -> Dataset:
+def read_fleurs(
+    location: str | Path,
+    split: str,
+    language: str,
+    text: str = "transcription",
+    *,
+    left_out: Counter[str] | None = None,
+) -> Dataset:
     r"""Reads a split of one language.
+
+    A row of the raw files is left out, with a warning that names its line, if it does not have seven cells with a
+    number of samples in the sixth, or if its file is outside `location`, also by a link.
 
     Args:
         location: a folder with the raw files of the Hub, `data/<code>/test.tsv` and `data/<code>/audio/test.tar.gz` (or
             audio/test/); or the Hub id "google/fleurs", whose parquet revision is then downloaded.
         split: "train", "validation" ("dev" in FLEURS) or "test".
-        language: Whisper's code.
+        language: Whisper's code or name.
         text: "transcription" (lower case, no punctuation) or "raw_transcription" (the sentence that was read out).
+        left_out: gets the number of rows left out, by reason.
 
     Returns:
         Rows (`FEATURES`). Recordings of one sentence share a `sentence_id`, in all languages. Audio is not opened.
 
     Raises:
-        ValueError: FLEURS lacks the language, or `text` is neither of the two.
+        ValueError: FLEURS lacks the language; `text` is neither of the two; or the listing is not UTF-8 or has no row
+            that can be read.
         FileNotFoundError: the folder lacks the listing.
 
     Example:
@@ -54,6 +68,7 @@ def read_fleurs(location: str | Path, split: str, language: str, text: str = "tr
         (['boas noites'], ['7'], ['female'])
     """
     check_split(split)
+    language = chosen_language(language)
     if language not in CODES:
         raise ValueError(f"FLEURS has no language {language!r}. Expected one of {', '.join(sorted(CODES))}.")
     if text not in TEXTS:
@@ -69,19 +84,28 @@ def read_fleurs(location: str | Path, split: str, language: str, text: str = "tr
     listing, audio = folder / f"{name}.tsv", folder / "audio" / name
     if not listing.is_file():
         raise FileNotFoundError(f"There is no {listing}. Expected data/{code}/{name}.tsv in {location}, or {HUB_ID!r}.")
-    with open(listing, newline="", encoding="utf-8") as file:
-        lines = list(csv.DictReader(file, COLUMNS, delimiter="\t", quoting=csv.QUOTE_NONE))
+    require_inside(listing, location)
+    table = read_tsv(listing, COLUMNS)
+
+    def reason_of(row: Row) -> str | None:
+        if row["samples"] and not row["samples"].isdecimal():
+            return SHIFTED
+        return OUTSIDE if row["file_name"] and not path_inside(audio, row["file_name"], location) else None
+
+    table.check(reason_of)
+    table.report(left_out)
     archive = audio.with_suffix(".tar.gz")
     if not audio.is_dir() and archive.is_file():
-        audio = unpack(archive, [f"{name}/{line['file_name']}" for line in lines if line["file_name"]]) / name
+        location = unpack(archive, [f"{name}/{row['file_name']}" for row in table.rows if row["file_name"]])
+        audio = location / name
     return make_rows(
         {
-            "audio": path_inside(audio, line["file_name"] or ""),
-            "text": one_line(line[text]),
-            "id": line["file_name"] or "",
-            "sentence_id": line["id"],
-            "gender": (line["gender"] or "").lower(),
+            "audio": path_inside(audio, row["file_name"], location),
+            "text": one_line(row[text]),
+            "id": row["file_name"],
+            "sentence_id": row["id"],
+            "gender": row["gender"].lower(),
             **constants,
         }
-        for line in lines
+        for row in table.rows
     )

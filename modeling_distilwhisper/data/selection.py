@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datasets import Dataset
 from transformers import WhisperProcessor
 
+from .language_codes import chosen_language
 from .sources import Source
 from .usable import MAX_TOKENS, keep_scorable, keep_usable
 
@@ -22,7 +23,8 @@ class Selection:
         split: "train", "validation" or "test".
         language: Whisper's code.
         rows: the usable rows, with a column `seconds`.
-        left_out: number of rows that are not usable, by reason; no reason has 0 rows.
+        left_out: number of rows that are not usable, by reason; no reason has 0 rows. Rows that do not fit their table
+            are counted in all of the table, before the cut to `max_rows`.
     """
 
     corpus: str
@@ -69,7 +71,7 @@ def read_rows(
     Args:
         source: the corpus, one of those that `parse_sources` returns.
         split: "train", "validation" or "test".
-        language: Whisper's code.
+        language: Whisper's code or name.
         max_rows: at most this many rows, the first ones; `None` for all.
         processor: the model's. With it a row must fit the model, for training and gates (`keep_usable`); without
             it a row must only be scorable (`keep_scorable`).
@@ -97,8 +99,9 @@ def read_rows(
     """
     if max_rows is not None and max_rows < 1:
         raise ValueError(f"max_rows must be 1 or more, got {max_rows}. Leave it out to use all rows.")
-    rows = source.read(split, language)
+    language = chosen_language(language)
     left_out: Counter[str] = Counter()
+    rows = source.read(split, language, left_out)
     if filter_rows is not None:
         rows, dropped = filter_rows(rows)
         left_out.update(dropped)

@@ -2,10 +2,12 @@
 
 import glob
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl
 
 from datasets import Dataset, concatenate_datasets
@@ -16,6 +18,7 @@ from .common_voice import read_common_voice
 from .fleurs import read_fleurs
 from .folder import read_folder
 from .hub import read_hub
+from .language_codes import chosen_language, chosen_languages
 from .rows import FEATURES, SPLITS, check_split
 
 logger = logging.get_logger(__name__)
@@ -100,22 +103,30 @@ class Source:
         settings = {name: value.replace("{language}", language) for name, value in self.settings.items()}
         return self.location.replace("{language}", language), settings
 
-    def read(self, split: str, language: str) -> Dataset:
+    def read(self, split: str, language: str, left_out: Counter[str] | None = None) -> Dataset:
         """Reads the rows of a split in a language (`FEATURES`).
 
+        Args:
+            split: "train", "validation" or "test".
+            language: Whisper's code or name. A code takes the place of `{language}`, so that no path (`../x`) can.
+            left_out: gets the number of rows of a table that the reader left out, by reason.
+
         Raises:
-            ValueError: the split is unknown, the reader lacks a setting, or what the reader raises.
+            ValueError: split or language is unknown, the reader lacks a setting, or what the reader raises.
             FileNotFoundError: the corpus has no such split or language.
         """
         check_split(split)
+        language = chosen_language(language)
         read, count = READERS[self.reader], self.counts.get(split)
-        by_votes = {"count": count} if self.reader == "common_voice" else {}
+        extra: dict[str, Any] = {"count": count} if self.reader == "common_voice" else {}
+        if self.reader != "hub":  # it reads no table
+            extra["left_out"] = left_out
         location, settings = self._with_language(language)
         try:
-            signature(read).bind(location, split, language, **by_votes, **settings)
+            signature(read).bind(location, split, language, **extra, **settings)
         except TypeError as error:
             raise ValueError(f"The reader {self.reader} cannot take {self.settings}: {error}.") from None
-        rows = read(location, split, language, **by_votes, **settings)
+        rows = read(location, split, language, **extra, **settings)
         ids = rows["id"][:]
         if len(set(ids) - {""}) < len(ids):  # each row needs an id that no other row has
             ids = [f"{number} {name}".strip() for number, name in enumerate(ids)]
@@ -140,11 +151,11 @@ def parse_sources(specs: Sequence[str], languages: Sequence[str]) -> list[Source
 
     Args:
         specs: strings such as `recordings/{language}` (see `Source.parse`).
-        languages: codes of the languages to read.
+        languages: codes or names of the languages to read.
 
     Raises:
-        ValueError: a string cannot be parsed; two corpora have the same name; or the string of a Hub corpus lacks
-            `{language}` and there are several languages.
+        ValueError: a string cannot be parsed; a language is unknown; two corpora have the same name; or the string of a
+            Hub corpus lacks `{language}` and there are several languages.
 
     Example:
         >>> from modeling_distilwhisper import parse_sources
@@ -152,12 +163,13 @@ def parse_sources(specs: Sequence[str], languages: Sequence[str]) -> list[Source
         >>> [(source.name, source.reader, source.counts) for source in parse_sources(specs, ["gl", "ca"])]
         [('recordings', 'folder', {}), ('common_voice', 'common_voice', {'train': 10000})]
     """
+    languages = chosen_languages(languages)
     sources = [Source.parse(spec) for spec in specs]
     names = [source.name for source in sources]
     if len(set(names)) < len(names):
         raise ValueError(f"Two corpora have the same name ({', '.join(names)}). Name them: name=location.")
     for source in sources:
-        if source.reader == "hub" and len(set(languages)) > 1 and "{language}" not in source.spec:
+        if source.reader == "hub" and len(languages) > 1 and "{language}" not in source.spec:
             raise ValueError(
                 f"{source.spec} would give the same rows for {' and '.join(languages)}. Put {{language}} into it, "
                 "such as hub:org/corpus?config={language}."
@@ -182,4 +194,5 @@ def read_sources(sources: Sequence[Source], split: str, languages: Sequence[str]
         >>> rows["data_set"][0], sorted(set(rows["language"]))
         ('in_domain', ['ca', 'hu'])
     """
-    return concatenate_datasets([source.read(split, language) for source in sources for language in languages])
+    codes = chosen_languages(languages)
+    return concatenate_datasets([source.read(split, code) for source in sources for code in codes])

@@ -13,6 +13,7 @@ from helpers.scripts import ROOT
 import distilwhisper_cli
 from modeling_distilwhisper.commands import command_line
 from modeling_distilwhisper.commands.command_line import command
+from modeling_distilwhisper.commands.evaluate import EvaluationArguments
 from modeling_distilwhisper.runs.extras import EXTRAS, require
 
 PACKAGE = ROOT / "modeling_distilwhisper"
@@ -177,3 +178,16 @@ def test_every_library_that_the_package_imports_is_required_or_in_the_extra_that
             names += [node.module] if isinstance(node, ast.ImportFrom) and not node.level else []
             for name in {name.split(".")[0] for name in names} - set(sys.stdlib_module_names):
                 assert name in required | {"distilwhisper_cli"} or name in EXTRAS, f"{path.name} imports {name}"
+
+
+def test_languages_are_understood_however_a_flag_or_a_file_of_settings_writes_them(tmp_path):
+    (tmp_path / "settings.yaml").write_text(
+        "models: [base]\ndata: [speech]\noutput_dir: here\nlanguages: [Catalan, no]\n"
+    )
+    file = str(tmp_path / "settings.yaml")
+    for argv, codes in (([file], ["ca", "no"]), ([file, "--languages", "jv", "ca-ES", "CA"], ["jw", "ca"])):
+        (arguments,) = command_line.parse_dataclasses("", argv, "eval", EvaluationArguments)
+        assert arguments.languages == codes
+    for wrong in ("../x", "Klingon", "zh-TW"):
+        with pytest.raises(ValueError, match="Whisper has"):
+            command_line.parse_dataclasses("", [file, "--languages", wrong], "eval", EvaluationArguments)
