@@ -28,6 +28,7 @@ from ..data.collate import SpeechCollator
 from ..data.selection import read_rows
 from ..data.sources import parse_sources
 from ..runs.any_whisper import weights_digest
+from ..runs.lock import hold
 from ..runs.precision import PRECISIONS
 from ..training.cache_files import KEY, tokenizer_digest
 from ..training.cache_writer import CacheWriter, WithDigests
@@ -75,6 +76,7 @@ def main(argv: list[str], prog: str) -> None:
     teacher = load_teacher(arguments.teacher, arguments.teacher_precision, arguments.device).prepare(
         config, processor, arguments.device
     )
+    hold(arguments.output_dir)
     writer = open_cache(arguments, teacher, processor, config)
     collator = SpeechCollator(processor, extra=WithDigests(teacher.batch_extra))
     table = []

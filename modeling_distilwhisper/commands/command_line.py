@@ -12,6 +12,7 @@ import torch
 from transformers import HfArgumentParser
 
 from ..runs.extras import EXTRAS, MissingLibraryError, missing, require
+from ..runs.lock import is_main_process, released_at_the_end
 from ..runs.old_names import with_new_flags
 from ..runs.settings import parse_settings
 
@@ -34,7 +35,8 @@ def command(main: Main) -> Callable[..., int]:
     def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         prog = prog or Path(sys.argv[0]).name
         try:
-            return main(with_new_flags(sys.argv[1:] if argv is None else argv), prog) or 0
+            with released_at_the_end(prog):
+                return main(with_new_flags(sys.argv[1:] if argv is None else argv), prog) or 0
         except (ValueError, OSError, ImportError) as error:
             if os.environ.get(TRACEBACK) == "1":
                 raise
@@ -70,7 +72,7 @@ def import_figures():
 
 def say(text: str) -> None:
     """Prints a line for people; where `torchrun` started several processes, only the main one prints."""
-    if int(os.environ.get("RANK", "0")) == 0:
+    if is_main_process():
         print(text, flush=True)
 
 

@@ -22,6 +22,7 @@ from tabulate import tabulate
 from transformers.hf_argparser import string_to_bool
 
 from ..runs.files import file_name, write_atomically
+from ..runs.lock import hold
 from ..runs.old_names import read_json
 from ..runs.results import RunResults
 from ..runs.settings import read_settings, split_name
@@ -47,7 +48,7 @@ def main(argv: list[str], prog: str) -> None:
     arguments = parse(argv, prog)
     comparison, shared = read_comparison(arguments)
     folder = Path(arguments.output_dir or comparison["output_dir"])
-    folder.mkdir(parents=True, exist_ok=True)
+    hold(folder)
     models = {"student": shared["student"]}  # by name: folder or Hub id
     if shared.get("teacher", shared["student"]) != shared["student"]:
         models["teacher"] = shared["teacher"]
