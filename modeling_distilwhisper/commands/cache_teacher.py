@@ -29,6 +29,7 @@ from ..data.selection import read_rows
 from ..data.sources import parse_sources
 from ..runs.any_whisper import weights_digest
 from ..runs.lock import hold
+from ..runs.numbers import Range
 from ..runs.precision import PRECISIONS
 from ..training.cache_files import KEY, tokenizer_digest
 from ..training.cache_writer import CacheWriter, WithDigests
@@ -103,7 +104,12 @@ def main(argv: list[str], prog: str) -> None:
 def open_cache(
     arguments: CacheArguments, teacher: Teacher, processor: WhisperProcessor, config: WhisperConfig
 ) -> CacheWriter:
-    """The cache in the output folder, which remembers what it was made with."""
+    """The cache in the output folder, which remembers what it was made with.
+
+    Raises:
+        ValueError: k is more than the student has tokens.
+    """
+    Range(int, 0, config.vocab_size).check("k", arguments.k)
     metadata = {
         "teacher": arguments.teacher,
         "teacher weights": weights_digest(arguments.teacher) or commit_of(teacher.model.config),

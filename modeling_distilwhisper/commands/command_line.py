@@ -7,12 +7,14 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import HfArgumentParser
 
 from ..runs.extras import EXTRAS, MissingLibraryError, missing, require
 from ..runs.lock import is_main_process, released_at_the_end
+from ..runs.numbers import FINITE, RANGES
 from ..runs.old_names import with_new_flags
 from ..runs.settings import parse_settings
 
@@ -86,17 +88,50 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
         return f"{names[0]} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
 
 
+def device(name: str) -> str:
+    """The name of a device on which models can run here, as a type of `argparse`."""
+    try:
+        torch.empty(1, device=name).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        known = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        known += ["mps"] if torch.backends.mps.is_available() else []
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise argparse.ArgumentTypeError(
+            f"expected a device of this machine, such as {', '.join(known)}, got {name!r} ({reason[:120]})"
+        ) from None
+    return name
+
+
+# By the name of a setting: what checks its value.
+CHECKED: dict[str, Callable[[str], Any]] = {**RANGES, "device": device}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose numbers and devices are checked (`CHECKED`)."""
+
+    def add_argument(self, *names, **settings):
+        action = super().add_argument(*names, **settings)
+        check_values(action)
+        return action
+
+
+def check_values(action: argparse.Action) -> None:
+    """Makes a setting refuse values that it cannot take, by its name. No number is infinite or none at all."""
+    if action.nargs != 0:
+        action.type = CHECKED.get(action.dest, FINITE if action.type is float else action.type)
+
+
 def make_parser(description: str | None, prog: str) -> argparse.ArgumentParser:
     """A parser of flags; the description is a module's docstring."""
-    return argparse.ArgumentParser(
-        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def parse_dataclasses(description: str | None, argv: list[str], prog: str, *classes: type) -> tuple:
     """Settings from flags, or from a YAML or JSON file and flags after it, as an instance of each dataclass."""
     parser = HfArgumentParser(classes, prog=prog, description=description, formatter_class=_Help)
     hide_inherited(parser, classes)
+    for action in parser._actions:
+        check_values(action)
     required = " ".join(f"--{action.dest} ..." for action in parser._actions if action.required)
     parser.usage = f"%(prog)s [settings.yaml] {required} [--setting value ...]"
     try:

@@ -25,7 +25,8 @@ from ..runs.files import file_name, write_atomically
 from ..runs.lock import hold
 from ..runs.old_names import read_json
 from ..runs.results import RunResults
-from ..runs.settings import read_settings, split_name
+from ..runs.settings import split_name
+from ..runs.settings_file import read_settings
 from .command_line import command, import_figures, make_parser
 
 LISTS = ("data", "test_data", "languages", "test_languages")  # a single value needs no brackets

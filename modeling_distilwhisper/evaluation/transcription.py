@@ -10,6 +10,7 @@ from transformers import WhisperProcessor
 
 from ..data.audio import read_audio
 from ..data.features import speech_features
+from ..runs.numbers import COUNT
 from ..runs.records import RecordFile
 
 METADATA = ("id", "data_set", "split", "language", "sentence_id", "gender", "age", "accent", "speaker", "seconds")
@@ -42,6 +43,7 @@ def transcribe_rows(
         **generate_kwargs: settings of `generate`, such as `num_beams=5`.
 
     Raises:
+        ValueError: `batch_size` or `num_beams` is below 1.
         FolderInUseError: another process writes into the file's folder.
 
     Returns:
@@ -61,6 +63,8 @@ def transcribe_rows(
         >>> len(records), records[0]["language"], sorted(records[0].keys() - {*rows.column_names})
         (2, 'ca', ['compute_seconds', 'hypothesis', 'reference'])
     """
+    COUNT.check("batch_size", batch_size)
+    COUNT.check("num_beams", generate_kwargs.get("num_beams", 1))
     file.hold()
     seconds = rows["seconds"][:]
     done, outdated = _done(file, rows)

@@ -51,9 +51,8 @@ class RecordFile:
         records, damaged = self._read(form)
         if damaged:
             line, reason = next(iter(damaged.items()))
-            logger.warning(
-                f"{self.path}: {len(damaged)} damaged records are left out, the first in line {line}: {reason}"
-            )
+            rest = f"the first in line {line}: {reason}"
+            logger.warning(f"{self.path}: {len(damaged)} damaged records are left out, {rest}")
         return records
 
     def keep(self, records: list[dict]) -> None:

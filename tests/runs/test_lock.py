@@ -11,6 +11,7 @@ import pytest
 from helpers import speech
 from helpers.scripts import run_command
 
+from modeling_distilwhisper import keep_scorable, read_folder, transcribe_rows
 from modeling_distilwhisper.runs.lock import (
     HOLDER,
     LOCK,
@@ -139,6 +140,24 @@ def test_a_folder_that_is_renamed_takes_its_lock_along_and_is_free_afterwards(tm
     assert child(lambda: [hold(tmp_path / name) for name in ("old", "new")]).status == 0
 
 
+def test_two_runs_at_once_do_not_transcribe_an_utterance_twice(whisper, processor, tmp_path, child):
+    speech.write_folder(tmp_path / "speech", "gl")
+    rows, _ = keep_scorable(read_folder(tmp_path / "speech", "test", "gl"))
+    file = RecordFile(tmp_path / "run/gl.jsonl")
+
+    def transcribe():
+        transcribe_rows(file, whisper, processor, rows, batch_size=1, max_new_tokens=2)
+
+    first = child(transcribe)  # it has ended, but holds the folder as long as it lives
+    assert (first.status, child(transcribe).status) == (0, 7)
+    ids = [json.loads(line)["id"] for line in file.path.read_text().splitlines()]
+    assert sorted(ids) == sorted(rows["id"])
+    first.kill()
+    assert child(transcribe).status == 0
+    assert len(file.path.read_text().splitlines()) == len(rows)
+
+
+@pytest.mark.slow
 def test_two_evaluations_at_once_do_not_count_an_utterance_twice(whisper_dir, tmp_path):
     speech.write_folder(tmp_path / "speech/gl", "gl")
     command = ["eval", "--models", f"a={whisper_dir}", "--data", f"{tmp_path}/speech/{{language}}"]
