@@ -12,14 +12,14 @@ from typing import Any
 import torch
 from transformers import HfArgumentParser
 
-from ..runs.extras import EXTRAS, MissingLibraryError, missing, require
+from ..runs.extras import require
 from ..runs.lock import is_main_process, released_at_the_end
 from ..runs.numbers import FINITE, RANGES
 from ..runs.old_names import with_new_flags
 from ..runs.settings import parse_settings
+from .errors import TRACEBACK, message_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # where models run unless a flag gives another device
-TRACEBACK = "DISTILWHISPER_TRACEBACK"  # the environment variable: 1 shows the traceback of every error
 
 Main = Callable[[list[str], str], int | None]
 
@@ -28,9 +28,9 @@ def command(main: Main) -> Callable[..., int]:
     """Makes `main(argv, prog)` a command that a script or `distilwhisper` can start.
 
     Both arguments may then be left out: they come from `sys.argv`. Flags of earlier versions are read with a warning.
-    `ValueError`, `OSError` and `ImportError` (a wrong setting, a missing file or library, an answer of the Hub) become
-    one line, `prog: error: ...`, and the exit status 1. All other exceptions keep their traceback, as these do where
-    the environment variable `DISTILWHISPER_TRACEBACK` is 1.
+    What the user can mend (a wrong setting, a damaged file, a full disk, an answer of the Hub) becomes one line,
+    `prog: error: ...`, and the exit status 1. All other exceptions keep their traceback, as these do where the
+    environment variable `DISTILWHISPER_TRACEBACK` is 1.
     """
 
     @functools.wraps(main)
@@ -39,25 +39,17 @@ def command(main: Main) -> Callable[..., int]:
         try:
             with released_at_the_end(prog):
                 return main(with_new_flags(sys.argv[1:] if argv is None else argv), prog) or 0
-        except (ValueError, OSError, ImportError) as error:
-            if os.environ.get(TRACEBACK) == "1":
-                raise
+        except KeyboardInterrupt:
+            print(f"{prog}: interrupted", file=sys.stderr)
+            return 130
+        except Exception as error:
             message = message_of(error)
+            if message is None or os.environ.get(TRACEBACK) == "1":
+                raise
         print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)
         return 1
 
     return run
-
-
-def message_of(error: Exception) -> str:
-    """The line that the user reads in place of a traceback."""
-    if isinstance(error, (OSError, MissingLibraryError)) or type(error) is ValueError:
-        return str(error)
-    library = (getattr(error, "name", None) or "").partition(".")[0]
-    if library in EXTRAS:
-        return missing(library)
-    # A kind that no message to a user has, such as `UnicodeDecodeError`.
-    return f"{type(error).__name__}: {error} ({TRACEBACK}=1 shows where.)"
 
 
 def import_figures():

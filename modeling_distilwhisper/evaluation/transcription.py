@@ -10,14 +10,14 @@ from transformers import WhisperProcessor
 
 from ..data.audio import read_audio
 from ..data.features import speech_features
-from ..runs.numbers import COUNT
+from ..runs.numbers import COUNT, SECONDS
 from ..runs.records import RecordFile
 
 METADATA = ("id", "data_set", "split", "language", "sentence_id", "gender", "age", "accent", "speaker", "seconds")
 # What a record must have to be scored.
 RECORD = {
     **{name: str for name in ("id", "data_set", "split", "language", "reference", "hypothesis")},
-    **{name: float for name in ("seconds", "compute_seconds")},
+    **{name: SECONDS for name in ("seconds", "compute_seconds")},
 }
 
 

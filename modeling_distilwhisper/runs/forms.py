@@ -1,9 +1,10 @@
 """Reads JSON that somebody may have damaged: a sentence for each way in which it is not what was expected."""
 
 import json
-import math
 from pathlib import Path
 from typing import Any
+
+from .numbers import Range
 
 # What a value must be: a type; `{"key": form}`, a mapping that has these keys; `{str: form}`, a mapping of any keys to
 # such values; `[form]`, a list of such values.
@@ -58,7 +59,7 @@ def check_form(value: Any, form: Form, place: str = "") -> None:
 
     Args:
         value: as JSON has it.
-        form: a type; or what its parts must be: `{"key": form}`, `{str: form}` for any keys, `[form]` for a list.
+        form: a type or a `Range`; or what its parts must be: `{"key": form}`, `{str: form}` for any keys, `[form]`.
         place: of the value in the file, for the message.
 
     Raises:
@@ -98,15 +99,17 @@ def shortened(value: Any, length: int = 80) -> str:
 def _is(value: Any, kind: Any) -> bool:
     if kind is Any:
         return True
+    if isinstance(kind, Range):
+        return value in kind
     kinds = getattr(kind, "__args__", (kind,))  # of `int | None`
     if isinstance(value, bool):
         return bool in kinds
-    if isinstance(value, float):
-        return float in kinds and math.isfinite(value)
     return isinstance(value, tuple(kinds)) or (float in kinds and isinstance(value, int))
 
 
 def _name(kind: Any) -> str:
+    if isinstance(kind, Range):
+        return str(kind)
     kinds = getattr(kind, "__args__", (kind,))
     return " or ".join(NAMES.get(one, str(one)) for one in kinds)
 

@@ -69,6 +69,7 @@ class Range:
 FINITE = Range(float, -math.inf, math.inf)
 COUNT = Range(int, 1)
 COUNT_OR_ZERO = Range(int, 0)
+SECONDS = Range(float, 0)
 TEMPERATURE = Range(float, 0, above=True)
 
 # By the setting's name, which means the same in every command.
