@@ -44,7 +44,10 @@ class Range:
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, Real if self.kind is float else Integral):
             return False
-        return math.isfinite(value) and self.least <= value <= self.most and not (self.above and value == self.least)
+        if isinstance(value, Integral):
+            return self.least <= int(value) <= self.most and not (self.above and value == self.least)
+        number = float(value)
+        return math.isfinite(number) and self.least <= number <= self.most and not (self.above and number == self.least)
 
     def __call__(self, text: str) -> int | float:
         try:

@@ -69,7 +69,7 @@ class _Reader:
         self.loader, self.values = loader, 0
 
     def settings(self, root: yaml.MappingNode) -> dict[str, Any]:
-        settings = {}
+        settings: dict[str, Any] = {}
         for name, node in self.pairs(root, ""):
             if isinstance(node, yaml.SequenceNode):
                 settings[name] = [self.text(child, name) for child in self.counted(node, name).value]
@@ -94,8 +94,8 @@ class _Reader:
     def text(self, node: yaml.Node, name: str) -> str:
         """The text of a single value, as it is written."""
         if not isinstance(node, yaml.ScalarNode) or self.counted(node, name).tag == NULL:
-            kinds = {"sequence": "a list", "mapping": "a mapping"}
-            got = kinds.get(node.id, "nothing")
+            kinds = {yaml.SequenceNode: "a list", yaml.MappingNode: "a mapping"}
+            got = kinds.get(type(node), "nothing")
             raise ValueError(f"{_line(node)}: {name}: expected a text or a number, got {got}.")
         return node.value
 
