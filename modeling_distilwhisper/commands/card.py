@@ -15,7 +15,7 @@ from pathlib import Path
 from ..reporting.model_card import card_of_run, not_saved_message, save_card
 from ..runs.forms import AGAIN, check_form
 from ..runs.old_names import read_json
-from ..runs.results import SUMMARY, RunResults
+from ..runs.results import FILE, SUMMARY, RunResults
 from .command_line import command, make_parser
 
 # What a card needs from the results of a run.
@@ -54,7 +54,7 @@ def read_results(path: Path) -> RunResults:
         check_form(results.settings, SETTINGS, "settings")
         check_form(results.scores, SCORES, "scores")
     except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error} {AGAIN}") from None
+        raise ValueError(f"{path / FILE if path.is_dir() else path} is damaged: {error} {AGAIN}") from None
     return results
 
 
