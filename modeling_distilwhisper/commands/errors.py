@@ -35,7 +35,10 @@ def message_of(error: Exception) -> str | None:
     """The line for an error that the user can mend; `None` for a bug, whose traceback is worth more."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return "The memory does not suffice. Give a smaller --batch_size, or a smaller model."
-    if (location := _model_that_was_read(error.__traceback__)) is not None and not _says_enough(error):
+    location = _model_that_was_read(error.__traceback__)
+    if location is not None and isinstance(error, OSError) and error.errno is None:
+        return f"{error} {MODEL}"  # Transformers says what the folder lacks
+    if location is not None and not _is_ours(error) and not isinstance(error, ImportError):
         return f"{location} cannot be read as a model ({type(error).__name__}: {error}). {MODEL}"
     if isinstance(error, SafetensorError):
         return FULL if "os error 28" in str(error) else f"A file of weights is damaged, or cannot be written: {error}."
@@ -72,6 +75,10 @@ def _model_that_was_read(traceback: TracebackType | None) -> str | None:
     return None
 
 
-def _says_enough(error: Exception) -> bool:
-    """Whether the message is one for users already: Transformers says by `OSError` what a folder lacks."""
-    return isinstance(error, ImportError) or (isinstance(error, OSError) and error.errno is None)
+def _is_ours(error: Exception) -> bool:
+    """Whether this library raised the error with a message for users."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    module = traceback.tb_frame.f_globals.get("__name__", "") if traceback is not None else ""
+    return type(error) is ValueError and "distilwhisper" in module

@@ -94,7 +94,7 @@ class _Reader:
     def text(self, node: yaml.Node, name: str) -> str:
         """The text of a single value, as it is written."""
         if not isinstance(node, yaml.ScalarNode) or self.counted(node, name).tag == NULL:
-            kinds = {yaml.SequenceNode: "a list", yaml.MappingNode: "a mapping"}
+            kinds: dict[type, str] = {yaml.SequenceNode: "a list", yaml.MappingNode: "a mapping"}
             got = kinds.get(type(node), "nothing")
             raise ValueError(f"{_line(node)}: {name}: expected a text or a number, got {got}.")
         return node.value
