@@ -14,6 +14,7 @@ from transformers import WhisperTokenizer
 
 from ..data.labels import IGNORED, label_ids
 from ..runs.files import atomic_path, write_atomically
+from ..runs.forms import read_json_file
 from .cache_files import (
     FORMAT,
     KEY,
@@ -67,7 +68,7 @@ class CacheWriter:
             raise OSError(f"Another process is writing into {folder}. Wait for it, or use another folder.") from None
         manifest = {"format": FORMAT, **metadata, "k": k, "temperatures": temperatures if k else None}
         path = self.folder / MANIFEST
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        before = read_json_file(path, advice="Delete the folder.") if path.is_file() else None
         if before is not None:
             data = list(dict.fromkeys([*before.pop("data", []), *data]))
             names = [name for name in {**before, **manifest} if before.get(name) != manifest.get(name)]

@@ -1,6 +1,5 @@
 """A cache of a teacher's predictions, in place of the teacher."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +8,7 @@ from safetensors.torch import load_file
 from transformers import WhisperConfig, WhisperProcessor
 
 from ..data.labels import IGNORED, label_ids
+from ..runs.forms import check_form, read_json_file
 from .cache_files import (
     FORMAT,
     HOW_TO_COMPLETE,
@@ -24,6 +24,8 @@ from .cache_files import (
 )
 from .top_logits import TopLogits
 
+MANIFEST_FORM = {"k": int | None, "temperatures": list | None, "tokenizer": str, "vocabulary": int}
+REMAKE = "Delete the folder and make a new cache with `distilwhisper cache-teacher`."
 PREFIX = "teacher_"  # of the names in a batch
 
 
@@ -66,9 +68,13 @@ class TeacherCache:
             raise ValueError(
                 f"{folder} holds no {MANIFEST}, so no teacher's cache. Make one with `distilwhisper cache-teacher`."
             )
-        self.manifest = json.loads(path.read_text(encoding="utf-8"))
+        self.manifest = read_json_file(path, advice=REMAKE)
         if self.manifest.get("format") != FORMAT:
             raise ValueError(f"{folder} has format {self.manifest.get('format')}, expected {FORMAT}. Make a new one.")
+        try:
+            check_form(self.manifest, MANIFEST_FORM)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error} {REMAKE}") from None
         self.k: int | None = self.manifest["k"]
         self.table = read_table(self.folder, self.k)
         self.index = index_of(self.table)

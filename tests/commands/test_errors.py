@@ -16,6 +16,7 @@ from modeling_distilwhisper.commands.command_line import command
 from modeling_distilwhisper.commands.errors import FULL
 from modeling_distilwhisper.runs.old_names import read_json
 from modeling_distilwhisper.runs.run_folder import RunFolder
+from modeling_distilwhisper.training.teacher_cache import TeacherCache
 
 
 def said(function, capsys) -> str:
@@ -116,3 +117,10 @@ def test_settings_of_a_run_that_are_damaged_do_not_make_its_folder_a_new_one(tmp
         RunFolder(tmp_path, {"run": {"a": 1}})
     with pytest.raises(ValueError, match="damaged"):
         read_json(tmp_path / "settings.json")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}', '{"format": 1, "k": "many"}'])
+def test_a_damaged_manifest_of_a_cache_says_to_make_it_again(tmp_path, content):
+    (tmp_path / "manifest.json").write_text(content)
+    with pytest.raises(ValueError, match=r"manifest\.json is damaged: .* make a new cache with `distilwhisper cache"):
+        TeacherCache(tmp_path)
