@@ -15,6 +15,7 @@ from .voice import HasSpeech
 
 MIN_BALANCED_UTTERANCES = 200  # of a language in Balanced-FLEURS
 CHUNK = 200  # rows between two writes to the file of checks
+CHECK_FORM = {"id": str, "seconds": float, "reason": str | None}
 NOTE_COLUMNS = ("id", "split", "sentence_id", "gender", "age", "accent", "speaker")
 
 
@@ -96,7 +97,7 @@ def count_reasons(notes: list[dict]) -> Counter:
 
 def _check(rows: Dataset, checked: RecordFile, has_speech: HasSpeech | None) -> dict[str, dict]:
     """`seconds` and `reason` (`None` if the row holds speech that can be scored) of each recording, by id."""
-    known = {record["id"]: record for record in checked.read()}
+    known = {record["id"]: record for record in checked.read(CHECK_FORM)}
     fresh: list[dict] = []
     for row in tqdm(rows, desc=f"Checking {checked.path.stem}", unit="clip", leave=False):
         # A file may have been repaired since. A text is checked again, which costs nothing.

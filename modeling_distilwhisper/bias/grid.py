@@ -1,9 +1,9 @@
 """Transcripts of every model and precision on every corpus and language, made by one machine or several."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset
 from transformers.utils import logging
@@ -11,6 +11,7 @@ from transformers.utils import logging
 from ..evaluation.transcription import is_transcribed, transcribe_rows
 from ..runs.any_whisper import load_config, load_model, load_processor, weights_digest
 from ..runs.files import file_name
+from ..runs.forms import read_json_file
 from ..runs.records import RecordFile
 from ..runs.run_folder import RunFolder
 from .corpora import MIN_BALANCED_UTTERANCES, Corpus, count_reasons, select_rows
@@ -20,6 +21,11 @@ from .voice import find_detector
 logger = logging.get_logger(__name__)
 
 TRANSCRIPTS, ROWS, CHECKED = "transcripts", "rows", "checked"
+# What is expected in the files of a study.
+CELL_FORM = {"run": {"model": str, "precision": str, "data_set": str, "shape": Any, "balanced": bool}}
+WITH_ID = {"id": str}
+NOTE_FORM = WITH_ID | {"kept": bool, "reason": str | None}
+TRANSCRIPT_FORM = WITH_ID | {"reference": str, "hypothesis": str}
 
 
 @dataclass(frozen=True)
@@ -158,14 +164,14 @@ def join(parts: Sequence[Path], folder: Path) -> None:
         if not (part / TRANSCRIPTS).is_dir():
             raise FileNotFoundError(f"{part} has no folder {TRANSCRIPTS}. Expected the output of a run with --part.")
         for path in sorted(part.glob("*/**/settings.json")):
-            into = RunFolder(folder / path.parent.relative_to(part), json.loads(path.read_text(encoding="utf-8")))
+            into = RunFolder(folder / path.parent.relative_to(part), read_json_file(path, {"run": dict}))
             for file in sorted(path.parent.glob("*.jsonl")):
                 _merge(file, RecordFile(into.folder / file.name))
 
 
 def _merge(source: Path, into: RecordFile) -> None:
-    records = {record["id"]: record for record in into.read()}
-    for record in RecordFile(source).read():
+    records = {record["id"]: record for record in into.read(WITH_ID)}
+    for record in RecordFile(source).read(WITH_ID):
         known = records.setdefault(record["id"], record)
         if known.get("hypothesis") != record.get("hypothesis"):
             raise ValueError(
@@ -188,7 +194,7 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
     cells, unfinished, units = [], [], list(_notes(folder))
     runs = {}
     for settings in sorted((folder / TRANSCRIPTS).glob("*/*/*/settings.json")):
-        run = json.loads(settings.read_text(encoding="utf-8"))["run"]
+        run = read_json_file(settings, CELL_FORM)["run"]
         runs[run["model"], run["precision"], run["data_set"]] = run, settings.parent
     for system in dict.fromkeys(key[:2] for key in runs):
         started = {data_set for *run_system, data_set in runs if tuple(run_system) == system}
@@ -199,7 +205,7 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
                 continue
             expected = {note["id"] for note in notes if note["kept"]}
             run, subfolder = runs[*system, data_set]
-            records = RecordFile(subfolder / f"{language}.jsonl").read()
+            records = RecordFile(subfolder / f"{language}.jsonl").read(TRANSCRIPT_FORM)
             records = [record for record in records if record["id"] in expected]
             if len(records) < len(expected):
                 unfinished.append(f"{' '.join((*system, data_set, language))}: {len(records)} of {len(expected)}")
@@ -226,5 +232,5 @@ def left_out(folder: Path) -> list[dict]:
 def _notes(folder: Path) -> Iterator[tuple[str, str, list[dict]]]:
     """Every corpus and language, with the notes on its rows."""
     for path in sorted((folder / ROWS).glob("*/*.jsonl")):
-        run = json.loads((path.parent / "settings.json").read_text(encoding="utf-8"))["run"]
-        yield run["data_set"], path.stem, RecordFile(path).read()
+        run = read_json_file(path.parent / "settings.json", {"run": {"data_set": str}})["run"]
+        yield run["data_set"], path.stem, RecordFile(path).read(NOTE_FORM)

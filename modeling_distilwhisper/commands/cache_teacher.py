@@ -28,6 +28,8 @@ from ..data.collate import SpeechCollator
 from ..data.selection import read_rows
 from ..data.sources import parse_sources
 from ..runs.any_whisper import weights_digest
+from ..runs.lock import hold
+from ..runs.numbers import Range
 from ..runs.precision import PRECISIONS
 from ..training.cache_files import KEY, tokenizer_digest
 from ..training.cache_writer import CacheWriter, WithDigests
@@ -75,6 +77,7 @@ def main(argv: list[str], prog: str) -> None:
     teacher = load_teacher(arguments.teacher, arguments.teacher_precision, arguments.device).prepare(
         config, processor, arguments.device
     )
+    hold(arguments.output_dir)
     writer = open_cache(arguments, teacher, processor, config)
     collator = SpeechCollator(processor, extra=WithDigests(teacher.batch_extra))
     table = []
@@ -101,7 +104,12 @@ def main(argv: list[str], prog: str) -> None:
 def open_cache(
     arguments: CacheArguments, teacher: Teacher, processor: WhisperProcessor, config: WhisperConfig
 ) -> CacheWriter:
-    """The cache in the output folder, which remembers what it was made with."""
+    """The cache in the output folder, which remembers what it was made with.
+
+    Raises:
+        ValueError: k is more than the student has tokens.
+    """
+    Range(int, 0, config.vocab_size).check("k", arguments.k)
     metadata = {
         "teacher": arguments.teacher,
         "teacher weights": weights_digest(arguments.teacher) or commit_of(teacher.model.config),

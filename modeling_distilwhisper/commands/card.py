@@ -13,9 +13,15 @@ import sys
 from pathlib import Path
 
 from ..reporting.model_card import card_of_run, not_saved_message, save_card
+from ..runs.forms import AGAIN, check_form
 from ..runs.old_names import read_json
-from ..runs.results import RunResults
+from ..runs.results import FILE, SUMMARY, RunResults
 from .command_line import command, make_parser
+
+# What a card needs from the results of a run.
+MODEL = {"method": str, "student": str, "teacher": str | None, "languages": [str]}
+SETTINGS = {"model": MODEL, "data": {"data": [str], "test_data": [str]}}
+SCORES = {str: {str: {str: {"wer": float, "words": int, "normalizer": str}}}}
 
 
 @command
@@ -23,9 +29,9 @@ def main(argv: list[str], prog: str) -> None:
     arguments = parse(argv, prog)
     folder = arguments.run if arguments.run.is_dir() else arguments.run.parent
     card = card_of_run(
-        RunResults.read(arguments.run),
+        read_results(arguments.run),
         name=arguments.name or folder.resolve().name,
-        evaluation=arguments.evaluation and read_json(arguments.evaluation),
+        evaluation=arguments.evaluation and read_json(arguments.evaluation, SUMMARY),
         system=arguments.system,
         bias=bias_rows(arguments),
         license=arguments.license,
@@ -35,6 +41,21 @@ def main(argv: list[str], prog: str) -> None:
     if not save_card(card, output):
         raise ValueError(f"{not_saved_message(output)} Or name another --output.")
     print(output)
+
+
+def read_results(path: Path) -> RunResults:
+    """The results of a run, with all that a card needs.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
+    results = RunResults.read(path)
+    try:
+        check_form(results.settings, SETTINGS, "settings")
+        check_form(results.scores, SCORES, "scores")
+    except ValueError as error:
+        raise ValueError(f"{path / FILE if path.is_dir() else path} is damaged: {error} {AGAIN}") from None
+    return results
 
 
 def bias_rows(arguments: argparse.Namespace):

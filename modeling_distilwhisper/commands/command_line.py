@@ -7,17 +7,20 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import HfArgumentParser
 
 from ..data.language_codes import chosen_languages
-from ..runs.extras import EXTRAS, MissingLibraryError, missing, require
+from ..runs.extras import require
+from ..runs.lock import is_main_process, released_at_the_end
+from ..runs.numbers import FINITE, RANGES
 from ..runs.old_names import with_new_flags
 from ..runs.settings import parse_settings
+from .errors import TRACEBACK, message_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # where models run unless a flag gives another device
-TRACEBACK = "DISTILWHISPER_TRACEBACK"  # the environment variable: 1 shows the traceback of every error
 
 Main = Callable[[list[str], str], int | None]
 
@@ -26,35 +29,28 @@ def command(main: Main) -> Callable[..., int]:
     """Makes `main(argv, prog)` a command that a script or `distilwhisper` can start.
 
     Both arguments may then be left out: they come from `sys.argv`. Flags of earlier versions are read with a warning.
-    `ValueError`, `OSError` and `ImportError` (a wrong setting, a missing file or library, an answer of the Hub) become
-    one line, `prog: error: ...`, and the exit status 1. All other exceptions keep their traceback, as these do where
-    the environment variable `DISTILWHISPER_TRACEBACK` is 1.
+    What the user can mend (a wrong setting, a damaged file, a full disk, an answer of the Hub) becomes one line,
+    `prog: error: ...`, and the exit status 1. All other exceptions keep their traceback, as these do where the
+    environment variable `DISTILWHISPER_TRACEBACK` is 1.
     """
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         prog = prog or Path(sys.argv[0]).name
         try:
-            return main(with_new_flags(sys.argv[1:] if argv is None else argv), prog) or 0
-        except (ValueError, OSError, ImportError) as error:
-            if os.environ.get(TRACEBACK) == "1":
-                raise
+            with released_at_the_end(prog):
+                return main(with_new_flags(sys.argv[1:] if argv is None else argv), prog) or 0
+        except KeyboardInterrupt:
+            print(f"{prog}: interrupted", file=sys.stderr)
+            return 130
+        except Exception as error:
             message = message_of(error)
+            if message is None or os.environ.get(TRACEBACK) == "1":
+                raise
         print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)
         return 1
 
     return run
-
-
-def message_of(error: Exception) -> str:
-    """The line that the user reads in place of a traceback."""
-    if isinstance(error, (OSError, MissingLibraryError)) or type(error) is ValueError:
-        return str(error)
-    library = (getattr(error, "name", None) or "").partition(".")[0]
-    if library in EXTRAS:
-        return missing(library)
-    # A kind that no message to a user has, such as `UnicodeDecodeError`.
-    return f"{type(error).__name__}: {error} ({TRACEBACK}=1 shows where.)"
 
 
 def import_figures():
@@ -71,7 +67,7 @@ def import_figures():
 
 def say(text: str) -> None:
     """Prints a line for people; where `torchrun` started several processes, only the main one prints."""
-    if int(os.environ.get("RANK", "0")) == 0:
+    if is_main_process():
         print(text, flush=True)
 
 
@@ -85,11 +81,42 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
         return f"{names[0]} {self._format_args(action, self._get_default_metavar_for_optional(action))}"
 
 
+def device(name: str) -> str:
+    """The name of a device on which models can run here, as a type of `argparse`."""
+    try:
+        torch.empty(1, device=name).cpu()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        known = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+        known += ["mps"] if torch.backends.mps.is_available() else []
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise argparse.ArgumentTypeError(
+            f"expected a device of this machine, such as {', '.join(known)}, got {name!r} ({reason[:120]})"
+        ) from None
+    return name
+
+
+# By the name of a setting: what checks its value.
+CHECKED: dict[str, Callable[[str], Any]] = {**RANGES, "device": device}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose numbers and devices are checked (`CHECKED`)."""
+
+    def add_argument(self, *names, **settings):
+        action = super().add_argument(*names, **settings)
+        check_values(action)
+        return action
+
+
+def check_values(action: argparse.Action) -> None:
+    """Makes a setting refuse values that it cannot take, by its name. No number is infinite or none at all."""
+    if action.nargs != 0:
+        action.type = CHECKED.get(action.dest, FINITE if action.type is float else action.type)
+
+
 def make_parser(description: str | None, prog: str) -> argparse.ArgumentParser:
     """A parser of flags; the description is a module's docstring."""
-    return argparse.ArgumentParser(
-        prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    return Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def parse_dataclasses(description: str | None, argv: list[str], prog: str, *classes: type) -> tuple:
@@ -99,6 +126,8 @@ def parse_dataclasses(description: str | None, argv: list[str], prog: str, *clas
     """
     parser = HfArgumentParser(classes, prog=prog, description=description, formatter_class=_Help)
     hide_inherited(parser, classes)
+    for action in parser._actions:
+        check_values(action)
     required = " ".join(f"--{action.dest} ..." for action in parser._actions if action.required)
     parser.usage = f"%(prog)s [settings.yaml] {required} [--setting value ...]"
     try:

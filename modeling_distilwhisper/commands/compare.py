@@ -23,9 +23,12 @@ from transformers.hf_argparser import string_to_bool
 
 from ..data.language_codes import chosen_languages
 from ..runs.files import file_name, write_atomically
+from ..runs.forms import check_form
+from ..runs.lock import hold
 from ..runs.old_names import read_json
-from ..runs.results import RunResults
-from ..runs.settings import read_settings, split_name
+from ..runs.results import SUMMARY, RunResults
+from ..runs.settings import split_name
+from ..runs.settings_file import read_settings
 from .command_line import command, import_figures, make_parser
 
 LISTS = ("data", "test_data", "languages", "test_languages")  # a single value needs no brackets
@@ -48,7 +51,7 @@ def main(argv: list[str], prog: str) -> None:
     arguments = parse(argv, prog)
     comparison, shared = read_comparison(arguments)
     folder = Path(arguments.output_dir or comparison["output_dir"])
-    folder.mkdir(parents=True, exist_ok=True)
+    hold(folder)
     models = {"student": shared["student"]}  # by name: folder or Hub id
     if shared.get("teacher", shared["student"]) != shared["student"]:
         models["teacher"] = shared["teacher"]
@@ -56,7 +59,9 @@ def main(argv: list[str], prog: str) -> None:
     for system, settings in comparison["systems"].items():
         models[system] = output = str(folder / file_name(system))
         run("train", Path(f"{output}.yaml"), without_blanks({**shared, **settings, "output_dir": output}))
-        minutes[system] = RunResults.read(output).training["train_runtime"] / 60
+        training = RunResults.read(output).training
+        check_form(training, {"train_runtime": float}, f"{output}: training")
+        minutes[system] = training["train_runtime"] / 60
     run("eval", folder / "scores.yaml", evaluation_of(models, shared, folder))
     report(models, shared, minutes, folder)
 
@@ -78,11 +83,18 @@ def read_comparison(arguments: argparse.Namespace) -> tuple[Settings, Settings]:
     """
     comparison = as_lists(read_settings(arguments.comparison))
     require_settings(arguments.comparison, comparison, "settings", "systems")
+    comparison.setdefault("shared", {})
+    check_form(comparison, {"settings": str, "systems": {str: dict | None}, "shared": dict}, str(arguments.comparison))
+    comparison["systems"] = {name: settings or {} for name, settings in comparison["systems"].items()}
+    if "output_dir" not in comparison and not arguments.output_dir:
+        raise ValueError(f"{arguments.comparison} lacks output_dir. Give it there, or as --output_dir.")
     overrides = {name: value for name in OVERRIDES if (value := getattr(arguments, name))}
-    of_file, shared = as_lists(read_settings(comparison["settings"])), as_lists(comparison.get("shared", {}))
+    of_file, shared = as_lists(read_settings(comparison["settings"])), as_lists(comparison["shared"])
     check(comparison["systems"])
     settings = without_blanks(of_file | shared | overrides)
     require_settings(comparison["settings"], settings, "student", "data", "languages")
+    lists = {name: [str] for name in LISTS if name in settings}
+    check_form(settings, {"student": str, **lists}, str(comparison["settings"]))
     for name in {"languages", "test_languages"} & settings.keys():
         settings[name] = chosen_languages(settings[name])
     return comparison, settings
@@ -126,7 +138,7 @@ def run(name: str, file: Path, settings: Settings) -> None:
 
 def report(models: Mapping[str, str], shared: Settings, minutes: Mapping[str, float], folder: Path) -> None:
     """Prints and writes the table of means, and draws the WER of every system."""
-    scores = read_json(folder / "scores/summary.json")["scores"]
+    scores = read_json(folder / "scores/summary.json", SUMMARY)["scores"]
     title = f"WER ({shared.get('normalizer', 'marks')}), mean over languages"
     means = []
     for system in models:

@@ -30,6 +30,7 @@ from ..evaluation.transcription import transcribe_rows
 from ..runs.any_whisper import adapted_base, load_model, load_processor, name_models, weights_digest
 from ..runs.extras import require
 from ..runs.files import file_name, write_atomically
+from ..runs.lock import hold, rename_held
 from ..runs.old_names import read_json
 from ..runs.precision import PRECISIONS
 from ..runs.records import RecordFile
@@ -37,6 +38,7 @@ from ..runs.run_folder import SETTINGS, RunFolder
 from .command_line import DEVICE, command, parse_dataclasses
 
 TASKS = ("transcribe", "translate")
+RUN_FORM = {"run": {"weights": str | None}}  # of the settings next to transcripts
 
 
 @dataclass
@@ -168,12 +170,13 @@ def transcribe_corpora(
 
 def put_aside_if_weights_changed(folder: Path, settings: dict) -> None:
     """Moves transcripts of the same model with other weights away: it was trained since. They are kept."""
+    hold(folder)
     file = folder / SETTINGS
-    before = read_json(file)["run"] if file.is_file() else settings
+    before = read_json(file, RUN_FORM, f"Delete {folder}.")["run"] if file.is_file() else settings
     if before != settings and before | {"weights": settings["weights"]} == settings:
         old = folder.with_name(f"{folder.name}.{(before['weights'] or 'hub')[:8]}")
         shutil.rmtree(old, ignore_errors=True)  # of the same weights: the model was trained back and forth
-        folder.rename(old)
+        rename_held(folder, old)
         print(f"The model's weights have changed. Its earlier transcripts are in {old}.")
 
 

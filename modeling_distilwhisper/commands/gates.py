@@ -23,6 +23,7 @@ from ..evaluation.gates import batches_of, gates_of_utterance, measure_expert_us
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.any_whisper import name_models
 from ..runs.files import file_name, write_atomically
+from ..runs.lock import hold
 from .command_line import DEVICE, command, import_figures, parse_dataclasses
 
 
@@ -45,7 +46,7 @@ def main(argv: list[str], prog: str) -> None:
     (arguments,) = parse_dataclasses(__doc__, argv, prog, GateArguments)
     models, sources = name_models(arguments.models), parse_sources(arguments.data, arguments.languages)
     folder, figures = Path(arguments.output_dir), import_figures()
-    folder.mkdir(parents=True, exist_ok=True)
+    hold(folder)
     table, usages, budgets = [], {}, set()
     for name, location in models.items():
         languages = languages_to_measure(name, location, arguments.languages)

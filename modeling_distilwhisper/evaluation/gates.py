@@ -13,6 +13,7 @@ from ..data.collate import SpeechCollator
 from ..data.labels import IGNORED
 from ..expert_layers_distilwhisper import LanguageGate
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperOutput
+from ..runs.numbers import COUNT
 
 SIDES = ("encoder", "decoder")
 
@@ -120,7 +121,11 @@ def batches_of(
         batch_size: rows in a batch; the last batch may have fewer.
         device: where the model is.
         title: of the progress bar.
+
+    Raises:
+        ValueError: `batch_size` is below 1.
     """
+    COUNT.check("batch_size", batch_size)
     for batch in tqdm(DataLoader(rows, batch_size=batch_size, collate_fn=collate), desc=title):
         yield on_device(batch, device)
 

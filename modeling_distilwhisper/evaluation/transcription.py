@@ -10,9 +10,15 @@ from transformers import WhisperProcessor
 
 from ..data.audio import read_audio
 from ..data.features import speech_features
+from ..runs.numbers import COUNT, SECONDS
 from ..runs.records import RecordFile
 
 METADATA = ("id", "data_set", "split", "language", "sentence_id", "gender", "age", "accent", "speaker", "seconds")
+# What a record must have to be scored.
+RECORD = {
+    **{name: str for name in ("id", "data_set", "split", "language", "reference", "hypothesis")},
+    **{name: SECONDS for name in ("seconds", "compute_seconds")},
+}
 
 
 def transcribe_rows(
@@ -28,13 +34,17 @@ def transcribe_rows(
     """Transcribes the rows whose record is missing in a file, or has another reference or length. Longest rows first.
 
     Args:
-        file: the records so far. Each batch is added when it is done.
+        file: the records so far. Each batch is added when it is done. Damaged records are made again.
         model: a Whisper of any kind, in evaluation mode.
         processor: the model's.
         rows: as a reader makes them, with `seconds` (`keep_scorable`).
         task: "transcribe" or "translate".
         batch_size: rows per batch. A row longer than Whisper's window (30 s) is transcribed alone.
         **generate_kwargs: settings of `generate`, such as `num_beams=5`.
+
+    Raises:
+        ValueError: `batch_size` or `num_beams` is below 1.
+        FolderInUseError: another process writes into the file's folder.
 
     Returns:
         The rows' records: the columns `METADATA` of the row, `reference`, `hypothesis` and `compute_seconds`, the
@@ -53,10 +63,13 @@ def transcribe_rows(
         >>> len(records), records[0]["language"], sorted(records[0].keys() - {*rows.column_names})
         (2, 'ca', ['compute_seconds', 'hypothesis', 'reference'])
     """
+    COUNT.check("batch_size", batch_size)
+    COUNT.check("num_beams", generate_kwargs.get("num_beams", 1))
+    file.hold()
     seconds = rows["seconds"][:]
     done, outdated = _done(file, rows)
     if outdated:
-        file.keep([record for record in file.read() if record["id"] not in outdated])
+        file.keep([record for record in file.read(RECORD) if record["id"] not in outdated])
     order = sorted((i for i, name in enumerate(rows["id"]) if name not in done), key=lambda i: -seconds[i])
     bar = tqdm(total=len(rows), initial=len(rows) - len(order), desc=file.path.stem, unit="clip")
     for indices in _batches(order, seconds, batch_size, processor.feature_extractor.chunk_length):
@@ -84,13 +97,13 @@ def is_transcribed(file: RecordFile, rows: Dataset) -> bool:
 def records_of(file: RecordFile, rows: Dataset) -> list[dict]:
     """The records of these rows in a file."""
     ids = set(rows["id"])
-    return [record for record in file.read() if record["id"] in ids]
+    return [record for record in file.read(RECORD) if record["id"] in ids]
 
 
 def _done(file: RecordFile, rows: Dataset) -> tuple[set[str], set[str]]:
     """Ids of the rows that the file has a valid record of, and of those whose record is outdated."""
     current = dict(zip(rows["id"], zip(rows["text"], rows["seconds"], strict=True), strict=True))
-    recorded = {record["id"]: (record["reference"], record["seconds"]) for record in file.read()}
+    recorded = {record["id"]: (record["reference"], record["seconds"]) for record in file.read(RECORD)}
     done = {name for name, row in current.items() if recorded.get(name) == row}
     return done, (current.keys() & recorded.keys()) - done
 

@@ -1,11 +1,12 @@
 """Names that earlier versions used in flags, settings files and results, read as the names of today."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging
+
+from .forms import AGAIN, Form, read_json_file
 
 logger = logging.get_logger(__name__)
 
@@ -73,13 +74,19 @@ def with_new_flags(argv: list[str]) -> list[str]:
     return flags
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, form: Form = dict, advice: str = AGAIN) -> Any:
     """The content of a JSON file of a run (`settings.json`, `results.json`, `summary.json`), with today's names.
+
+    Args:
+        path: of the file.
+        form: what it must be, as `check_form` takes it.
+        advice: what the user can do if it is damaged.
 
     Raises:
         FileNotFoundError: there is no such file.
+        ValueError: it is damaged.
     """
-    return with_new_names(json.loads(Path(path).read_text(encoding="utf-8")), path)
+    return with_new_names(read_json_file(path, form, advice), path)
 
 
 def new_value(name: str, value: str) -> str:

@@ -3,14 +3,23 @@
 import json
 from pathlib import Path
 
+from transformers.utils import logging
+
 from .files import write_atomically
+from .forms import Form, check_form, parse_json
+from .lock import hold
+
+logger = logging.get_logger(__name__)
 
 
 class RecordFile:
-    """A file of records as JSON lines. A last record that was cut off while it was written is deleted.
+    """A file of records as JSON lines. Records that have an `id` are unique by it: of two, the later one counts.
+
+    Only one process at a time writes into its folder (`runs/lock.py`). A last record that was cut off while it was
+    written does not count, and the next record takes its place.
 
     Args:
-        path: the file; its folder is made.
+        path: the file; its folder is made when it is written.
 
     Example:
         >>> import tempfile
@@ -23,26 +32,84 @@ class RecordFile:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        content = self.path.read_bytes() if self.path.is_file() else b""
-        if content and not content.endswith(b"\n"):
-            with open(self.path, "r+b") as file:
-                file.truncate(content.rfind(b"\n") + 1)
+        self._ids: set | None = None  # of the records in the file, known from the first `add` on
 
-    def read(self) -> list[dict]:
-        """All records so far."""
-        if not self.path.is_file():
-            return []
-        return [json.loads(line) for line in self.path.read_bytes().splitlines()]
+    def hold(self) -> None:
+        """Makes this process the only one that writes here.
+
+        Raises:
+            FolderInUseError: another run writes here.
+        """
+        hold(self.path.parent)
+
+    def read(self, form: Form = dict) -> list[dict]:
+        """All records so far. Damaged ones are left out with a warning.
+
+        Args:
+            form: what each record must be, as `check_form` takes it.
+        """
+        records, damaged = self._read(form)
+        if damaged:
+            line, reason = next(iter(damaged.items()))
+            rest = f"the first in line {line}: {reason}"
+            logger.warning(f"{self.path}: {len(damaged)} damaged records are left out, {rest}")
+        return records
 
     def keep(self, records: list[dict]) -> None:
         """Replaces all records by these."""
-        write_atomically(self.path, "".join(_line(record) for record in records))
+        self.hold()
+        self._ids = None
+        write_atomically(self.path, "".join(map(_line, _unique(records))))
 
     def add(self, records: list[dict]) -> None:
-        """Adds records at the end."""
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.writelines(map(_line, records))
+        """Adds records at the end. One with the `id` of an earlier record replaces it."""
+        self.hold()
+        if self._ids is None:
+            before = self.read()
+            if self._content() != "".join(map(_line, before)).encode():
+                self.keep(before)  # without records that are damaged, cut off or there twice
+            self._ids = set(_ids(before))
+        ids = _ids(records)
+        if self._ids.intersection(ids) or len(set(ids)) < len(ids):
+            self.keep([*self.read(), *records])
+            return
+        with open(self.path, "ab", buffering=0) as file:
+            end, lines = file.tell(), "".join(map(_line, records)).encode()
+            try:
+                while lines:
+                    lines = lines[file.write(lines) :]
+            except OSError:  # the disk is full: no part of a record stays
+                file.truncate(end)
+                raise
+        self._ids.update(ids)
+
+    def _read(self, form: Form) -> tuple[list[dict], dict[int, str]]:
+        """The records, and by number of line why one is damaged."""
+        records: list[dict] = []
+        damaged: dict[int, str] = {}
+        content = self._content()
+        lines = content[: content.rfind(b"\n") + 1].splitlines()
+        for number, line in enumerate(lines, start=1):
+            try:
+                record = parse_json(line, form)
+                check_form(record.get("id"), str | int | None, "id")
+                records.append(record)
+            except ValueError as error:
+                damaged[number] = str(error)
+        return _unique(records), damaged
+
+    def _content(self) -> bytes:
+        return self.path.read_bytes() if self.path.is_file() else b""
+
+
+def _ids(records: list[dict]) -> list:
+    return [record["id"] for record in records if "id" in record]
+
+
+def _unique(records: list[dict]) -> list[dict]:
+    """The records, of those with the same `id` the last."""
+    by_id = {("id", record["id"]) if "id" in record else number: record for number, record in enumerate(records)}
+    return list(by_id.values())
 
 
 def _line(record: dict) -> str:

@@ -6,9 +6,27 @@ from pathlib import Path
 from typing import Any
 
 from ..names_distilwhisper import without_paths
+from .forms import AGAIN, Form, check_form
 from .old_names import read_json
 
 FILE = "results.json"
+# What is expected in the file, of what is there.
+FORMS: dict[str, Form] = {
+    "settings": {str: dict},
+    "scores": {str: {str: {str: {"wer": float | None}}}},
+    "data": list | dict,
+    "expert usage at inference": {str: {str: float}},
+    "teacher precision": str,
+    "training": dict,
+    "best by language": {str: {"step": float, "score": float}},
+    "sizes": dict,
+    "example": {str: Any},
+}
+ROWS = {"data_set": str, "split": str, "language": str, "rows": int, "hours": float, "left_out": {str: int}}
+
+# Of `summary.json`, which `distilwhisper eval` writes.
+SCORE = {name: str for name in ("system", "data_set", "split", "language", "normalizer")} | {"wer": float, "words": int}
+SUMMARY = {"scores": [SCORE]}
 
 
 @dataclass(frozen=True)
@@ -69,13 +87,26 @@ class RunResults:
 
         Raises:
             FileNotFoundError: there is no such file.
+            ValueError: the file is damaged.
         """
         path = Path(path)
-        return cls.from_json(read_json(path / FILE if path.is_dir() else path))
+        path = path / FILE if path.is_dir() else path
+        content = read_json(path)
+        try:
+            return cls.from_json(content)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged: {error} {AGAIN}") from None
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> "RunResults":
-        """The results in the content of a file under today's names."""
+        """The results in the content of a file under today's names.
+
+        Raises:
+            ValueError: a part has another form than expected.
+        """
+        for key, form in FORMS.items():
+            if content.get(key):
+                check_form(content[key], form, key)
         values = {field.name: content.get(_key(field.name)) for field in fields(cls)}
         values["data"] = _data_records(content)
         return cls(**{name: value for name, value in values.items() if value})
@@ -103,11 +134,16 @@ def _key(name: str) -> str:
 def _data_records(content: Mapping[str, Any]) -> list[DataRecord]:
     data = content.get("data") or []
     if not isinstance(data, Mapping):
-        return [DataRecord(**record) for record in data]
+        check_form(data, [ROWS], "data")
+        return [DataRecord(**{name: record[name] for name in ROWS}) for record in data]
     # An earlier version joined data set, split and language to a title, and kept the rows left out by title.
-    left_out = content.get("rows left out", {})
+    left_out = content.get("rows left out") or {}
+    check_form(data, {str: {"rows": int, "hours": float}}, "data")
+    check_form(left_out, {str: {str: int}}, "rows left out")
     records = []
     for title, amount in data.items():
+        if title.count(" ") < 2:
+            raise ValueError(f"at data: expected data set, split and language, got {title!r}.")
         data_set, split, language = title.rsplit(" ", 2)
         reasons = left_out.get(title, {})
         records.append(DataRecord(data_set, split, language, amount["rows"], amount["hours"], reasons))

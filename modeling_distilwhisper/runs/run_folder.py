@@ -9,10 +9,18 @@ from typing import Any
 from transformers.utils import logging
 
 from .files import write_atomically
+from .forms import AGAIN, Form, read_json_file
+from .lock import hold, is_main_process
 from .old_names import read_json
 
 logger = logging.get_logger(__name__)
 SETTINGS = "settings.json"
+# What is expected in a file of a run.
+FORMS: dict[str, Form] = {
+    SETTINGS: {str: dict},
+    "before.json": {str: {str: {str: dict}}},
+    "results.json": {"settings": {"training": {"num_train_epochs": Any, "max_steps": Any}}},
+}
 
 Settings = Mapping[str, Mapping[str, Any]]  # by part ("model", "data", ...) and name
 
@@ -20,6 +28,7 @@ Settings = Mapping[str, Mapping[str, Any]]  # by part ("model", "data", ...) and
 class RunFolder:
     """Results of one run as JSON files, never mixed with those of a run with other settings.
 
+    Only one run at a time writes into a folder (`runs/lock.py`): another one is refused, for as long as this one lives.
     A folder that an earlier version wrote is read under today's names; a setting that did not exist then has its
     default.
 
@@ -30,23 +39,30 @@ class RunFolder:
 
     Raises:
         ValueError: the folder holds a run with other settings; the message names those that differ.
+        FolderInUseError: another run writes into the folder.
     """
 
     def __init__(self, folder: str | Path, settings: Settings, defaults: Mapping[str, Any] | None = None):
         self.folder = Path(folder)
-        self.folder.mkdir(parents=True, exist_ok=True)
+        hold(self.folder)
         begun = self.read(SETTINGS)
         if begun is None:
-            self.write(SETTINGS, settings)
+            if is_main_process():
+                self.write(SETTINGS, settings)
         elif differ := differences(begun, settings, defaults or {}):
             raise ValueError(
                 f"{folder} holds a run with other settings: {'; '.join(differ)}. Use another folder or delete it."
             )
 
     def read(self, name: str) -> Any | None:
-        """The content of a JSON file under today's names, or `None` if there is no such file yet."""
+        """The content of a JSON file under today's names, or `None` if there is no such file yet.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
         path = self.folder / name
-        return read_json(path) if path.is_file() else None
+        advice = f"Use another folder, or delete {self.folder}." if name == SETTINGS else AGAIN
+        return read_json(path, FORMS.get(name, dict), advice) if path.is_file() else None
 
     def write(self, name: str, content: Any) -> Any:
         """Writes a JSON file and returns `content`."""
@@ -58,7 +74,12 @@ class RunFolder:
         steps = {}
         for state in self.folder.glob("checkpoint-*/trainer_state.json"):
             if step := re.fullmatch(r"checkpoint-(\d+)", state.parent.name):
-                steps[int(step[1])] = str(state.parent)
+                try:
+                    read_json_file(state)
+                except ValueError as error:
+                    logger.warning(f"{state.parent} is not resumed from: {error}")
+                else:
+                    steps[int(step[1])] = str(state.parent)
         if not steps:
             return None
         newest = steps[max(steps)]

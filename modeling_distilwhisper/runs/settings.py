@@ -1,91 +1,71 @@
 """Settings of a command: flags, or a file of settings with flags after it."""
 
+import argparse
 import dataclasses
 import json
 import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from transformers import HfArgumentParser
 
-from .old_names import with_new_names
+from .settings_file import read_settings
 
 FILE_SUFFIXES = (".yaml", ".yml", ".json")
-
-
-class SettingsLoader(yaml.SafeLoader):
-    """YAML with the values of YAML 1.2: only `true` and `false` are booleans, so that `no` stays a language; no dates;
-    numbers as in JSON."""
-
-
-SettingsLoader.yaml_implicit_resolvers = {}
-for tag, pattern, first in (
-    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
-    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
-    ("int", r"[-+]?(?:0|[1-9][0-9]*)", list("-+0123456789")),
-    ("float", r"[-+]?(?:[0-9]+[eE][-+]?[0-9]+|(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?)", list("-+.0123456789")),
-):
-    SettingsLoader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", re.compile(f"(?:{pattern})$"), first)
-
-
-def read_settings(path: str | Path) -> dict[str, Any]:
-    """The settings in a YAML or JSON file, under today's names.
-
-    Values stay text, as on a command line: `no` is a language, and `1` is text. Within a mapping they have types.
-
-    Returns:
-        By name: text, a list of texts, a mapping, or `None`.
-
-    Raises:
-        ValueError: the file is no YAML, or it holds no mapping of settings.
-    """
-    loader = SettingsLoader(Path(path).read_text(encoding="utf-8"))  # JSON is YAML
-    try:
-        root = loader.get_single_node()
-        if not isinstance(root, yaml.MappingNode):
-            raise ValueError(f"{path} holds no settings. Expected lines such as `languages: [gl]`.")
-        settings = {loader.construct_object(name): _as_written(loader, value) for name, value in root.value}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}") from None
-    return with_new_names(settings, path)
-
-
-def _as_written(loader: SettingsLoader, node: yaml.Node) -> Any:
-    if isinstance(node, yaml.SequenceNode):
-        return [_as_written(loader, child) for child in node.value]
-    if isinstance(node, yaml.MappingNode):
-        return loader.construct_object(node, deep=True)
-    return None if node.tag == "tag:yaml.org,2002:null" else node.value
 
 
 def parse_settings(parser: HfArgumentParser, argv: list[str]) -> tuple:
     """Parses flags, or a YAML or JSON file of settings with flags after it. These flags win over the file.
 
-    Names of earlier versions in the file are read as those of today, with a warning.
+    A value of the file is never read as a flag, so it may begin with a hyphen. Names of earlier versions in the file
+    are read as those of today, with a warning.
 
     Returns:
-        An instance of each of the parser's dataclasses. A file that holds no mapping or has unknown settings ends the
-        program with a message, as a wrong flag does.
+        An instance of each of the parser's dataclasses. A file that holds no mapping, has unknown settings or values
+        that a setting cannot take ends the program with a message, as a wrong flag does.
     """
     if not argv or Path(argv[0]).suffix not in FILE_SUFFIXES:
         return parser.parse_args_into_dataclasses(argv)
     try:
         settings = read_settings(argv[0])
+        unknown = sorted(settings.keys() - _names(parser))
+        if unknown:
+            raise ValueError(f"{argv[0]} has unknown settings: {', '.join(unknown)}. --help lists the known ones.")
+        for action in parser._actions:
+            if action.nargs != 0 and (value := settings.get(action.dest)) is not None:
+                action.default, action.required = _value_of(action, value, argv[0]), False
     except ValueError as error:
         parser.error(str(error))
-    unknown = sorted(settings.keys() - _names(parser), key=str)
-    if unknown:
-        parser.error(f"{argv[0]} has unknown settings: {', '.join(map(str, unknown))}. --help lists the known ones.")
-    flags = []
-    for name, value in settings.items():
-        if value is None:
-            continue
-        if isinstance(value, list):
-            flags += [f"--{name}", *value]
-        else:
-            flags.append(f"--{name}={json.dumps(value) if isinstance(value, dict) else value}")
-    return parser.parse_args_into_dataclasses([*flags, *argv[1:]])
+    return parser.parse_args_into_dataclasses(argv[1:])
+
+
+def _value_of(action: argparse.Action, value: Any, file: str) -> Any:
+    """The value in a file for a flag, converted and checked as on the command line.
+
+    Raises:
+        ValueError: the flag cannot take it.
+    """
+    name, takes_several = action.dest, action.nargs == "+"
+    if isinstance(value, dict):
+        value = json.dumps(value)
+    if isinstance(value, list) and len(value) != 1 and not (takes_several and value):
+        expected = "one value or more" if takes_several else "one value"
+        raise ValueError(f"{file}: {name}: expected {expected}, got a list of {len(value)}.")
+    texts = value if isinstance(value, list) else [value]
+    values = []
+    for text in texts:
+        try:
+            converted = parse(text) if callable(parse := action.type) else text
+        except argparse.ArgumentTypeError as error:
+            raise ValueError(f"{file}: {name}: {error}.") from None
+        except (TypeError, ValueError):
+            kind = getattr(action.type, "__name__", "such a")
+            raise ValueError(f"{file}: {name}: invalid {kind} value: {text!r}.") from None
+        if action.choices is not None and converted not in action.choices:
+            choices = ", ".join(map(str, action.choices))
+            raise ValueError(f"{file}: {name}: expected one of {choices}, got {text!r}.")
+        values.append(converted)
+    return values if takes_several else values[0]
 
 
 def _names(parser: HfArgumentParser) -> set[str]:

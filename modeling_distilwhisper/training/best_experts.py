@@ -7,6 +7,7 @@ from pathlib import Path
 from transformers.utils import logging
 
 from ..runs.files import write_atomically
+from ..runs.forms import read_json_file
 from .finite_steps import check_finite
 
 logger = logging.get_logger(__name__)
@@ -24,7 +25,7 @@ class BestExperts:
     def scores(self) -> dict[str, dict[str, float]]:
         """By language: `step` and `score`."""
         path = self.folder / "best.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return read_json_file(path, {str: {"step": int, "score": float}}) if path.is_file() else {}
 
     def keep(self, model, scores: dict[str, float], step: int, *, more_is_better: bool) -> None:
         """Saves the experts of those languages whose score is better than any before.

@@ -16,9 +16,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from transformers import WhisperProcessor
 
+from ..runs.forms import check_form, read_json_file
+
 FORMAT = 1
 KEY = ("data_set", "split", "language", "id")
 MANIFEST, OUTPUT = "manifest.json", "output.safetensors"
+MANIFEST_FORM = {"k": int | None, "temperatures": list | None, "tokenizer": str, "vocabulary": int}
 HOW_TO_COMPLETE = "Run `distilwhisper cache-teacher` on this data: it adds missing and changed rows."
 HOW_TO_MAKE_ANEW = "Delete that folder and make a new cache with `distilwhisper cache-teacher`."
 
@@ -58,21 +61,15 @@ def read_manifest(path: Path) -> dict:
     Raises:
         ValueError: the file is damaged, or of another format.
     """
+    manifest = read_json_file(path, advice=HOW_TO_MAKE_ANEW)
+    if manifest.get("format") != FORMAT:
+        raise ValueError(f"{path.parent} has format {manifest.get('format')}, expected {FORMAT}. {HOW_TO_MAKE_ANEW}")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # no JSON, or no UTF-8
-        raise ValueError(f"{path} is damaged ({error}). {HOW_TO_MAKE_ANEW}") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        version = manifest.get("format") if isinstance(manifest, dict) else None
-        raise ValueError(f"{path.parent} has format {version}, expected {FORMAT}. {HOW_TO_MAKE_ANEW}")
-    missing = [name for name in ("k", "temperatures", "tokenizer", "vocabulary") if name not in manifest]
-    k, temperatures = manifest.get("k"), manifest.get("temperatures")
-    is_known = k is None or (type(k) is int and k > 0 and isinstance(temperatures, list))
-    if missing or not is_known:
-        raise ValueError(
-            f"{path} is damaged: expected k, a number of tokens or null, temperatures, tokenizer and vocabulary, got "
-            f"k {k!r}, temperatures {temperatures!r}, without {missing}. {HOW_TO_MAKE_ANEW}"
-        )
+        check_form(manifest, MANIFEST_FORM)
+        if manifest["k"] is not None and (manifest["k"] < 1 or manifest["temperatures"] is None):
+            raise ValueError(f"expected k, a number of tokens from 1 or null, and temperatures, got k {manifest['k']}.")
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error} {HOW_TO_MAKE_ANEW}") from None
     return manifest
 
 

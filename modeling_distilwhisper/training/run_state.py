@@ -5,10 +5,12 @@ from collections import Counter
 from pathlib import Path
 
 from ..runs.files import write_atomically
+from ..runs.forms import read_json_file
 from .kd_weight import DistillationWeight
 from .log import TrainingLog
 
 STATE = "distilwhisper_state.json"
+FORM = {"utterances": {str: int}, "steps": {str: int}, "kd_beta": float | None, "step": int, "best": dict}
 
 Scores = dict[str, dict[str, float]]  # by language: `step` and `score`
 
@@ -28,7 +30,7 @@ def save_state(folder: Path, step: int, log: TrainingLog, kd_weight: Distillatio
 
 def load_state(folder: Path, log: TrainingLog, kd_weight: DistillationWeight) -> tuple[int, Scores]:
     """Restores the log's counts and a learned beta from a checkpoint's folder; returns its step and best scores."""
-    state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+    state = read_json_file(folder / STATE, FORM, f"Delete {folder} to continue from the checkpoint before.")
     log.utterances, log.steps = Counter(state["utterances"]), Counter(state["steps"])
     log.skipped_steps = state.get("skipped_steps", 0)  # checkpoints of earlier versions have no such count
     kd_weight.learned = state["kd_beta"]

@@ -16,6 +16,7 @@ from ..runs.run_folder import SETTINGS
 SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".oga", ".opus", ".aif"}
 # Suffixes of recordings that libsndfile cannot read.
 UNSUPPORTED = {".m4a", ".mp4", ".aac", ".wma", ".webm", ".mov", ".mkv"}
+CLAIM = {"transcripts": str, "recording": str}  # a record of `OutputClaims`
 # Seconds of audio in a batch, with padding. Their features need a gigabyte, and an interruption loses one batch.
 MAX_BATCH_SECONDS = 1800.0
 
@@ -109,7 +110,7 @@ class OutputClaims:
     def __init__(self, output_dir: Path):
         self.output_dir = output_dir
         self.file = RecordFile(output_dir / "recordings.jsonl")
-        self.owners = {record["transcripts"]: record["recording"] for record in self.file.read()}
+        self.owners = {record["transcripts"]: record["recording"] for record in self.file.read(CLAIM)}
 
     def check(self, recording: Recording) -> None:
         """Refuses a recording if another recording has claimed the path of its transcripts.

@@ -41,7 +41,7 @@ def test_help_lists_every_command_in_its_group_and_waits_for_no_heavy_library():
 
 def test_every_module_of_a_command_has_a_name_that_starts_it():
     modules = {path.stem for path in (PACKAGE / "commands").glob("*.py")}
-    parts = {"__init__", "command_line", "demo_page", "export_whisper", "export_onnx"}
+    parts = {"__init__", "command_line", "errors", "demo_page", "export_whisper", "export_onnx"}
     assert {module for module, _ in distilwhisper_cli.COMMANDS.values()} == modules - parts
 
 
@@ -108,7 +108,7 @@ def refusing(error: Exception):
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (FileNotFoundError(2, "No such file or directory", "x"), "[Errno 2] No such file or directory: 'x'"),
+        (FileNotFoundError(2, "No such file or directory", "x"), "x: There is no such file or folder. Check the path."),
         (OSError("no model\n  there"), "no model there"),
         (
             ModuleNotFoundError("No module named 'peft'", name="peft.tuners"),

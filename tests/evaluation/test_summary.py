@@ -103,7 +103,7 @@ def test_a_record_that_was_cut_off_is_made_again_and_no_other(tmp_path):
     with open(file.path, "a") as rest:
         rest.write('{"id": "00')
     again = RecordFile(file.path)
-    again.add(records(["more"]))
+    again.add([record | {"id": "more"} for record in records(["more"])])
     assert [record["hypothesis"] for record in again.read()] == ["uno\u2028dos", "três", "more"]
     assert all(json.loads(line) for line in file.path.read_text().split("\n") if line)
 

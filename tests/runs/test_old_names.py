@@ -11,7 +11,8 @@ from transformers.utils import logging as transformers_logging
 from modeling_distilwhisper.evaluation.metrics import error_rates
 from modeling_distilwhisper.runs.old_names import read_json, with_new_flags
 from modeling_distilwhisper.runs.run_folder import RunFolder
-from modeling_distilwhisper.runs.settings import defaults_of, parse_settings, read_settings
+from modeling_distilwhisper.runs.settings import defaults_of, parse_settings
+from modeling_distilwhisper.runs.settings_file import read_settings
 
 
 @dataclass

@@ -60,8 +60,9 @@ def test_a_run_is_resumed_only_with_its_settings(tmp_path):
     settings = {"model": {"student": "base", "languages": ["gl"]}, "data": {"data": ["d"]}}
     run = RunFolder(tmp_path / "run", settings)
     assert run.read("before.json") is None
-    assert run.write("before.json", {"wer": 0.5}) == {"wer": 0.5}
-    assert RunFolder(tmp_path / "run", settings).read("before.json") == {"wer": 0.5}
+    scores = {"before": {"cv": {"gl": {"wer": 0.5}}}}
+    assert run.write("before.json", scores) == scores
+    assert RunFolder(tmp_path / "run", settings).read("before.json") == scores
     settings["model"] = {"student": "small", "languages": ["gl"]}
     with pytest.raises(ValueError, match="holds a run with other settings: student 'base', now 'small'"):
         RunFolder(tmp_path / "run", settings)
@@ -74,6 +75,8 @@ def test_only_complete_checkpoints_are_resumed_from(tmp_path):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if step < 100:
             (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text("{}")
+    (tmp_path / "checkpoint-20").mkdir()
+    (tmp_path / "checkpoint-20/trainer_state.json").write_text('{"global_step": 2')
     (tmp_path / "checkpoint-best").mkdir()
     (tmp_path / "checkpoint-best/trainer_state.json").write_text("{}")
     assert run.last_checkpoint() == str(tmp_path / "checkpoint-10")
@@ -81,7 +84,7 @@ def test_only_complete_checkpoints_are_resumed_from(tmp_path):
 
 def test_an_interrupted_write_leaves_the_old_results(tmp_path):
     run = RunFolder(tmp_path, {})
-    run.write("results.json", {"wer": 0.1})
+    run.write("rows.json", {"wer": 0.1})
     with pytest.raises(TypeError):
-        run.write("results.json", {"wer": object()})
-    assert run.read("results.json") == {"wer": 0.1}
+        run.write("rows.json", {"wer": object()})
+    assert run.read("rows.json") == {"wer": 0.1}
