@@ -1,10 +1,19 @@
 """The content of a folder or Hub repository: languages, a backbone, or another kind of model."""
 
 import os
+import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from transformers import WhisperConfig
-from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils import (
+    SAFE_WEIGHTS_INDEX_NAME,
+    SAFE_WEIGHTS_NAME,
+    WEIGHTS_INDEX_NAME,
+    WEIGHTS_NAME,
+    cached_file,
+)
 
 from .configuration_distilwhisper import DistilWhisperConfig
 from .expert_file_distilwhisper import language_of_file
@@ -58,7 +67,34 @@ def has_weights(name: str, variant: str | None, hub: dict) -> bool:
     names = [SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME]
     if variant is not None:
         names = [f"model.{variant}.safetensors", f"model.safetensors.index.{variant}.json", *names]
-    return any(cached_file(name, file, _raise_exceptions_for_missing_entries=False, **hub) for file in names)
+    return has_one_of(name, names, hub)
+
+
+def has_only_pickled_weights(name: str, variant: str | None, hub: dict) -> bool:
+    """Whether the weights in a folder or Hub repository are pytorch_model.bin alone, as in many older ones."""
+    return not has_weights(name, variant, hub) and has_one_of(name, [WEIGHTS_NAME, WEIGHTS_INDEX_NAME], hub)
+
+
+@contextmanager
+def pickles_refused(name: str) -> Iterator[None]:
+    """Within it, Transformers loads the weights of `name`. If they are a pickle, it loads tensors alone.
+
+    Raises:
+        ValueError: there is something else in the pickle. It was not loaded.
+    """
+    try:
+        yield
+    except pickle.UnpicklingError:  # its message tells how to load it nevertheless, which may run code
+        raise ValueError(
+            f"{name}: {WEIGHTS_NAME} is damaged, or holds more than tensors. It was not loaded, because that may run "
+            f"code. Expected {SAFE_WEIGHTS_NAME}, or a {WEIGHTS_NAME} of tensors; download it again, or take another "
+            "copy of this model."
+        ) from None
+
+
+def has_one_of(name: str, files: list[str], hub: dict) -> bool:
+    """Whether a folder or Hub repository holds one of these files."""
+    return any(cached_file(name, file, _raise_exceptions_for_missing_entries=False, **hub) for file in files)
 
 
 def base_model_settings(name: str, hub: dict) -> dict[str, str | None]:
@@ -77,7 +113,10 @@ __all__ = [
     "HUB_ARGUMENTS",
     "base_model_settings",
     "check_hub_arguments",
+    "has_one_of",
+    "has_only_pickled_weights",
     "has_weights",
     "languages_in",
+    "pickles_refused",
     "require_distilwhisper",
 ]

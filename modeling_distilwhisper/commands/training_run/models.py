@@ -4,6 +4,7 @@ import torch
 from transformers import WhisperForConditionalGeneration
 
 from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ...runs.any_whisper import load_weights
 from ...runs.precision import precision_settings
 from ...training.teacher import Teacher, load_teacher
 from ...training.teacher_cache import TeacherCache
@@ -19,7 +20,7 @@ def load_student(model_args: ModelArguments, device: torch.device):
     """
     loading = precision_settings(model_args.student_precision, device)
     if model_args.method != "experts":
-        plain = WhisperForConditionalGeneration.from_pretrained(model_args.student, **loading)
+        plain = load_weights(WhisperForConditionalGeneration, model_args.student, **loading)
         return plain if model_args.method == "finetune" else with_lora(plain, model_args.lora_rank)
     names = ("gate_budget", "skip_gate_prob", "gate_training", "gate_noise_max", "expert_rank")
     settings = {name: getattr(model_args, name) for name in names} | {"gate_budgets": model_args.budgets}
