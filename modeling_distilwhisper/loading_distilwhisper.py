@@ -43,6 +43,8 @@ class LoadingMixin(LanguageExpertsMixin):
         gate_dropout: float = 0.0,
         expert_dropout: float = 0.0,
         expert_rank: int = 0,
+        expert_task: str = "transcribe",
+        encoder_experts: bool = True,
         **kwargs,
     ):
         """Puts new experts, copies of the shared feed-forwards, on a plain Whisper. Untrained, they change no output.
@@ -51,7 +53,7 @@ class LoadingMixin(LanguageExpertsMixin):
             pretrained_model_name_or_path: folder or Hub id of a multilingual Whisper.
             languages: codes of the languages that get experts.
             gate_budget, gate_budgets, skip_gate_prob, gate_dim, gate_training, gate_noise_max, gate_dropout,
-                expert_dropout, expert_rank: as in `DistilWhisperConfig`.
+                expert_dropout, expert_rank, expert_task, encoder_experts: as in `DistilWhisperConfig`.
             kwargs: as for `WhisperForConditionalGeneration.from_pretrained`: `dtype`, `device_map`, `revision`, ...
 
         Returns:
@@ -91,6 +93,8 @@ class LoadingMixin(LanguageExpertsMixin):
             "gate_dropout": gate_dropout,
             "expert_dropout": expert_dropout,
             "expert_rank": expert_rank,
+            "expert_task": expert_task,
+            "encoder_experts": encoder_experts,
         }
         config, kwargs = DistilWhisperConfig.from_dict(settings, return_unused_kwargs=True, **(kwargs | hub))
         kwargs.setdefault("use_safetensors", not has_only_pickled_weights(name, kwargs.get("variant"), hub))

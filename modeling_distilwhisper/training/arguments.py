@@ -83,7 +83,10 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
     def __post_init__(self):
         # On machines without an accelerator: Transformers allows half precision on a CPU only if `use_cpu` is set.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        asked = self.do_train, self.do_eval, self.do_predict  # Transformers sets `do_eval` wherever it may evaluate
         super().__post_init__()
+        # As in Transformers' example scripts. Without any of them, a run does all three.
+        self.do_train, self.do_eval, self.do_predict = asked if any(asked) else (True, True, True)
         # Layers return gates in addition to their output, which reentrant checkpointing does not support.
         for kwargs in (self.activation_checkpointing_kwargs, self.gradient_checkpointing_kwargs):
             if (kwargs or {}).get("use_reentrant"):
