@@ -35,6 +35,7 @@ from .training_run.results import (
     finished_results,
     keep_rows,
     predict_metrics,
+    push,
     report,
     save_metrics,
     save_model,
@@ -85,6 +86,8 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: D
         data_collator=SpeechCollator(processor, model_args.task),
         compute_metrics=plan.compute_metrics(processor),
     )
+
+    trainer.pushes_backbone = model_args.save_backbone
 
     # Everything that a run writes is in its folder, which refuses a run with other settings or other rows. A run that
     # is started again continues from its last checkpoint; if it is finished, it shows its results again.
@@ -139,6 +142,8 @@ def take_steps(
         results = collect_results(run, scores, trainer, trained, data, precision)
         if trainer.is_world_process_zero():
             save_run(run, trainer, model_args, data, results)
+    if training_args.push_to_hub and trained is not None:
+        push(run, trainer)
     return results
 
 

@@ -127,6 +127,21 @@ def save_model(run: RunFolder, trainer: DistilWhisperTrainer, model_args: ModelA
                 shutil.copyfile(cached_file(model_args.student, name, revision=model_args.model_revision), copy)
 
 
+def push(run: RunFolder, trainer: DistilWhisperTrainer) -> None:
+    """Pushes the trained model to the Hub, with the run's card.
+
+    Raises:
+        OSError: it could not be pushed; the message says how to do it later.
+    """
+    try:
+        trainer.push_to_hub()
+    except Exception as error:  # of any class: the network's or the Hub's
+        raise OSError(
+            f"All is saved in {run.folder}, but was not pushed to the Hub ({error}). Push it later: "
+            f"`distilwhisper push {run.folder} {trainer.hub_model_id}`."
+        ) from error
+
+
 def save_run(
     run: RunFolder, trainer: DistilWhisperTrainer, model_args: ModelArguments, data: SpeechData, results: RunResults
 ) -> None:
@@ -138,7 +153,7 @@ def save_run(
     results.example = try_out(folder, data.example, model_args)
     content = run.write(FILE, results.to_json())
     if trainer.is_routed and model_args.task == "transcribe":  # the card's tables are of error rates
-        name = trainer.args.hub_model_id or folder.resolve().name
+        name = trainer.hub_model_id or trainer.args.hub_model_id or folder.resolve().name
         card = folder / "README.md"
         if not save_card(card_of_run(content, name=name), card):
             print(f"\n{not_saved_message(card)}")
