@@ -109,13 +109,13 @@ class Source:
         """
         check_split(split)
         read, count = READERS[self.reader], self.counts.get(split)
-        by_votes = {"count": count} if self.reader == "common_voice" else {}
+        by_reader = {"count": count} if self.reader == "common_voice" or "streaming" in self.settings else {}
         location, settings = self._with_language(language)
         try:
-            signature(read).bind(location, split, language, **by_votes, **settings)
+            signature(read).bind(location, split, language, **by_reader, **settings)
         except TypeError as error:
             raise ValueError(f"The reader {self.reader} cannot take {self.settings}: {error}.") from None
-        rows = read(location, split, language, **by_votes, **settings)
+        rows = read(location, split, language, **by_reader, **settings)
         ids = rows["id"][:]
         if len(set(ids) - {""}) < len(ids):  # each row needs an id that no other row has
             ids = [f"{number} {name}".strip() for number, name in enumerate(ids)]

@@ -1,14 +1,13 @@
 """Scores of a trainer's translations, over all rows and by language."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from transformers import EvalPrediction, WhisperTokenizer
 from transformers.trainer_utils import PredictionOutput
 
 from ..data.labels import IGNORED
-from ..evaluation.translation import translation_rates
+from ..evaluation.translation import translation_metrics
 
 METRIC = "chrf"  # chooses the best checkpoint: BLEU is 0 on a small set without four right words in a row
 
@@ -27,8 +26,10 @@ def translation_scores(tokenizer: WhisperTokenizer) -> Callable[[EvalPrediction]
             groups.setdefault(f"_{record['language']}", []).append(record)
         scores: dict[str, float] = {}
         for suffix, of_group in groups.items():
-            rates: dict[str, Any] = translation_rates(of_group)
-            scores |= {f"{name}{suffix}": rates[name] for name in ("bleu", "chrf", "utterances")}
+            hypotheses, references = ([record[name] for record in of_group] for name in ("hypothesis", "reference"))
+            for name, metric in translation_metrics().items():
+                scores[f"{name}{suffix}"] = metric.corpus_score(hypotheses, [references]).score
+            scores[f"utterances{suffix}"] = len(of_group)
         return scores
 
     return compute

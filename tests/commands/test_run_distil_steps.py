@@ -11,6 +11,7 @@ import distilwhisper_cli
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
 SHORT = ["--max_steps", 1, "--max_rows", 2, "--use_cpu", "true", "--report_to", "none", "--generation_max_length", 8]
+SHORT += ["--warmup_epochs", 0]  # else the only step would change nothing
 
 
 @pytest.fixture
@@ -69,9 +70,7 @@ def test_training_alone_leaves_a_model_that_the_next_steps_score(train, recordin
     assert files(folder) >= RESULTS
     trained = content(folder, "eval_results.json")["eval_loss"]
     plain = train("--do_eval", folder=tmp_path / "plain")
-    assert content(plain, "eval_results.json")["eval_loss"] != trained, (
-        "that of the trained experts, not of the student"
-    )
+    assert content(plain, "eval_results.json")["eval_loss"] != trained, "of the trained experts"
     train("--do_eval", student=folder)
     assert content(folder, "eval_results.json")["eval_loss"] == trained, "a run's folder as the student"
 
