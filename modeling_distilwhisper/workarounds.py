@@ -133,7 +133,11 @@ def with_plain_numbers(metric: "Metric") -> "Metric":
     Until: `CHRF` always returns one type.
     """
     compute = metric._compute_score_from_stats
-    metric._compute_score_from_stats = lambda statistics: compute([float(number) for number in statistics])
+
+    def compute_with_plain_numbers(statistics):
+        return compute([float(number) for number in statistics])
+
+    vars(metric)["_compute_score_from_stats"] = compute_with_plain_numbers
     return metric
 
 
