@@ -39,7 +39,12 @@ class DistilWhisperConfig(WhisperConfig):
         language_token_ids (`dict[str, int]`, *optional*, defaults to `{}`):
             Language code -> id of its token in the vocabulary, for every one of `languages`.
         translate_token_id (`int`, *optional*):
-            Id of `<|translate|>`. Rows with this task take the shared path in the decoder.
+            Id of `<|translate|>`.
+        expert_task (`str`, *optional*, defaults to `"transcribe"`):
+            What the experts learn: `"transcribe"` or `"translate"`. Rows with the other task take the shared path in
+            the decoder.
+        encoder_experts (`bool`, *optional*, defaults to `True`):
+            Whether the encoder has experts. Without them it is Whisper's, and only the decoder has experts.
         base_model_name_or_path (`str`, *optional*):
             Folder or Hub id of the backbone, for a checkpoint that holds experts alone.
         base_model_revision (`str`, *optional*):
@@ -65,6 +70,8 @@ class DistilWhisperConfig(WhisperConfig):
     languages: list[str] | tuple[str, ...] | str | None = ()
     language_token_ids: dict[str, int] | None = None
     translate_token_id: int | None = None
+    expert_task: str = "transcribe"
+    encoder_experts: bool = True
     gate_budget: float | int = 0.5
     gate_budgets: dict[str, float] | None = None
     skip_gate_prob: float | int = 0.2
@@ -118,6 +125,8 @@ class DistilWhisperConfig(WhisperConfig):
         )
         for name in ("encoder_layerdrop", "decoder_layerdrop"):
             _check_range(name, getattr(self, name), getattr(self, name) == 0, "0: every layer's gates are counted")
+        tasks = ("transcribe", "translate")
+        _check_range("expert_task", self.expert_task, self.expert_task in tasks, "'transcribe' or 'translate'")
         _check_range("gate_training", self.gate_training, self.gate_training in ("hard", "soft"), "'hard' or 'soft'")
 
     def budget_of(self, language: str) -> float:

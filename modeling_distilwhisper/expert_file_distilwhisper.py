@@ -17,6 +17,8 @@ from .names_distilwhisper import public_name
 from .numbers_distilwhisper import check_numbers
 
 FORMAT_VERSION = "1"
+# Settings that all experts of a model share, and what they are in a file from before they could be chosen.
+SETTINGS = {"expert_task": "transcribe", "encoder_experts": "True"}
 SCALE = ".scale"  # follows the name of a matrix that is stored in integers
 FLOATS = {"F64", "F32", "F16", "BF16"}  # names of dtypes in a safetensors file
 INTEGERS = "I8"
@@ -147,6 +149,7 @@ def backbone_metadata(model) -> dict[str, str]:
         "base_model": str(public_name(model.config.base_model_name_or_path)),
         "fingerprint": fingerprint(model),
         **_dimensions(model.config),
+        **{name: str(getattr(model.config, name)) for name in SETTINGS},
     }
 
 
@@ -166,6 +169,13 @@ def check_backbone(path: str, metadata: dict[str, str], model) -> None:
             raise ValueError(
                 f"{path} was made on a backbone ({metadata.get('base_model')}) with {name} {metadata.get(name)}, and "
                 f"this one has {expected}. Load it on the backbone it was made on."
+            )
+    for name, default in SETTINGS.items():
+        theirs, ours = metadata.get(name, default), str(getattr(model.config, name))
+        if theirs != ours:
+            raise ValueError(
+                f"{path} holds experts with {name} {theirs}, and this model has {ours}, for all of its languages. Load "
+                f"them into a model that was made with {name}={theirs}."
             )
     try:
         check_fingerprint(path, metadata, model)

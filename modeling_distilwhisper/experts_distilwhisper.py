@@ -11,6 +11,7 @@ from transformers.utils import cached_file
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_code
 from .expert_file_distilwhisper import expert_file_name, opened_expert_file
 from .expert_layers_distilwhisper import LanguageExpert
+from .languages_distilwhisper import known_languages
 from .repository_distilwhisper import check_hub_arguments, languages_in
 from .routing_distilwhisper import RoutedFeedForward
 
@@ -146,6 +147,8 @@ class LanguageExpertsMixin(PreTrainedModel):
         """Every layer that has experts, by side and index: `("encoder", 0)` and so on."""
         model: Any = self.base_model
         sides = {"encoder": model.encoder, "decoder": model.decoder}
+        if not self.config.encoder_experts:
+            del sides["encoder"]
         return {(side, layer.layer_idx): layer for side, module in sides.items() for layer in module.layers}
 
     def experts_of(self, language: str) -> dict[LayerKey, LanguageExpert]:
@@ -203,7 +206,7 @@ class LanguageExpertsMixin(PreTrainedModel):
         token_ids = self.config.language_token_ids or {}
         token = lang_to_id.get(f"<|{language}|>", token_ids.get(language))
         if token is None:
-            known = ", ".join(sorted(code.strip("<|>") for code in lang_to_id)) or "none, it is not multilingual"
+            known = ", ".join(sorted(known_languages(self)))
             raise ValueError(f"This Whisper has no language {language!r}. Expected one of: {known}.")
         if language in self._languages:
             raise ValueError(f"Experts of {language!r} are loaded already. To replace them, `remove_language` first.")

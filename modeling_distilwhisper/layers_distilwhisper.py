@@ -22,6 +22,8 @@ class DistilWhisperEncoderLayer(RoutedFeedForward, WhisperEncoderLayer):
     def __init__(self, config: DistilWhisperConfig, layer_idx: int):
         super().__init__(config)
         self.init_experts(config, config.encoder_ffn_dim, layer_idx)
+        if not config.encoder_experts:
+            self.experts = nn.ModuleDict()
 
     def forward(self, hidden_states, attention_mask, routing: Routing | None = None, **kwargs) -> torch.Tensor:
         """`(batch, frames, d_model)` to the same shape. Other arguments are Whisper's."""
@@ -114,7 +116,9 @@ class DistilWhisperEncoder(WhisperEncoder):
     ):
         """Routes each row's tokens by `language_ids`, `(batch,)`, -1 for no expert. Other arguments are Whisper's."""
         record = None if gate_records is None else gate_records.encoder
-        routing = _routing(self.config, language_ids, input_features, gate_noise, record)
+        routing = None
+        if self.config.encoder_experts:
+            routing = _routing(self.config, language_ids, input_features, gate_noise, record)
         return super().forward(input_features, attention_mask, routing=routing, **kwargs)
 
 

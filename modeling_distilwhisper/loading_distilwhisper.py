@@ -5,17 +5,20 @@ import os
 from typing import Any
 
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, WhisperConfig
-from transformers.utils import GENERATION_CONFIG_NAME, SAFE_WEIGHTS_NAME, cached_file
+from transformers.utils import GENERATION_CONFIG_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import resolve_revision
 
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_codes
 from .experts_distilwhisper import LanguageExpertsMixin
+from .languages_distilwhisper import complete_generation_config
 from .repository_distilwhisper import (
     HUB_ARGUMENTS,
     base_model_settings,
     checked_backbone,
     config_of,
     explained_settings,
+    has_one_of,
+    has_only_pickled_weights,
     has_weights,
     require_distilwhisper,
 )
@@ -42,6 +45,8 @@ class LoadingMixin(LanguageExpertsMixin):
         gate_dropout: float = 0.0,
         expert_dropout: float = 0.0,
         expert_rank: int = 0,
+        expert_task: str = "transcribe",
+        encoder_experts: bool = True,
         **kwargs,
     ):
         """Puts new experts, copies of the shared feed-forwards, on a plain Whisper. Untrained, they change no output.
@@ -50,7 +55,7 @@ class LoadingMixin(LanguageExpertsMixin):
             pretrained_model_name_or_path: folder or Hub id of a multilingual Whisper.
             languages: codes of the languages that get experts.
             gate_budget, gate_budgets, skip_gate_prob, gate_dim, gate_training, gate_noise_max, gate_dropout,
-                expert_dropout, expert_rank: as in `DistilWhisperConfig`.
+                expert_dropout, expert_rank, expert_task, encoder_experts: as in `DistilWhisperConfig`.
             kwargs: as for `WhisperForConditionalGeneration.from_pretrained`: `dtype`, `device_map`, `revision`, ...
 
         Returns:
@@ -90,10 +95,12 @@ class LoadingMixin(LanguageExpertsMixin):
             "gate_dropout": gate_dropout,
             "expert_dropout": expert_dropout,
             "expert_rank": expert_rank,
+            "expert_task": expert_task,
+            "encoder_experts": encoder_experts,
         }
         with explained_settings(name):
             config, kwargs = DistilWhisperConfig.from_dict(settings, return_unused_kwargs=True, **(kwargs | hub))
-        kwargs.setdefault("use_safetensors", True)
+        kwargs.setdefault("use_safetensors", not has_only_pickled_weights(name, kwargs.get("variant"), hub))
         with checked_backbone(name, config, kwargs.get("variant"), hub):
             loaded = super().from_pretrained(name, config=config, **dtype, **kwargs)
         model = _model_of(loaded)
@@ -166,7 +173,7 @@ class LoadingMixin(LanguageExpertsMixin):
         # Transformers loads the backbone, and then each language's experts come from their own file.
         without_experts = copy.deepcopy(settings)
         without_experts.languages = []
-        kwargs.setdefault("use_safetensors", True)
+        kwargs.setdefault("use_safetensors", True)  # else a pickle may be loaded where the base model is meant
         if has_weights(name, kwargs.get("variant"), hub) or kwargs["use_safetensors"] is False:
             with checked_backbone(name, without_experts, kwargs.get("variant"), hub):
                 loaded = super().from_pretrained(name, *model_args, config=without_experts, **kwargs)
@@ -193,13 +200,13 @@ class LoadingMixin(LanguageExpertsMixin):
                 f"{name} holds no {SAFE_WEIGHTS_NAME}, and its config names no `base_model_name_or_path` to take "
                 "the backbone from. Save it with the backbone, or set that name in config.json."
             )
-        elsewhere = {key: value for key, value in kwargs.items() if key not in ("revision", "subfolder")}
+        elsewhere = _of_base_model(config, kwargs)
         # The Auto classes add where to look for an adapter: in the commit of the experts' repository.
         elsewhere["adapter_kwargs"] = {**(kwargs.get("adapter_kwargs") or {})}
         elsewhere["adapter_kwargs"].pop("revision", None)
-        hub = {"revision": config.base_model_revision, "subfolder": config.base_model_subfolder}
-        elsewhere |= {key: value for key, value in hub.items() if value is not None}
         place = {key: elsewhere[key] for key in HUB_ARGUMENTS if key in elsewhere}
+        if has_only_pickled_weights(base, kwargs.get("variant"), place):
+            elsewhere["use_safetensors"] = False
         try:
             with checked_backbone(base, config, elsewhere.get("variant"), place):
                 loaded = super().from_pretrained(base, *model_args, config=config, **elsewhere)
@@ -218,18 +225,28 @@ def _model_of(loaded: Any) -> Any:
 
 
 def _keep_generation_config(model: PreTrainedModel, name: str, hub: dict, *, replace: bool = False) -> None:
-    """Gives a model the generation config of `name`, if there is one.
+    """Gives a model the generation config of `name`, if there is one, and completes it from the tokenizer there.
 
-    Transformers does so for models that generate. A model without a head needs it too: it names the languages' tokens,
-    and a model with a head that is loaded from the saved files generates with it.
+    Transformers does the first for models that generate. A model without a head needs it too: it names the languages'
+    tokens, and a model with a head that is loaded from the saved files generates with it.
 
     Args:
         replace: also replace that of a model that generates.
     """
-    if model.can_generate() and not replace:
-        return
-    if cached_file(name, GENERATION_CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **hub):
+    if (replace or not model.can_generate()) and has_one_of(name, [GENERATION_CONFIG_NAME], hub):
         model.generation_config = GenerationConfig.from_pretrained(name, **hub)
+    settings = getattr(model, "generation_config", None) or GenerationConfig.from_model_config(model.config)
+    settings = complete_generation_config(settings, model.config, name, hub)
+    if (base := model.config.base_model_name_or_path) not in (None, name):
+        settings = complete_generation_config(settings, model.config, base, _of_base_model(model.config, hub))
+    model.generation_config = settings
+
+
+def _of_base_model(config: DistilWhisperConfig, hub: dict) -> dict:
+    """Where the backbone is in its repository, from where something else is in its own."""
+    where = {"revision": config.base_model_revision, "subfolder": config.base_model_subfolder}
+    rest = {key: value for key, value in hub.items() if key not in where}
+    return rest | {key: value for key, value in where.items() if value is not None}
 
 
 __all__ = ["LoadingMixin"]

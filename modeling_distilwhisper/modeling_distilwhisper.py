@@ -24,6 +24,7 @@ from .fingerprint_distilwhisper import fingerprint  # noqa: F401
 from .gate_record_distilwhisper import GateRecords
 from .generation_distilwhisper import LanguageRoutedGenerationMixin
 from .hub_distilwhisper import PushExpertsMixin
+from .languages_distilwhisper import known_languages  # noqa: F401
 from .layers_distilwhisper import LAYERS, DistilWhisperDecoder, DistilWhisperEncoder
 from .loading_distilwhisper import LoadingMixin
 from .names_distilwhisper import public_name  # noqa: F401

@@ -22,8 +22,8 @@ class LanguagePromptMixin(PreTrainedModel):
 
         Returns:
             Two tensors `(batch,)` with the id of the row's language token, or -1 if it has none or the language has no
-            loaded expert. The first is for the encoder, the second for the decoder, where translation takes the shared
-            path: experts learn transcription.
+            loaded expert. The first is for the encoder, the second for the decoder, where rows with another task than
+            the experts' (`expert_task`, by default transcription) take the shared path.
 
         Example:
             >>> import torch
@@ -37,7 +37,11 @@ class LanguagePromptMixin(PreTrainedModel):
             ([713, 713, -1], [713, -1, -1])
         """
         language_ids = self._read_languages(decoder_input_ids)
-        return language_ids, language_ids.masked_fill(self.translates(decoder_input_ids), -1)
+        return language_ids, self._for_decoder(language_ids, decoder_input_ids)
+
+    def _for_decoder(self, language_ids: torch.Tensor, decoder_input_ids: torch.Tensor) -> torch.Tensor:
+        other_task = self.translates(decoder_input_ids) != (self.config.expert_task == "translate")
+        return language_ids.masked_fill(other_task.to(language_ids.device), -1)
 
     def translates(self, decoder_input_ids: torch.Tensor) -> torch.Tensor:
         """`(batch,)`: whether the task in each row's prompt is translation.
@@ -87,8 +91,7 @@ class LanguagePromptMixin(PreTrainedModel):
         if language_ids is None:
             language_ids = self._read_languages(decoder_input_ids)
         if decoder_language_ids is None:
-            translates = self.translates(decoder_input_ids).to(language_ids.device)
-            decoder_language_ids = language_ids.masked_fill(translates, -1)
+            decoder_language_ids = self._for_decoder(language_ids, decoder_input_ids)
         return language_ids, decoder_language_ids
 
     def _read_languages(self, decoder_input_ids: torch.Tensor) -> torch.Tensor:

@@ -143,7 +143,17 @@ def has_weights(name: str, variant: str | None, hub: dict) -> bool:
     names = [SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME]
     if variant is not None:
         names = [f"model.{variant}.safetensors", f"model.safetensors.index.{variant}.json", *names]
-    return any(cached_file(name, file, _raise_exceptions_for_missing_entries=False, **hub) for file in names)
+    return has_one_of(name, names, hub)
+
+
+def has_only_pickled_weights(name: str, variant: str | None, hub: dict) -> bool:
+    """Whether the weights in a folder or Hub repository are pytorch_model.bin alone, as in many older ones."""
+    return not has_weights(name, variant, hub) and has_one_of(name, [WEIGHTS_NAME, WEIGHTS_INDEX_NAME], hub)
+
+
+def has_one_of(name: str, files: list[str], hub: dict) -> bool:
+    """Whether a folder or Hub repository holds one of these files."""
+    return any(cached_file(name, file, _raise_exceptions_for_missing_entries=False, **hub) for file in files)
 
 
 @contextmanager
@@ -163,7 +173,13 @@ def checked_backbone(name: str, config: WhisperConfig, variant: str | None, hub:
         yield
     except torch.OutOfMemoryError:
         raise
-    except (SafetensorError, RuntimeError, UnpicklingError, EOFError, KeyError) as error:
+    except UnpicklingError:  # its message tells how to load it nevertheless, which may run code
+        raise ValueError(
+            f"{name}: {WEIGHTS_NAME} is damaged, or holds more than tensors. It was not loaded, because that may run "
+            f"code. Expected {SAFE_WEIGHTS_NAME}, or a {WEIGHTS_NAME} of tensors; download it again, or take another "
+            "copy of this model."
+        ) from None
+    except (SafetensorError, RuntimeError, EOFError, KeyError) as error:
         raise ValueError(
             f"The weights of {name} could not be loaded ({type(error).__name__}: {error}). If a file is damaged, fetch "
             "or save it again."
@@ -238,6 +254,8 @@ __all__ = [
     "checked_backbone",
     "config_of",
     "explained_settings",
+    "has_one_of",
+    "has_only_pickled_weights",
     "has_weights",
     "languages_in",
     "listed_languages",

@@ -21,7 +21,7 @@ from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
 
 if TYPE_CHECKING:
     from datasets import Dataset
-    from sacrebleu.metrics.base import Score
+    from sacrebleu.metrics.base import Metric, Score
 
 
 @contextmanager
@@ -123,6 +123,22 @@ def bootstrap_ends(score: "Score") -> tuple[float, float]:
     Until: `Score` has public attributes for them.
     """
     return float(score._mean - score._ci), float(score._mean + score._ci)
+
+
+def with_plain_numbers(metric: "Metric") -> "Metric":
+    """A metric of sacrebleu that computes with Python's numbers in bootstrap too.
+
+    Why: chrF of a sample is NumPy's float32, but Python's float where it is 0; `statistics.mean` refuses the mixture.
+    Version: sacrebleu 2.6 (`CHRF._compute_score_from_stats`).
+    Until: `CHRF` always returns one type.
+    """
+    compute = metric._compute_score_from_stats
+
+    def compute_with_plain_numbers(statistics):
+        return compute([float(number) for number in statistics])
+
+    vars(metric)["_compute_score_from_stats"] = compute_with_plain_numbers
+    return metric
 
 
 def commit_of(config: PretrainedConfig) -> str | None:

@@ -21,13 +21,13 @@ from datasets import Dataset
 from tabulate import tabulate
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import AutoConfig, WhisperConfig, WhisperProcessor
+from transformers import WhisperConfig, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from ..data.collate import SpeechCollator
 from ..data.selection import read_rows
 from ..data.sources import parse_sources
-from ..runs.any_whisper import weights_digest
+from ..runs.any_whisper import load_config, load_processor, weights_digest
 from ..runs.lock import hold
 from ..runs.numbers import Range
 from ..runs.precision import PRECISIONS
@@ -72,8 +72,7 @@ class CacheArguments:
 @command
 def main(argv: list[str], prog: str) -> None:
     (arguments,) = parse_dataclasses(__doc__, argv, prog, CacheArguments)
-    processor = WhisperProcessor.from_pretrained(arguments.student)
-    config = AutoConfig.from_pretrained(arguments.student)
+    processor, config = load_processor(arguments.student), load_config(arguments.student)
     teacher = load_teacher(arguments.teacher, arguments.teacher_precision, arguments.device).prepare(
         config, processor, arguments.device
     )

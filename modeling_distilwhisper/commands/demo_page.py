@@ -15,6 +15,7 @@ import gradio as gr
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from ..data.audio import read_audio
+from ..languages_distilwhisper import known_languages
 from ..reporting.figures import draw_audio_gates
 from ..runs.files import file_name, write_atomically
 from ..transcription.segments import Transcript
@@ -103,8 +104,8 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
                     )
             with gr.Column(min_width=320):
                 choices = [("Detect it", ""), *((f"{language_name(code)}, with experts", code) for code in trained)]
-                known = {name.strip("<|>") for name in model.generation_config.lang_to_id}
-                choices += sorted((language_name(code), code) for code in known - set(trained))
+                others = known_languages(model).keys() - set(trained)
+                choices += sorted((language_name(code), code) for code in others)
                 language = gr.Dropdown(choices, value="", label="Language", elem_id="language")
                 timestamps = gr.Checkbox(
                     label="Timestamps within the recording",

@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from transformers import set_seed
 
 from ..data.audio import read_audio
+from ..languages_distilwhisper import known_languages
 from ..runs.any_whisper import adapted_base, load_model, load_processor, weights_digest
 from ..runs.files import write_atomically
 from ..runs.precision import PRECISIONS
@@ -50,7 +51,7 @@ def main(argv: list[str], prog: str) -> int:
     model = load_model(arguments.model, arguments.precision, arguments.device)
     processor = load_processor(arguments.model)
     recordings = find_recordings(
-        arguments.recordings, arguments.output_dir, arguments.language, known_languages(arguments.model, model)
+        arguments.recordings, arguments.output_dir, arguments.language, set(known_languages(model))
     )
     settings = {"model": arguments.model, "weights": weights_digest(arguments.model)}
     settings |= {name: getattr(arguments, name) for name in ("language", "task", "num_beams", "fallback")}
@@ -69,18 +70,6 @@ def main(argv: list[str], prog: str) -> int:
     for path, reason in failures.items():
         print(f"Left out: {path}: {reason}", file=sys.stderr)
     return 1 if failures else 0
-
-
-def known_languages(location: str, model) -> set[str]:
-    """The codes of the languages that a Whisper knows.
-
-    Raises:
-        ValueError: it is an English one.
-    """
-    languages = {name.strip("<|>") for name in getattr(model.generation_config, "lang_to_id", None) or {}}
-    if not languages:
-        raise ValueError(f"{location} is not a multilingual Whisper.")
-    return languages
 
 
 def select_missing(

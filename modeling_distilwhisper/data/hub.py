@@ -1,12 +1,14 @@
 """Any corpus on the Hub that has audio and text in parquet files."""
 
+from typing import Any
+
 import pyarrow as pa
-from datasets import Audio, ClassLabel, Dataset, DatasetInfo, load_dataset
+from datasets import Audio, ClassLabel, Dataset, DatasetInfo, load_dataset, load_dataset_builder
 from datasets.exceptions import DatasetGenerationError
 from datasets.fingerprint import Hasher
 
 from ..workarounds import fingerprint_of
-from .rows import FEATURES, SPLITS, TEXT_COLUMNS, one_line
+from .rows import FEATURES, SPLITS, TEXT_COLUMNS, make_rows, one_line
 
 ATTRIBUTES = ("id", "sentence_id", "gender", "age", "accent", "speaker")
 
@@ -21,19 +23,24 @@ def read_hub(
     data_dir: str | None = None,
     audio: str | None = None,
     text: str | None = None,
+    streaming: str | bool = False,
+    count: int | None = None,
     **attributes: str,
 ) -> Dataset:
     """Reads a split without decoding its audio.
 
     Args:
-        location: Hub id, or a folder of parquet files. All splits are downloaded.
+        location: Hub id, or a folder of parquet files. Only the files of this split are fetched.
         split: "train", "validation" or "test"; "dev" and "valid" are accepted for "validation".
         language: Whisper's code, of every row.
         config: name of the configuration, for `load_dataset`, as are `revision` and `data_dir`.
         revision: branch, tag or commit.
         data_dir: folder in the repository.
         audio: name of the audio column; by default the first column of audio.
-        text: name of the text column; by default `transcription`, `sentence` or `text`.
+        text: name of the text column; by default `transcription`, `sentence` or `text`. To train translation, that of
+            the English translation.
+        streaming: "true" fetches rows one after the other, and no more than `count`; they are kept in memory.
+        count: with `streaming`, how many rows to read, the first ones; `None` for all.
         attributes: column names of `id`, `sentence_id`, `gender`, `age`, `accent` and `speaker`, where they differ.
 
     Returns:
@@ -58,23 +65,36 @@ def read_hub(
         raise ValueError(
             f"Unknown settings {sorted(unknown)} for {location}. Expected some of {', '.join(ATTRIBUTES)}."
         )
-    given = {"revision": revision, "data_dir": data_dir}
+    if str(streaming).lower() not in ("true", "false"):
+        raise ValueError(f"streaming must be true or false for {location}, got {streaming!r}.")
+    streams = str(streaming).lower() == "true"
+    given = {name: value for name, value in {"revision": revision, "data_dir": data_dir}.items() if value}
     try:
-        corpora = load_dataset(location, config, **{name: value for name, value in given.items() if value})
-    except (DatasetGenerationError, ImportError) as error:
+        corpus = _load_split(location, config, split, given, streams)
+    except (DatasetGenerationError, ImportError, pa.ArrowException) as error:
         raise ValueError(
             f"{location} cannot be read ({error.__cause__ or error}). Expected parquet files. A corpus stored "
             "otherwise has them on a branch: revision=refs/convert/parquet, data_dir=<its configuration>."
         ) from error
-    names = (split, "dev", "valid") if split == SPLITS[1] else (split,)
-    if not (name := next((name for name in names if name in corpora), None)):
-        raise ValueError(f"{location} has no split {split}. It has {', '.join(corpora)}.")
-    corpus = corpora[name]
     audio = audio or next((name for name, kind in corpus.features.items() if isinstance(kind, Audio)), "audio")
     text = text or next((name for name in TEXT_COLUMNS if name in corpus.column_names), TEXT_COLUMNS[0])
     for name in (audio, text, *attributes.values()):
         if name not in corpus.column_names:
             raise ValueError(f"{location} has no column {name!r}. It has {', '.join(corpus.column_names)}.")
+    if streams:
+        wanted = corpus.cast_column(audio, Audio(decode=False))
+        wanted = wanted if count is None else wanted.take(count)
+        sources = {name: attributes.get(name, name) for name in ATTRIBUTES}
+        sources = {name: source for name, source in sources.items() if source in corpus.column_names}
+        try:
+            return make_rows(
+                {"audio": row[audio], "text": one_line(row[text]), "language": language, "data_set": location}
+                | {"split": split}
+                | {name: _text_of(row[source], corpus.features[source]) for name, source in sources.items()}
+                for row in wanted
+            )
+        except (pa.ArrowException, OSError) as error:
+            raise ValueError(f"{location} cannot be read ({error}). Expected parquet files.") from error
     columns = {"text": [one_line(line) for line in corpus[text]]}
     for name in ATTRIBUTES:
         source = attributes.get(name, name)
@@ -90,6 +110,25 @@ def read_hub(
     fingerprint = Hasher.hash([fingerprint_of(corpus), audio, columns, constants])
     table = pa.table(arrays, names=list(FEATURES))
     return Dataset(table, info=DatasetInfo(features=FEATURES), fingerprint=fingerprint)
+
+
+def _load_split(location: str, config: str | None, split: str, given: dict[str, str], streams: bool) -> Any:
+    """One split of a corpus, by any of its names. The files of other splits are not fetched.
+
+    `load_dataset` with `split` would download all of them.
+    """
+    builder = load_dataset_builder(location, config, **given)
+    files = builder.config.data_files
+    splits: Any = files or builder.info.splits or {}  # without a network, what is in the cache has no list of files
+    names = (split, "dev", "valid") if split == SPLITS[1] else (split,)
+    if not (name := next((name for name in names if name in splits), None)):
+        raise ValueError(f"{location} has no split {split}. It has {', '.join(map(str, splits))}.")
+    if not files:
+        return load_dataset(location, config, split=name, streaming=streams, **given)
+    only = {name: list(files[name])}
+    features = builder.info.features
+    corpus = load_dataset(builder.name, data_files=only, split=name, features=features, streaming=streams)
+    return corpus.resolve_features() if streams and corpus.features is None else corpus
 
 
 def _text_of(value, kind) -> str:

@@ -118,7 +118,8 @@ class Source:
         check_split(split)
         language = chosen_language(language)
         read, count = READERS[self.reader], self.counts.get(split)
-        extra: dict[str, Any] = {"count": count} if self.reader == "common_voice" else {}
+        takes_count = self.reader == "common_voice" or "streaming" in self.settings
+        extra: dict[str, Any] = {"count": count} if takes_count else {}
         if self.reader != "hub":  # it reads no table
             extra["left_out"] = left_out
         location, settings = self._with_language(language)

@@ -106,7 +106,8 @@ def usage_shares(layers: Iterable[tuple[str, int]], counts: torch.Tensor) -> dic
         groups[f"{side} {index}"] = [count]
         groups[side].append(count)
         groups["all"].append(count)
-    sums = {name: [sum(column) for column in zip(*rows, strict=True)] for name, rows in groups.items()}
+    # An encoder without experts has no layers here: no token takes one.
+    sums = {name: [sum(column) for column in zip(*(rows or [[0, 0]]), strict=True)] for name, rows in groups.items()}
     return {name: opened / max(gates, 1) for name, (opened, gates) in sums.items()}
 
 
@@ -203,7 +204,10 @@ def gates_of_utterance(
         raise ValueError(f"The utterance's language has no expert. The model has {model.config.languages}.")
     sides = {}
     for side, mask in report.masks.items():
-        sides[side] = torch.stack([gates[mask] for (of_side, _), gates in report.gates.items() if of_side == side])
+        gates_of_side = [gates[mask] for (of_side, _), gates in report.gates.items() if of_side == side]
+        if not gates_of_side:  # an encoder without experts
+            gates_of_side = [torch.zeros(int(mask.sum()), device=mask.device)] * model.config.encoder_layers
+        sides[side] = torch.stack(gates_of_side)
     return sides
 
 

@@ -10,6 +10,7 @@ from transformers import WhisperProcessor
 
 from ..data.audio import read_audio
 from ..data.features import speech_features
+from ..languages_distilwhisper import is_english
 from ..runs.numbers import COUNT, SECONDS
 from ..runs.records import RecordFile
 
@@ -128,8 +129,8 @@ def _transcribe(model, processor: WhisperProcessor, rows: Dataset, task: str, ge
     clips = [read_audio(audio) for audio in rows["audio"]]
     features = speech_features(processor, clips)
     prompt = {"language": rows["language"][:], "task": task}
-    if not getattr(model.generation_config, "is_multilingual", True):
-        prompt = {}  # an English Whisper has neither in its prompt
+    if is_english(model):
+        prompt = {}  # it has neither in its prompt
     tokens = model.generate(
         input_features=features.input_features.to(model.device, model.dtype),
         attention_mask=features.attention_mask.to(model.device),

@@ -8,7 +8,7 @@ from datasets import Dataset
 from sacrebleu.significance import PairedTest
 
 from ..data.rows import FEATURES
-from ..workarounds import bootstrap_ends
+from ..workarounds import bootstrap_ends, with_plain_numbers
 
 
 def with_english(rows: Dataset, english: Dataset) -> tuple[Dataset, int]:
@@ -52,7 +52,7 @@ def translation_rates(records: Sequence[Mapping]) -> dict[str, float | str | int
     """
     hypotheses, references = ([record[name] for record in records] for name in ("hypothesis", "reference"))
     row: dict[str, float | str | int] = {"utterances": len(records)}
-    for name, metric in _metrics().items():
+    for name, metric in translation_metrics().items():
         score = metric.corpus_score(hypotheses, [references], n_bootstrap=1000)
         low, high = bootstrap_ends(score)
         row |= {name: score.score, f"{name} low": low, f"{name} high": high}
@@ -75,7 +75,7 @@ def translation_difference(first: Sequence[Mapping], second: Sequence[Mapping]) 
         (name, [record["hypothesis"] for record in records]) for name, records in (("b", second), ("a", first))
     ]
     references = [[record["reference"] for record in first]]
-    results: tuple[Any, dict[str, Any]] = PairedTest(systems, _metrics(), references, test_type="bs")()
+    results: tuple[Any, dict[str, Any]] = PairedTest(systems, translation_metrics(), references, test_type="bs")()
     scores = results[1]
     row: dict[str, float | bool] = {}
     for name, title in {"bleu": "BLEU", "chrf": "chrF2"}.items():
@@ -86,5 +86,6 @@ def translation_difference(first: Sequence[Mapping], second: Sequence[Mapping]) 
     return row
 
 
-def _metrics() -> dict[str, sacrebleu.metrics.base.Metric]:
-    return {"bleu": sacrebleu.BLEU(), "chrf": sacrebleu.CHRF()}
+def translation_metrics() -> dict[str, sacrebleu.metrics.base.Metric]:
+    """BLEU and chrF as sacrebleu computes them."""
+    return {"bleu": sacrebleu.BLEU(), "chrf": with_plain_numbers(sacrebleu.CHRF())}

@@ -25,8 +25,9 @@ from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, SAFE_WEIGHTS
 
 from ..configuration_distilwhisper import DistilWhisperConfig, check_language_codes
 from ..expert_file_distilwhisper import check_shapes
+from ..languages_distilwhisper import complete_generation_config
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from ..repository_distilwhisper import check_size, config_of, explained_settings
+from ..repository_distilwhisper import check_size, config_of, explained_settings, has_one_of
 from .tensor_files import Tensors, read_tensors
 
 LANGUAGE_TENSOR = re.compile(r"\.ffn_clsr\.(?:proj|gate_in|gate_out)\.(?!shared\.)([^.]+)\.")
@@ -170,14 +171,19 @@ def _whisper_settings(settings: dict) -> dict:
 
 def _generation_config(folder: Path, base: str) -> GenerationConfig:
     """The generation settings of the folder if they name the tokens of languages; otherwise those of the base."""
-    for source in (folder, base):
-        if source == base or (folder / GENERATION_CONFIG_NAME).is_file():
-            config = GenerationConfig.from_pretrained(source)
-            if getattr(config, "lang_to_id", None):
-                return config
+    sources = [source for source in (str(folder), base) if has_one_of(source, [GENERATION_CONFIG_NAME], {})]
+    configs = {source: GenerationConfig.from_pretrained(source) for source in sources}
+    if named := [config for config in configs.values() if getattr(config, "lang_to_id", None)]:
+        return named[0]
+    whisper = WhisperConfig.from_pretrained(base)
+    for source in (str(folder), base):
+        config = configs.get(source) or GenerationConfig.from_model_config(whisper)
+        config = complete_generation_config(config, whisper, source)
+        if getattr(config, "lang_to_id", None):
+            return config
     raise ValueError(
-        f"Neither {folder} nor {base} names the token of each language (`lang_to_id` in "
-        f"{GENERATION_CONFIG_NAME}). Name the multilingual Whisper that the checkpoint was trained from."
+        f"Neither {folder} nor {base} names the token of each language, in {GENERATION_CONFIG_NAME} (`lang_to_id`) or "
+        "in a tokenizer. Name the multilingual Whisper that the checkpoint was trained from."
     )
 
 

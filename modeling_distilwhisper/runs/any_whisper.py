@@ -2,10 +2,13 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperProcessor
 from transformers.utils import find_adapter_config_file
 
+from ..languages_distilwhisper import complete_generation_config
+from ..repository_distilwhisper import pickles_refused
 from .precision import QUANTISED, precision_settings
 from .settings import split_name
 
@@ -45,7 +48,7 @@ def load_model(location: str, precision: str = "auto", device: str = "cpu"):
         The model in evaluation mode.
 
     Raises:
-        ValueError: an unknown precision.
+        ValueError: an unknown precision, or a file of weights that may run code.
         ImportError: the library of a quantised precision is missing; the message says how to get it.
 
     Example:
@@ -54,15 +57,38 @@ def load_model(location: str, precision: str = "auto", device: str = "cpu"):
         >>> type(model).__name__, model.training
         ('WhisperForConditionalGeneration', False)
     """
-    model = AutoModelForSpeechSeq2Seq.from_pretrained(location, **precision_settings(precision, device)).eval()
+    model = load_weights(AutoModelForSpeechSeq2Seq, location, **precision_settings(precision, device)).eval()
     return model if precision in QUANTISED else model.to(device)  # quantised models are already on the device
 
 
-def load_processor(location: str) -> WhisperProcessor:
-    """Loads a model's processor; for an adapter without one, that of the Whisper that it adapts.
+def load_weights(kind: Any, location: str, revision: str | None = None, **loading: Any):
+    """Loads a Whisper by `kind.from_pretrained`, with a generation config that names the languages' tokens.
+
+    Args:
+        kind: a class of models, or an Auto class.
+        location: folder or Hub id.
+        revision: branch, tag or commit of the Hub repository.
+        loading: as `precision_settings` returns them.
+
+    Raises:
+        ValueError: a file of weights that may run code.
+    """
+    hub = {"revision": revision} if revision else {}
+    with pickles_refused(location):
+        model = kind.from_pretrained(location, **hub, **loading)
+    if not getattr(model.generation_config, "lang_to_id", None):
+        base = adapted_base(location)
+        source, hub = (base, {}) if base else (location, hub)
+        model.generation_config = complete_generation_config(model.generation_config, model.config, source, hub)
+    return model
+
+
+def load_processor(location: str, revision: str | None = None) -> WhisperProcessor:
+    """Loads a model's processor; for an adapter or experts without one, that of the Whisper that they are made for.
 
     Args:
         location: folder or Hub id.
+        revision: branch, tag or commit of the Hub repository.
 
     Raises:
         OSError: there is no processor.
@@ -72,10 +98,14 @@ def load_processor(location: str) -> WhisperProcessor:
         >>> load_processor("examples/quickstart/student").feature_extractor.sampling_rate
         16000
     """
+    hub = {"revision": revision} if revision else {}
     try:
-        return WhisperProcessor.from_pretrained(location)
+        return WhisperProcessor.from_pretrained(location, **hub)
     except (OSError, ValueError):
-        if (base := adapted_base(location)) is None:
+        base = adapted_base(location) or WhisperConfig.get_config_dict(location, **hub)[0].get(
+            "base_model_name_or_path"
+        )
+        if base is None:
             raise
         return WhisperProcessor.from_pretrained(base)
 

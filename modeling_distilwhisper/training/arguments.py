@@ -126,7 +126,10 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
         check_numbers(self, RANGES)
         # On machines without an accelerator: Transformers allows half precision on a CPU only if `use_cpu` is set.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        asked = self.do_train, self.do_eval, self.do_predict  # Transformers sets `do_eval` wherever it may evaluate
         super().__post_init__()
+        # As in Transformers' example scripts. Without any of them, a run does all three.
+        self.do_train, self.do_eval, self.do_predict = asked if any(asked) else (True, True, True)
         if self.process_index > 0:  # what it would print, the first process prints
             self.log_level_replica = "error"
             quiet_but_errors()

@@ -4,14 +4,14 @@ from pathlib import Path
 
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .best_experts import BestExperts
-from .checkpoints import CompleteCheckpoints
 from .finite_steps import check_finite
+from .hub_push import HubPushes
 from .kd_weight import DistillationWeight
 from .log import TrainingLog
 from .run_state import load_state, save_state
 
 
-class ExpertCheckpoints(CompleteCheckpoints):
+class ExpertCheckpoints(HubPushes):
     """A trainer whose checkpoints hold the experts but not the backbone, which does not change.
 
     It ends with each language's experts as they were when that language was scored best. A plain Whisper is saved and

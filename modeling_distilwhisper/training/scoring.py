@@ -15,7 +15,7 @@ def score(trainer: DistilWhisperTrainer, tests: TestSets) -> Scores:
 
     Returns:
         For each `wer` with the ends of its 95 % interval, `wer_low` and `wer_high` (`None` for a single utterance),
-        `cer`, `words`, `utterances` and the normaliser's name.
+        `cer`, `words`, `utterances` and the normaliser's name; of translations, `translation_rates`.
     """
     return {
         name: {language: _rates(trainer, rows) for language, rows in by_language.items()}
@@ -24,10 +24,29 @@ def score(trainer: DistilWhisperTrainer, tests: TestSets) -> Scores:
 
 
 def _rates(trainer: DistilWhisperTrainer, rows: Dataset) -> dict[str, float | str | None]:
-    counts = trainer.count_errors(trainer.predict(rows, metric_key_prefix="test"))
+    predictions = trainer.predict(rows, metric_key_prefix="test")
+    if getattr(trainer.data_collator, "task", "transcribe") == "translate":
+        from ..evaluation.translation import translation_rates  # here alone: the module needs an extra
+        from .translation_scores import records_of
+
+        return {**translation_rates(records_of(predictions, trainer.processing_class.tokenizer))}
+    counts = trainer.count_errors(predictions)
     rates = {name: counts.rates()[name] for name in ("wer", "cer", "words", "utterances", "normalizer")}
     low, high = counts.wer_interval() or (None, None)
     return rates | {"wer_low": low, "wer_high": high}
+
+
+def translation_rows(scores: Mapping[str, Scores]) -> list[dict[str, float | str | None]]:
+    """A table's rows, one for each data set and language: utterances, and BLEU and chrF of each system."""
+    rows = []
+    for name, by_language in next(iter(scores.values())).items():
+        for language, rates in by_language.items():
+            row = {"data_set": name, "language": language, "utterances": rates["utterances"]}
+            for system, system_scores in scores.items():
+                for metric, title in {"bleu": "BLEU", "chrf": "chrF"}.items():
+                    row[f"{title}, {system}"] = system_scores.get(name, {}).get(language, {}).get(metric)
+            rows.append(row)
+    return rows
 
 
 def wer_rows(scores: Mapping[str, Scores]) -> list[dict[str, float | str | None]]:

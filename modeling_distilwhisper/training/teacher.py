@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperFeatureExtractor, WhisperProcessor
 
 from ..data.audio import SAMPLING_RATE
-from ..runs.any_whisper import load_processor
+from ..runs.any_whisper import load_processor, load_weights
 from ..runs.precision import precision_settings
 from .vocabulary import token_map
 
@@ -35,7 +35,7 @@ def load_teacher(location: str, precision: str = "auto", device: torch.device | 
         >>> teacher.model.dtype, any(weight.requires_grad for weight in teacher.model.parameters())
         (torch.float32, False)
     """
-    model = AutoModelForSpeechSeq2Seq.from_pretrained(location, **precision_settings(precision, device))
+    model = load_weights(AutoModelForSpeechSeq2Seq, location, **precision_settings(precision, device))
     return Teacher(model, load_processor(location))
 
 

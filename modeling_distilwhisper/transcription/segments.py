@@ -9,6 +9,7 @@ from transformers import WhisperProcessor
 
 from ..data.audio import SAMPLING_RATE
 from ..data.features import speech_features
+from ..languages_distilwhisper import known_languages
 
 # Of full scale: -80 dB. Rounding and dither make noise of -84 dB (2 steps of 16 bits) out of silence, and the peaks of
 # speech are above -60 dB even if it is hard to hear.
@@ -142,7 +143,7 @@ def _with_detected(model, processor: WhisperProcessor, inputs: torch.Tensor, lan
     detected: dict[int, str] = {}
     if unknown:
         tokens = model.detect_language(inputs[unknown, :, : processor.feature_extractor.nb_max_frames]).tolist()
-        codes = {token: name.strip("<|>") for name, token in model.generation_config.lang_to_id.items()}
+        codes = {token: code for code, token in known_languages(model).items()}
         detected = dict(zip(unknown, (codes[token] for token in tokens), strict=True))
     return [detected[index] if language is None else language for index, language in enumerate(languages)]
 

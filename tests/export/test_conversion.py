@@ -390,6 +390,10 @@ def test_a_base_without_languages_is_refused_and_the_settings_of_the_folder_come
     settings = json.loads((english / "generation_config.json").read_text())
     del settings["lang_to_id"]
     (english / "generation_config.json").write_text(json.dumps(settings))
+    assert convert_checkpoint(folder, str(english)).config.languages == ["ca", "gl"], "its tokenizer names them"
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (english / name).unlink()
+        (folder / name).unlink(missing_ok=True)
     with pytest.raises(ValueError, match="names the token of each language"):
         convert_checkpoint(folder, str(english))
     shutil.copy(whisper_dir / "generation_config.json", folder)

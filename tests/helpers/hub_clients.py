@@ -6,7 +6,8 @@ import os
 
 import torch
 from helpers import tiny
-from transformers import AutoModelForSpeechSeq2Seq, pipeline
+from helpers.training import load, make_trainer
+from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor, pipeline
 
 import distilwhisper_cli
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
@@ -75,3 +76,37 @@ def run_command(*argv, token=ME) -> tuple[int, str, str]:
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
         code = with_environment("HF_TOKEN", token, distilwhisper_cli.main, [*map(str, argv)])
     return code, printed.getvalue(), errors.getvalue()
+
+
+def train_and_push(whisper_dir, recordings, output, repo_id, **settings) -> dict[str, list[list[int]]]:
+    """Trains for two steps, and pushes as the settings say; what the model generates after it, with each language."""
+    trainer = make_trainer(
+        load(whisper_dir, ("gl", "ca")),
+        WhisperProcessor.from_pretrained(whisper_dir),
+        recordings,
+        output,
+        languages=("gl", "ca"),
+        push_to_hub=True,
+        hub_model_id=repo_id,
+        hub_token=ME,
+        max_steps=2,
+        learning_rate=0.05,
+        eval_strategy="no",
+        save_strategy="steps",
+        save_steps=1,
+        load_best_model_at_end=False,
+        **settings,
+    )
+    trainer.train()
+    if settings["hub_strategy"] == "end":
+        trainer.push_to_hub()
+    return tokens(trainer.model)
+
+
+def resume_from(whisper_dir, recordings, checkpoint, output) -> int:
+    """The step that a training has reached which goes on from a checkpoint."""
+    processor = WhisperProcessor.from_pretrained(whisper_dir)
+    settings = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False, "max_steps": 3}
+    model = load(whisper_dir, ("gl", "ca"))
+    trainer = make_trainer(model, processor, recordings, output, languages=("gl", "ca"), **settings)
+    return trainer.train(resume_from_checkpoint=str(checkpoint)).global_step

@@ -2,15 +2,18 @@
 
 import re
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from ...data.sources import SPEC_FORM
 from ...runs.extras import require
+from ...runs.old_names import read_json
 from ...runs.precision import PRECISIONS, QUANTISED
-from ...runs.run_folder import RunFolder
+from ...runs.run_folder import SETTINGS, RunFolder
 from ...runs.settings import defaults_of
 from ...training.arguments import DistilWhisperTrainingArguments
 
 METHODS = ("experts", "lora", "finetune")
+TASKS = ("transcribe", "translate")
 STUDENT_PRECISIONS = ("float32", "int8", "nf4")
 # Training arguments that make another run. How long a run trains, and what it logs, may change when it is continued.
 DEFINING = (
@@ -43,8 +46,24 @@ DEFINING = (
 class ModelArguments:
     """The student, its experts, and their teacher."""
 
-    student: str = field(metadata={"help": "Folder or Hub id of the Whisper that learns."})
+    student: str = field(
+        metadata={
+            "help": "Folder or Hub id of the Whisper that learns; or of one with experts, to add languages to it."
+        }
+    )
     languages: list[str] = field(metadata={"help": "Codes of the languages to train, such as gl ca."})
+    task: str = field(
+        default="transcribe",
+        metadata={"help": "'transcribe'; or 'translate', where the text of each row is its English translation."},
+    )
+    model_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of the student's Hub repository."}
+    )
+    token: str | None = field(
+        default=None,
+        repr=False,
+        metadata={"help": "Token for the Hub, if you are not logged in (`hf auth login`). It is written nowhere."},
+    )
     student_precision: str = field(
         default="float32",
         metadata={"help": "'float32', or quantised: 'int8' (LLM.int8()) or 'nf4'. Trained weights stay float32."},
@@ -69,6 +88,9 @@ class ModelArguments:
     skip_gate_prob: float = field(default=0.2, metadata={"help": "Share of gates that training closes at random."})
     gate_training: str = field(default="hard", metadata={"help": "'hard', or 'soft' as in the report."})
     gate_noise_max: float = field(default=5.0, metadata={"help": "Final value of the noise of soft gates."})
+    freeze_encoder: bool = field(
+        default=False, metadata={"help": "The encoder stays Whisper's: only the decoder has experts."}
+    )
     expert_rank: int = field(default=0, metadata={"help": "0 for full experts, or the rank of low-rank ones."})
     experts_from: str | None = field(
         default=None, metadata={"help": "Folder or Hub id of experts to train further, such as compressed ones."}
@@ -117,6 +139,18 @@ def check_arguments(
         ValueError: the message names the setting, what it got and what to give instead.
         ImportError: a library that these settings need is not installed.
     """
+    if model_args.task not in TASKS:
+        raise ValueError(f"--task must be one of {', '.join(TASKS)}, got {model_args.task!r}.")
+    if model_args.task == "translate":
+        require("sacrebleu")
+        if model_args.teacher_cache:
+            raise ValueError(
+                "A --teacher_cache holds predictions of transcripts. For --task translate, give --teacher."
+            )
+    if model_args.freeze_encoder and model_args.method != "experts":
+        raise ValueError(f"--freeze_encoder is for experts. --method {model_args.method} trains the encoder too.")
+    if training_args.do_train and evaluates_itself(model_args, training_args):
+        raise ValueError(f"The run would overwrite its student in {model_args.student}. Give another --output_dir.")
     if model_args.method not in METHODS:
         raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {model_args.method!r}.")
     if model_args.teacher and model_args.teacher_cache and not data_args.score_teacher:
@@ -154,6 +188,16 @@ def open_run(
         ValueError: it holds a run with other settings; the message names them.
     """
     training = {name: getattr(training_args, name) for name in DEFINING}
-    settings = {"model": asdict(model_args), "data": asdict(data_args), "training": training}
+    model = {name: value for name, value in asdict(model_args).items() if name != "token"}
+    settings = {"model": model, "data": asdict(data_args), "training": training}
     defaults = defaults_of(ModelArguments, DataArguments, DistilWhisperTrainingArguments)
+    file = Path(str(training_args.output_dir), SETTINGS)
+    if evaluates_itself(model_args, training_args) and file.is_file():
+        settings = read_json(file)  # a finished run, scored again on whatever rows
     return RunFolder(training_args.output_dir, settings, defaults)
+
+
+def evaluates_itself(model_args: ModelArguments, training_args: DistilWhisperTrainingArguments) -> bool:
+    """Whether the student is what is in the run's folder."""
+    student, folder = Path(model_args.student), Path(str(training_args.output_dir))
+    return student.is_dir() and folder.is_dir() and student.samefile(folder)

@@ -1,13 +1,20 @@
 """The models of a training run: the student that learns, and the teacher."""
 
-import torch
-from transformers import WhisperForConditionalGeneration
+from pathlib import Path
+from typing import Any
 
+import torch
+from transformers import AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperForConditionalGeneration
+
+from ...configuration_distilwhisper import DistilWhisperConfig
 from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ...runs.any_whisper import load_weights
 from ...runs.precision import precision_settings
 from ...training.teacher import Teacher, load_teacher
 from ...training.teacher_cache import TeacherCache
 from .arguments import ModelArguments
+
+OF_TRAINING = ("skip_gate_prob", "gate_training", "gate_noise_max")  # settings that a trained model does not need
 
 
 def load_student(model_args: ModelArguments, device: torch.device):
@@ -15,23 +22,82 @@ def load_student(model_args: ModelArguments, device: torch.device):
 
     Returns:
         A `DistilWhisperForConditionalGeneration` with experts (new ones, or those of `--experts_from`) on a frozen
-        Whisper; a Whisper with LoRA; or a plain Whisper.
+        Whisper; a Whisper with LoRA; or a plain Whisper. If the student has experts already, they are kept.
+
+    Raises:
+        ValueError: the student has experts, and the settings ask for others than it can have.
     """
     loading = precision_settings(model_args.student_precision, device)
+    hub: dict[str, Any] = {"revision": model_args.model_revision} if model_args.model_revision else {}
+    has_experts = _has_experts(model_args.student, hub)
     if model_args.method != "experts":
-        plain = WhisperForConditionalGeneration.from_pretrained(model_args.student, **loading)
+        if has_experts:
+            raise ValueError(
+                f"--method {model_args.method} needs a plain Whisper, and {model_args.student} has experts."
+            )
+        plain = load_weights(WhisperForConditionalGeneration, model_args.student, **hub, **loading)
         return plain if model_args.method == "finetune" else with_lora(plain, model_args.lora_rank)
-    names = ("gate_budget", "skip_gate_prob", "gate_training", "gate_noise_max", "expert_rank")
-    settings = {name: getattr(model_args, name) for name in names} | {"gate_budgets": model_args.budgets}
-    new_languages = [] if model_args.experts_from else model_args.languages
+    if has_experts:
+        return _with_more_experts(model_args, hub | loading)
+    names = (*OF_TRAINING, "gate_budget", "expert_rank")
+    settings: dict[str, Any] = {name: getattr(model_args, name) for name in names} | {
+        "gate_budgets": model_args.budgets
+    }
+    settings |= {"expert_task": model_args.task, "encoder_experts": not model_args.freeze_encoder}
     model = DistilWhisperForConditionalGeneration.from_whisper(
-        model_args.student, languages=new_languages, **loading, **settings
+        model_args.student, languages=[], **hub, **loading, **settings
     )
-    if model_args.experts_from:
-        for language in model_args.languages:
-            model.load_experts(model_args.experts_from, language)
-        model.freeze_backbone()
+    _add_languages(model, model_args)
     return model
+
+
+def load_trained(model_args: ModelArguments, folder: Path, device: torch.device):
+    """The model that a run left in its folder."""
+    loading = precision_settings(model_args.student_precision, device)
+    kind = DistilWhisperForConditionalGeneration if model_args.method == "experts" else AutoModelForSpeechSeq2Seq
+    return load_weights(kind, str(folder), **loading)
+
+
+def _has_experts(student: str, hub: dict) -> bool:
+    return WhisperConfig.get_config_dict(student, **hub)[0].get("model_type") == DistilWhisperConfig.model_type
+
+
+def _with_more_experts(model_args: ModelArguments, loading: dict[str, Any]):
+    """The student with its experts and new ones. What its languages have in common stays as it is."""
+    model = DistilWhisperForConditionalGeneration.from_pretrained(model_args.student, **loading)
+    config = model.config
+    asked = {"expert_task": model_args.task, "encoder_experts": not model_args.freeze_encoder}
+    flags = {
+        "expert_task": f"--task {config.expert_task}",
+        "encoder_experts": f"--freeze_encoder {str(not config.encoder_experts).lower()}",
+    }
+    for name, value in asked.items():
+        if getattr(config, name) != value:
+            raise ValueError(
+                f"The experts of {model_args.student} were trained with {flags[name]}. Expected the same here."
+            )
+    for name in OF_TRAINING:
+        setattr(config, name, getattr(model_args, name))
+    budgets = {code: model_args.budgets.get(code, model_args.gate_budget) for code in model_args.languages}
+    budgets = (config.gate_budgets or {}) | budgets
+    config.gate_budgets = {code: budget for code, budget in budgets.items() if budget != config.gate_budget}
+    _add_languages(model, model_args)
+    return model
+
+
+def _add_languages(model: DistilWhisperForConditionalGeneration, model_args: ModelArguments) -> None:
+    """Gives each trained language its experts: those of `--experts_from`; those that it has; or new ones."""
+    rank = model.config.expert_rank
+    model.config.expert_rank = model_args.expert_rank
+    for language in model_args.languages:
+        if model_args.experts_from:
+            if language in (model.config.languages or []):
+                model.remove_language(language)
+            model.load_experts(model_args.experts_from, language)
+        elif language not in (model.config.languages or []):
+            model.add_language(language)
+    model.config.expert_rank = rank  # of the languages that were there; each file of experts says its own
+    model.freeze_backbone()
 
 
 def with_lora(model: WhisperForConditionalGeneration, rank: int):
