@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..evaluation.normalization import NORMALIZERS, normalizer_name
 from . import tables
 from .findings import compression_findings, model_findings
 from .grid import left_out, read_cells
@@ -18,7 +19,7 @@ class Study:
 
     Attributes:
         baseline: the precision before compression.
-        normalizer: of all scores.
+        normalizer: the rule of all scores, with its version.
         sizes: Whisper's name of each model's size, by model, the smallest first.
         balanced: by name of the data set, whether it is balanced.
         unfinished: cells whose transcripts are not complete; the tables leave them out.
@@ -75,7 +76,7 @@ def read_study(folder: str | Path, baseline: str = "float32", normalizer: str = 
     sizes = tables.model_sizes(sentences)
     return Study(
         baseline=baseline,
-        normalizer=normalizer,
+        normalizer=NORMALIZERS[normalizer_name(normalizer)].name,
         sizes=sizes,
         balanced=dict(zip(sentences["data_set"], sentences["balanced"].astype(bool), strict=True)),
         unfinished=unfinished,

@@ -26,7 +26,7 @@ def language_table(sentences: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns of `SYSTEM`, `language`, `resource`, `hours` (in Whisper's training data), `wer`, `low` and `high` (its
-        95 % interval), `utterances`, `units`, `words`, `too small`.
+        95 % interval), `utterances`, `units`, `words`, `counted` (words or characters), `too small`.
     """
     rows = []
     for (*system, language), utterances in sentences.groupby([*SYSTEM, "language"], sort=False):
@@ -44,6 +44,7 @@ def language_table(sentences: pd.DataFrame) -> pd.DataFrame:
                 "high": 100 * high,
                 **_sizes(utterances),
                 "words": int(words.sum()),
+                "counted": utterances["counted"].iloc[0],
             }
         )
     return pd.DataFrame(rows).sort_values([*SYSTEM, "wer"], ignore_index=True)
