@@ -3,7 +3,8 @@
 import csv
 from pathlib import Path
 
-from ..reporting.card_tables import Row, language_name
+from ..reporting.card_tables import language_name
+from ..reporting.markdown import Row
 from .findings import NOT_SHOWN
 from .statistics import LEVEL
 

@@ -19,9 +19,9 @@ def sentence_table(cells: Sequence[Cell], normalizer: str = "marks") -> pd.DataF
 
     Returns:
         Columns `data_set`, `balanced`, `model`, `shape`, `precision`, `language`, `resource`, `id`, `gender`, `age`,
-        `accent` (after its language), `counted` (words or characters, see `ErrorCounts.unit`), `sentence` (recordings of one text share it), `unit` (what is drawn and shuffled,
-        see `statistics`), `kind` (of unit), `errors` and `words`, `loops` (see `ErrorCounts`), `seconds` and
-        `compute_seconds`.
+        `accent` (after its language), `sentence` (recordings of one text share it), `unit` (what is drawn and shuffled,
+        see `statistics`), `kind` (of unit), `errors` and `words`, `counted` (words or characters, see
+        `ErrorCounts.unit`), `loops` (see `ErrorCounts`), `seconds` and `compute_seconds`.
     """
     names_speakers = {cell.run["data_set"]: True for cell in cells}
     for cell in cells:

@@ -69,7 +69,11 @@ def main(argv: list[str], prog: str) -> None:
 
     exports[best].save_pretrained(arguments.output_dir)
     save_processor(processor, arguments.output_dir)
-    content = settings | {"rows": len(selection.rows), "normalizer": NORMALIZERS[arguments.normalizer].name, "way": best}
+    content = settings | {
+        "rows": len(selection.rows),
+        "normalizer": NORMALIZERS[arguments.normalizer].name,
+        "way": best,
+    }
     content |= {"expert usage": usage, "scores": scores}
     write_atomically(arguments.output_dir / "export.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     print(f"\n{tabulate(scores, headers='keys', floatfmt='.3f')}\n\nExported: {best}, to {arguments.output_dir}")

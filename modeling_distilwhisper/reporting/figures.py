@@ -46,7 +46,9 @@ def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) 
             centres = [x + (index + 0.5) * width - 0.4 for x in wers]
             bars = panel.bar(centres, list(wers.values()), width, label=system, color=PALETTE[index % len(PALETTE)])
             panel.bar_label(bars, fmt="%.0f", fontsize=7)
-        panel.set_xticks(range(len(set_rows)), [f"{row['language']}\n{row['words']} {row.get('unit', 'words')}" for row in set_rows])
+        panel.set_xticks(
+            range(len(set_rows)), [f"{row['language']}\n{row['words']} {row.get('unit', 'words')}" for row in set_rows]
+        )
         panel.set_title(data_set)
         panel.spines[["top", "right"]].set_visible(False)
     rules = dict.fromkeys(row["normalizer"] for row in rows)
