@@ -46,7 +46,7 @@ According to section 5.1 of the report: the {utterances} utterances of Common Vo
 each language ({hours} hours); in rows with `+ fleurs` also the training split of FLEURS. Teacher: {teacher},
 by Jensen-Shannon divergence at temperature 1, weight 2. 10 epochs, batches of 16, learning rate 1e-4 with one
 epoch of warm-up and linear decay, label smoothing 0.1, gate budget 0.5, gates skipped with probability 0.2;
-each model is the best by WER on {validation} validation utterances of Common Voice, as many as the authors' list has."""
+each model is the best by WER on {validation} validation utterances of Common Voice, as in the authors' list."""
 GATES = """\
 In training the gates were soft, a sigmoid with rising noise (eq. 4.2); at inference they are hard, with the
 threshold 0 (eq. 4.4). The report shows the expert usage only in a figure (Figure 14), without numbers."""

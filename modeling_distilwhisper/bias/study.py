@@ -73,11 +73,11 @@ def read_study(folder: str | Path, baseline: str = "float32", normalizer: str = 
     tests = tables.group_tests(changes, classes)
     languages = tables.language_table(sentences)
     resources, genders = tables.resource_table(languages), tables.gender_table(sentences)
-    sizes = tables.model_sizes(sentences)
+    parameters = tables.model_parameters(sentences)
     return Study(
         baseline=baseline,
         normalizer=NORMALIZERS[normalizer_name(normalizer)].name,
-        sizes=sizes,
+        sizes=tables.model_sizes(sentences),
         balanced=dict(zip(sentences["data_set"], sentences["balanced"].astype(bool), strict=True)),
         unfinished=unfinished,
         languages=languages,
@@ -85,8 +85,8 @@ def read_study(folder: str | Path, baseline: str = "float32", normalizer: str = 
         genders=genders,
         classes=classes,
         tests=tests,
-        before=model_findings(languages, resources, genders, list(sizes), baseline),
-        after=compression_findings(tests, classes),
+        before=model_findings(languages, resources, genders, parameters, baseline),
+        after=compression_findings(tests, classes, parameters),
         excluded=excluded,
         rows=pd.DataFrame(left_out(Path(folder))),
     )

@@ -1,4 +1,4 @@
-"""What comes from files and flags stands in a card as the text it is: no HTML, link, picture, code or front matter of it."""
+"""What comes from files and flags stands in a card as the text it is: no HTML, link, picture or front matter of it."""
 
 import ast
 import copy
