@@ -12,7 +12,7 @@ _HARMLESS = re.compile(r"[+\-]?(\d+([.,]\d+)*([eE][+\-]?\d+)?\s*%?)?")
 
 
 def to_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """The content of a CSV file. A text that a spreadsheet would compute gets an apostrophe in front, which hides there.
+    """The content of a CSV file. A text that a spreadsheet would compute gets an apostrophe in front, hidden there.
 
     Args:
         columns: names of the columns.
