@@ -33,7 +33,8 @@ def main(argv: list[str], prog: str) -> None:
     model, processor = load_model(arguments.model, "auto", arguments.device), load_processor(arguments.model)
     if not getattr(model.config, "languages", None):
         raise ValueError(f"{arguments.model} has no language experts: there is nothing to compare with plain Whisper.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # or the files of visitors would outlive the page
+    # Gradio ends the page at Ctrl+C. Without the same at a kill, the files of visitors would outlive it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     place = Path(os.environ.get(TEMP_DIR, tempfile.gettempdir()))
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="distilwhisper-demo-", dir=place) as folder:

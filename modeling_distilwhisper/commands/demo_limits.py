@@ -1,6 +1,6 @@
 """What a visitor of the page may ask for: how much, how long, and which of Gradio's addresses.
 
-The page needs few of them. The others fetch files of other servers, run ffmpeg or skip the queue: here they do not exist.
+The page needs few of them. The others fetch files of other servers, run ffmpeg or skip the queue: here there are none.
 """
 
 import json
@@ -12,6 +12,8 @@ from typing import Any
 import soundfile
 import torch
 from transformers import StoppingCriteria
+
+from ..workarounds import without_notes_of_mpg123
 
 MIB = 2**20
 MAX_UPLOAD = 100 * MIB  # bytes of a request with a recording
@@ -65,7 +67,7 @@ def check_length(path: str | Path, minutes: float = MAX_MINUTES) -> None:
         ValueError: it is not readable audio.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        with without_notes_of_mpg123(), soundfile.SoundFile(path) as file:
             samples, most = 0, 60 * minutes * min(file.channels * file.samplerate, _SAMPLES_PER_SECOND)
             while samples <= most and len(block := file.read(_BLOCK // file.channels, dtype="int16", always_2d=True)):
                 samples += block.size
@@ -91,7 +93,8 @@ class Guard:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            return await (self.app(scope, receive, send) if scope["type"] == "lifespan" else _close(send))
+            await (self.app(scope, receive, send) if scope["type"] == "lifespan" else _close(send))
+            return
         path, is_upload = scope["path"], scope["path"].rstrip("/") == UPLOAD
         if not _exists(scope["method"], path):
             return await _answer(send, 404, "There is no such address.")

@@ -162,7 +162,8 @@ def count_errors(
         [rule.compare(text, language) for text, language in zip(texts, codes, strict=True)]
         for texts in (references, hypotheses)
     ]
-    words = _edits(jiwer.process_words(*([" ".join(text.units) for text in texts] for texts in compared)).alignments)
+    references, hypotheses = ([" ".join(text.units) for text in texts] for texts in compared)
+    words = _edits(jiwer.process_words(references, hypotheses).alignments)
     references, hypotheses = ([text.characters for text in texts] for texts in compared)
     characters = _edits(jiwer.process_characters(references, hypotheses).alignments)
     pairs = list(zip(references, hypotheses, strict=True))

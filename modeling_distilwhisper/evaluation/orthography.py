@@ -14,7 +14,7 @@ DOTLESS = dict.fromkeys(("tr", "az"), str.maketrans("Iİ", "ıi"))
 
 # By language: a letter that is written with the code point of another one that looks the same.
 _ARABIC_TO_PERSIAN = {"ي": "ی", "ى": "ی", "ك": "ک"}
-LETTERS = {
+LETTERS: dict[str, dict[int, str]] = {
     "ar": str.maketrans({"ی": "ي", "ک": "ك"}),
     "fa": str.maketrans(_ARABIC_TO_PERSIAN),
     "ur": str.maketrans(_ARABIC_TO_PERSIAN | {"ه": "ہ"}),

@@ -39,7 +39,10 @@ def read_csv(content: str) -> list[dict[str, str]]:
 def _guarded(cell: Any) -> Any:
     if cell is None or cell != cell:  # missing, NaN
         return ""
-    return f"'{cell}" if isinstance(cell, str) and _is_formula(cell) else cell
+    if not isinstance(cell, str):
+        return cell
+    text = cell.replace("\r\n", "\n").replace("\r", "\n")  # a lone return would end the line, without quotes
+    return f"'{text}" if _is_formula(text) else text
 
 
 def _bare(text: str) -> str:

@@ -40,7 +40,7 @@ def wer_rows(scores: Mapping[str, Scores]) -> list[dict[str, float | str | None]
     for name, by_language in next(iter(scores.values())).items():
         for language, rates in by_language.items():
             by_system = {system: scored.get(name, {}).get(language, {}) for system, scored in scores.items()}
-            rules = dict.fromkeys(one["normalizer"] for one in by_system.values() if one)
+            rules = dict.fromkeys(str(one["normalizer"]) for one in by_system.values() if one)
             row = {"data_set": name, "language": language, "words": rates["words"]}
             row |= {"unit": rates["unit"]} if "unit" in rates else {}  # earlier versions counted words alone
             row["normalizer"] = ", ".join(rules)

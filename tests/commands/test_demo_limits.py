@@ -43,8 +43,10 @@ def ask(folder, method: str, path: str, chunks=(b"",), headers=()) -> tuple[int,
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("GET", "/"), ("HEAD", "/"), ("GET", "/config"), ("GET", "/assets/index.js"), ("GET", "/gradio_api/queue/data")]
-    + [("POST", "/gradio_api/upload"), ("GET", "/gradio_api/file=/tmp/x.wav"), ("POST", "/gradio_api/cancel")],
+    [
+        *(("GET", "/"), ("HEAD", "/"), ("GET", "/config"), ("GET", "/assets/index.js"), ("POST", "/gradio_api/cancel")),
+        *(("GET", "/gradio_api/queue/data"), ("POST", "/gradio_api/upload"), ("GET", "/gradio_api/file=/tmp/x.wav")),
+    ],
 )
 def test_what_the_page_needs_passes(tmp_path, method, path):
     assert ask(tmp_path, method, path)[0] == 200
@@ -52,9 +54,11 @@ def test_what_the_page_needs_passes(tmp_path, method, path):
 
 @pytest.mark.parametrize(
     "path",
-    ["/gradio_api/run/transcribe", "/gradio_api/api/transcribe", "/gradio_api/call/transcribe", "/run/transcribe"]
-    + ["/gradio_api/process_recording", "/gradio_api/component_server", "/gradio_api/vibe-edit", "/monitoring"]
-    + ["/gradio_api/proxy=http://127.0.0.1/", "/gradio_api/stream/x", "/gradio_api/openapi.json", "/login", "/docs"],
+    [
+        *("/gradio_api/run/transcribe", "/gradio_api/api/transcribe", "/gradio_api/call/transcribe", "/run/transcribe"),
+        *("/gradio_api/process_recording", "/gradio_api/component_server", "/gradio_api/vibe-edit", "/monitoring"),
+        *("/gradio_api/proxy=http://127.0.0.1/", "/gradio_api/stream/x", "/gradio_api/openapi.json", "/login", "/docs"),
+    ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
 def test_other_addresses_of_gradio_do_not_exist(tmp_path, method, path):

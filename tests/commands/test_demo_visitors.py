@@ -59,16 +59,10 @@ def test_a_clip_is_transcribed_with_the_limits_in_place(page, folder):
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/passwd", "../../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd", "//etc/passwd"]
-    + ["{folder}/model/config.json", "{folder}/broken.wav", "{folder}/log.txt", "{temp}/../log.txt", "setup.cfg"]
-    + [
-        "/proc/self/environ",
-        "/dev/zero",
-        "\\\\server\\share",
-        "file:///etc/passwd",
-        "http://127.0.0.1:1/",
-        "{temp}",
-        "",
+    [
+        *("/etc/passwd", "../../../../etc/passwd", "..%2f..%2f..%2fetc%2fpasswd", "%2e%2e/%2e%2e/etc/passwd"),
+        *("{folder}/model/config.json", "{folder}/broken.wav", "{folder}/log.txt", "{temp}/../log.txt", "setup.cfg"),
+        *("/proc/self/environ", "/dev/zero", "//etc/passwd", "file:///etc/passwd", "http://127.0.0.1:1/", "{temp}", ""),
     ],
 )
 def test_no_file_is_served_but_those_of_visitors(page, folder, path):
@@ -103,9 +97,9 @@ def test_an_uploaded_file_stays_in_the_folder_of_the_page(page, folder, name):
     answer = upload(page, name, b"<script>alert(1)</script>")
     if answer.status_code == 200:
         (path,) = answer.json()
-        assert path.startswith(str(folder / "temp")) and ".." not in path
-        served = page.get(f"/gradio_api/file={path}")
-        assert served.status_code != 200 or "attachment" in served.headers["content-disposition"]
+        assert path.startswith(str(folder / "temp")) and ".." not in path.split("/")
+        served = page.get(f"/gradio_api/file={path}").headers
+        assert served["content-type"].startswith("audio/") or "attachment" in served["content-disposition"]
     assert not list(folder.parent.glob("evil*")) and not list(folder.glob("evil*"))
     assert page.get("/").status_code == 200
 
@@ -136,20 +130,14 @@ def test_an_upload_beyond_the_limit_leaves_nothing(page, folder):
         return sum(path.is_file() for place in ("temp", "scratch") for path in (folder / place).rglob("*"))
 
     before = files()
-    with pytest.raises((httpx.HTTPError, AssertionError)):
-        answer = page.post("/gradio_api/upload", files={"files": ("big.wav", bytes(102 * 2**20))})
-        assert answer.status_code == 200
     parts = (b"\r\n".join([b"--x", b'Content-Disposition: form-data; name="files"; filename="a.wav"', b"", b""]),)
-    endless = (bytes(2**20) for _ in range(110))
-    try:
-        answer = page.post(
-            "/gradio_api/upload",
-            content=(part for source in (parts, endless) for part in source),
-            headers={"content-type": "multipart/form-data; boundary=x"},
-        )
-        assert answer.status_code >= 400
-    except httpx.HTTPError:
-        pass  # the connection was closed
+    endless = (part for source in (parts, (bytes(2**20) for _ in range(110))) for part in source)
+    multipart = {"headers": {"content-type": "multipart/form-data; boundary=x"}}
+    for sent in ({"files": {"files": ("big.wav", bytes(102 * 2**20))}}, {"content": endless, **multipart}):
+        try:
+            assert page.post("/gradio_api/upload", **sent).status_code >= 400
+        except httpx.HTTPError:
+            continue  # the connection was closed
     host, port = page.base_url.host, page.base_url.port
     with socket.create_connection((host, port)) as gone:  # a visitor who leaves in the middle
         head = f"POST /gradio_api/upload HTTP/1.1\r\nHost: {host}\r\nContent-Length: 100000\r\n"

@@ -37,6 +37,7 @@ def test_a_cell_is_no_formula_and_is_read_back(text):
     for cell in cells:
         assert not cell.startswith(("=", "@", "\t", "\r", "\n", "＝")) and not (cell[:1] in "+-" and "1+1" in cell)
     assert (text in cells) == (text in TEXTS), "what is harmless stays as it is"
+    text = text.replace("\r", "\n")
     assert read_csv(content) == [{"name": text, text: "1"}, {"name": "x", text: text}]
 
 
