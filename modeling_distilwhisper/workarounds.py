@@ -100,8 +100,15 @@ def silence_messages_about_themselves() -> None:
     Version: transformers 5.23 (`WhisperGenerationMixin.generate`), torchao 0.18, torch 2.13.
     Until: none of the three messages is printed by `distilwhisper transcribe`.
     """
-    for name, message in MESSAGES_ABOUT_THEMSELVES.items():
-        logging.getLogger(name).addFilter(lambda record, message=message: not message.match(record.getMessage()))
+    for name in MESSAGES_ABOUT_THEMSELVES:
+        logging.getLogger(name).addFilter(_is_for_users)
+
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    return not MESSAGES_ABOUT_THEMSELVES[record.name].match(record.getMessage())
+
+
+silence_messages_about_themselves()
 
 
 @contextmanager

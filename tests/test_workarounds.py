@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from modeling_distilwhisper import commands  # noqa: F401 (it silences them)
 from modeling_distilwhisper.workarounds import without_notes_of_mpg123
 
 DEPRECATED = (

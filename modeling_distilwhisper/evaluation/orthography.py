@@ -12,16 +12,16 @@ from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 # I and İ are capitals of two letters there, ı and i.
 DOTLESS = dict.fromkeys(("tr", "az"), str.maketrans("Iİ", "ıi"))
 
-# By language: a letter that is written with the code point of another one that looks the same.
-_ARABIC_TO_PERSIAN = {"ي": "ی", "ى": "ی", "ك": "ک"}
-LETTERS: dict[str, dict[int, str]] = {
-    "ar": str.maketrans({"ی": "ي", "ک": "ك"}),
-    "fa": str.maketrans(_ARABIC_TO_PERSIAN),
-    "ur": str.maketrans(_ARABIC_TO_PERSIAN | {"ه": "ہ"}),
-    "az": str.maketrans("ǝ", "ə"),
-    "ro": str.maketrans("şţ", "șț"),  # with cedilla, from the time when fonts had no comma below
-    "ru": str.maketrans("ё", "е"),  # two letters, but print leaves the dots out, and so do most transcripts
+# By language: letters, and those that they are read as: most look the same and have another code point.
+_READ_AS = {
+    "ar": ("یک", "يك"),  # of Persian keyboards
+    "fa": ("يىك", "ییک"),  # of Arabic keyboards, as in Urdu
+    "ur": ("يىكه", "ییکہ"),
+    "az": ("ǝ", "ə"),
+    "ro": ("şţ", "șț"),  # with cedilla, from the time when fonts had no comma below
+    "ru": ("ё", "е"),  # two letters, but print leaves the dots out, and so do most transcripts
 }
+LETTERS = {language: str.maketrans(*letters) for language, letters in _READ_AS.items()}
 # Letters that were written with a joiner before Unicode had code points for them: Malayalam chillus, Bengali khanda ta.
 _VIRAMA = {**dict.fromkeys("ണനരലളക", "\u0d4d"), "ত": "\u09cd"}
 _WITH_JOINER = {
