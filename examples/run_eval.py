@@ -60,6 +60,7 @@ def main(argv: list[str], prog: str) -> None:
             counts[name, source.name, split, language] = errors
             low, high = errors.wer_interval() or (None, None)
             rates = {"wer": errors.rates()["wer"], "low": low, "high": high, "cer": errors.rates()["cer"]}
+            rates |= {"unit": errors.unit, "normalizer": errors.normalizer}
             scores.append({"system": name, **cell, **rates, "utterances": len(errors), "left out": left_out.total()})
 
     print(tabulate(scores, headers="keys", floatfmt=".3f"))

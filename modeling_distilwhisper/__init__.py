@@ -7,6 +7,10 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
+from . import workarounds as workarounds  # first: it silences what libraries say while they are imported
+
+# isort: split
+
 from transformers import (
     AutoConfig,
     AutoFeatureExtractor,

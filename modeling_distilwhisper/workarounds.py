@@ -9,23 +9,45 @@ Private parts are used outside this file only where they cannot be moved here:
   `LanguageRoutedGenerationMixin` overrides `_get_candidate_generator`, and `cached_file` is called with
   `_raise_exceptions_for_missing_entries=False`, for which there is no public argument.
 - `commands/command_line.py` formats help texts with private parts of `argparse`, which has no public ones for it.
+
+This module imports no other library: what it silences is said while they are imported.
 """
 
 import logging
+import os
+import re
+import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import torch
-from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
-
 if TYPE_CHECKING:
+    import torch
     from datasets import Dataset
     from sacrebleu.metrics.base import Metric, Score
+    from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
+
+# By logger: messages of libraries about themselves, of which a user of ours can change nothing.
+MESSAGES_ABOUT_THEMSELVES = {
+    "transformers.generation.utils": re.compile(
+        r"Passing `generation_config` together with generation-related "
+        r"arguments=\(\{('(begin_)?suppress_tokens'(, )?)+\}\) is deprecated"
+    ),
+    "torchao": re.compile(r"Failed to load \S+\.so: "),
+    "torch.utils._pytree": re.compile(r".* is an Enum subclass and is now natively supported by torch\.compile"),
+}
+# What libmpg123, which libsndfile decodes mp3 with, writes to the file descriptor of errors.
+_NOTES_OF_MPG123 = re.compile(
+    rb"(Note: (Illegal Audio-MPEG-Header|Trying to resync|Skipped \d+ bytes|Hit end of|missing \d+ bytes)"
+    rb"|Warning: (Xing stream size|Big change|Encountered more data)|\[?src/libmpg123/|\s*$)"
+)
+_quiet = threading.Lock()
+_readers = 0
 
 
 @contextmanager
-def quantised_backbone_is_trainable(model: PreTrainedModel) -> Iterator[None]:
+def quantised_backbone_is_trainable(model: "PreTrainedModel") -> Iterator[None]:
     """Within it, Transformers' `Trainer` accepts a model with experts on a quantised backbone.
 
     Why: `Trainer` refuses to train quantised weights unless adapters of PEFT lie on them, which it knows by
@@ -44,7 +66,7 @@ def quantised_backbone_is_trainable(model: PreTrainedModel) -> Iterator[None]:
             model._hf_peft_config_loaded = False
 
 
-def keep_gradients_through_4_bit_weights(model: torch.nn.Module) -> None:
+def keep_gradients_through_4_bit_weights(model: "torch.nn.Module") -> None:
     """Makes gradients pass the 4-bit weights of a model after it was scored, too.
 
     Why: on CPUs with AVX512-BF16, bitsandbytes packs 4-bit weights for inference at the first forward pass in
@@ -69,8 +91,76 @@ def silence_cast_messages() -> None:
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 
 
+def silence_messages_about_themselves() -> None:
+    """Stops the messages of `MESSAGES_ABOUT_THEMSELVES`. Others of the same loggers are shown.
+
+    Why: every command printed them. Whisper's `generate` in Transformers passes `begin_suppress_tokens` beside a
+    `generation_config` to Transformers' own `generate`, which calls that deprecated; torchao names each of its files
+    for other machines; its import makes PyTorch warn of its enums.
+    Version: transformers 5.23 (`WhisperGenerationMixin.generate`), torchao 0.18, torch 2.13.
+    Until: none of the three messages is printed by `distilwhisper transcribe`.
+    """
+    for name in MESSAGES_ABOUT_THEMSELVES:
+        logging.getLogger(name).addFilter(_is_for_users)
+
+
+def _is_for_users(record: logging.LogRecord) -> bool:
+    return not MESSAGES_ABOUT_THEMSELVES[record.name].match(record.getMessage())
+
+
+silence_messages_about_themselves()
+
+
 @contextmanager
-def without_push(args: TrainingArguments) -> Iterator[None]:
+def without_notes_of_mpg123() -> Iterator[None]:
+    """Within it, decoding an mp3 prints no notes about the file. What else is written to stderr comes afterwards.
+
+    Why: libsndfile opens libmpg123 without its flag for quiet, so notes such as "Trying to resync" come between the
+    lines of a command, for files that are read without a loss. They are written by C code: Python cannot filter them.
+    Version: libsndfile 1.2.2 in soundfile 0.14.
+    Until: libsndfile passes `MPG123_QUIET`.
+    """
+    global _readers
+    with _quiet:
+        _readers += 1
+        if _readers == 1:
+            _begin_to_hold_stderr()
+    try:
+        yield
+    finally:
+        with _quiet:
+            _readers -= 1
+            if _readers == 0:
+                _write_held_stderr()
+
+
+_held: list = []  # the file that takes what is written to stderr, and the descriptor where it belongs
+
+
+def _begin_to_hold_stderr() -> None:
+    try:
+        _held[:] = [tempfile.TemporaryFile(), os.dup(2)]  # noqa: SIM115 (`_write_held_stderr` closes it)
+        os.dup2(_held[0].fileno(), 2)
+    except OSError:  # there is no stderr, or no place for a file
+        _held.clear()
+
+
+def _write_held_stderr() -> None:
+    if not _held:
+        return
+    file, stderr = _held
+    _held.clear()
+    os.dup2(stderr, 2)
+    file.seek(0)
+    lines = [line for line in file.read().splitlines(keepends=True) if not _NOTES_OF_MPG123.match(line)]
+    file.close()
+    if lines:
+        os.write(stderr, b"".join(lines))
+    os.close(stderr)
+
+
+@contextmanager
+def without_push(args: "TrainingArguments") -> Iterator[None]:
     """Within it, saving a checkpoint does not push it to the Hub.
 
     Why: `Trainer._save_checkpoint` pushes the folder that it has just written. Our folder is not complete then: it
@@ -85,7 +175,7 @@ def without_push(args: TrainingArguments) -> Iterator[None]:
         args.push_to_hub = push
 
 
-def undo_preparation(model: torch.nn.Module) -> None:
+def undo_preparation(model: "torch.nn.Module") -> None:
     """Restores a model to what it was before `Accelerator.prepare_model` marked and wrapped it.
 
     Why: a model that was prepared for scoring would be trained without the other processes, and a teacher would run in
@@ -141,7 +231,7 @@ def with_plain_numbers(metric: "Metric") -> "Metric":
     return metric
 
 
-def commit_of(config: PretrainedConfig) -> str | None:
+def commit_of(config: "PretrainedConfig") -> str | None:
     """The commit of the Hub repository that a config was loaded from; `None` for a folder.
 
     Version: transformers 5.23 (`PretrainedConfig._commit_hash`).

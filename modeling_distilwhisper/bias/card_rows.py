@@ -1,9 +1,10 @@
 """The tables of a study for one model, as rows of the model card's table about groups of speakers."""
 
-import csv
 from pathlib import Path
 
-from ..reporting.card_tables import Row, language_name
+from ..reporting.card_tables import language_name
+from ..reporting.markdown import Row
+from ..reporting.spreadsheets import read_csv
 from .findings import NOT_SHOWN
 from .statistics import LEVEL
 
@@ -48,8 +49,7 @@ def _read(folder: Path, name: str) -> list[dict[str, str]]:
         raise FileNotFoundError(
             f"{folder} holds no bias study: it lacks {path}. Give the output folder of `distilwhisper bias`."
         )
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read_csv(path.read_bytes().decode())
 
 
 def _row(row: dict[str, str], precision: str, groups: str, finding: str, numbers: str) -> Row:

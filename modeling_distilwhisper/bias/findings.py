@@ -1,11 +1,13 @@
 """The findings of chapter 3 (sections 3.2 to 3.4), tested on this study's data."""
 
-from itertools import combinations, pairwise
+from collections.abc import Mapping
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, spearmanr
 
+from .groups import tiers
 from .statistics import LEVEL, adjusted
 from .tables import SYSTEM
 
@@ -15,7 +17,7 @@ NOT_SHOWN = "not shown"
 MIN_LANGUAGES = 5  # to compare two orders of languages
 
 
-def compression_findings(tests: pd.DataFrame, classes: pd.DataFrame) -> pd.DataFrame:
+def compression_findings(tests: pd.DataFrame, classes: pd.DataFrame, sizes: Mapping[str, int]) -> pd.DataFrame:
     """Judges what compression did to each bias.
 
     - amplified: compression changed the groups differently, and harmed more those with a higher WER before; or the
@@ -30,20 +32,22 @@ def compression_findings(tests: pd.DataFrame, classes: pd.DataFrame) -> pd.DataF
     Args:
         tests: of `group_tests`.
         classes: of `class_table`.
+        sizes: parameters by model.
 
     Returns:
-        A row for each data set, model, precision and grouping: `bias`, `report` (its verdict), `here` (the verdict on
-        this data) and `why`.
+        A row for each data set, model, precision and grouping: `bias`, `report` (its verdict; on models, only if they
+        differ in size, of which it speaks), `here` (the verdict on this data) and `why`.
     """
     keys, rows = ["data_set", "model", "precision", "by"], []
     for key, cells in classes.groupby(keys, sort=False):
         large = cells[~cells["too small"]]
         row = dict(zip(("data_set", "model", "precision", "bias"), key, strict=True))
-        row["report"] = REPORT.get(key[-1], "-")
+        has_verdict = key[-1] != "model" or len(tiers({model: sizes[model] for model in cells["group"]})) > 1
+        row["report"] = REPORT.get(key[-1], "-") if has_verdict else "-"
         test = tests[(tests[keys] == list(key)).all(axis=1)]
         if test.empty:
-            sizes = ", ".join(f"{cell['group']} ({cell['utterances']})" for _, cell in cells.iterrows())
-            rows.append(row | {"here": NOT_SHOWN, "why": f"no two groups are large enough to compare: {sizes}"})
+            listed = ", ".join(f"{cell['group']} ({cell['utterances']})" for _, cell in cells.iterrows())
+            rows.append(row | {"here": NOT_SHOWN, "why": f"no two groups are large enough to compare: {listed}"})
             continue
         verdict, reasons = _verdict(test.iloc[0], large)
         rows.append(row | {"here": verdict, "why": reasons})
@@ -86,7 +90,7 @@ def _share(row: pd.Series) -> str:
 
 
 def model_findings(
-    languages: pd.DataFrame, resources: pd.DataFrame, genders: pd.DataFrame, models: list[str], baseline: str
+    languages: pd.DataFrame, resources: pd.DataFrame, genders: pd.DataFrame, sizes: Mapping[str, int], baseline: str
 ) -> pd.DataFrame:
     """Tests the report's findings before compression (section 3.2).
 
@@ -97,7 +101,7 @@ def model_findings(
         languages: of `language_table`.
         resources: of `resource_table`.
         genders: of `gender_table`.
-        models: names of the models, the smallest first.
+        sizes: parameters by model. Each model is compared with those of the next size; two of one size are not.
         baseline: the precision before compression.
 
     Returns:
@@ -107,7 +111,7 @@ def model_findings(
     rows = [
         *_resource_rows(resources[resources["precision"] == baseline]),
         *_gender_rows(genders[genders["precision"] == baseline]),
-        *_size_rows(languages[(languages["precision"] == baseline) & ~languages["too small"]], models),
+        *_size_rows(languages[(languages["precision"] == baseline) & ~languages["too small"]], sizes),
     ]
     for row, p in zip(rows, adjusted(np.array([row.get("p", np.nan) for row in rows])), strict=True):
         if not np.isnan(p):
@@ -146,11 +150,12 @@ def _gender_rows(genders: pd.DataFrame):
             yield row | _agreement(both[first], both[second])
 
 
-def _size_rows(languages: pd.DataFrame, models: list[str]):
+def _size_rows(languages: pd.DataFrame, sizes: Mapping[str, int]):
     for data_set, set_rows in languages.groupby("data_set", sort=False):
         table = set_rows.pivot_table(index="language", columns="model", values="wer").dropna()
-        for smaller, larger in pairwise(models):
-            if smaller not in table or larger not in table or table.empty:
+        by_size = tiers({model: sizes[model] for model in table})
+        for smaller, larger in (pair for tier in pairwise(by_size) for pair in product(*tier)):
+            if table.empty:
                 continue
             worse, better = (int((sign * table[smaller] > sign * table[larger]).sum()) for sign in (1, -1))
             pair = {"data_set": data_set, "model": f"{smaller}, {larger}"}

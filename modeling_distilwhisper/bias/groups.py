@@ -1,6 +1,6 @@
 """Groups of utterances: by gender, age and accent of the speaker, by resource class, by model, by language."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from transformers import WhisperConfig
 
@@ -10,6 +10,10 @@ from ..evaluation.languages import RESOURCE_CLASSES
 # 14 points wide on each side; a result of fewer than 10 speakers or sentences says little about others.
 MIN_GROUP_UTTERANCES = 50
 MIN_UNITS = 10
+
+# Two models are of one size if the larger has less than this times the parameters of the smaller. Whisper's own sizes
+# are twofold steps; a finding about size must not rest on a few per cent.
+SAME_SIZE = 1.05
 
 GROUPINGS = ("gender", "age", "accent", "language", "resource", "model")
 _ORDER = (
@@ -21,8 +25,33 @@ _SIZES = {(384, 4): "tiny", (512, 6): "base", (768, 12): "small", (1024, 24): "m
 
 
 def model_shape(config: WhisperConfig) -> list[int]:
-    """Width, encoder layers and decoder layers of a model. Models are sorted by it."""
+    """Width, encoder layers and decoder layers of a model: what its size is computed from."""
     return [config.d_model, config.encoder_layers, config.decoder_layers]
+
+
+def parameters_of(shape: Sequence[int]) -> int:
+    """About how many parameters a Whisper of a shape has: those of its layers and of Whisper's vocabulary."""
+    width, encoder, decoder = shape
+    return width * (width * (12 * encoder + 16 * decoder) + 51_865)
+
+
+def tiers(sizes: Mapping[str, int]) -> list[list[str]]:
+    """Models in groups of one size, the smallest first. Only models of different groups are smaller or larger.
+
+    Args:
+        sizes: parameters by model.
+
+    Example:
+        >>> tiers({"base": 71_000_000, "tiny": 36_000_000, "base.en": 71_000_000})
+        [['tiny'], ['base', 'base.en']]
+    """
+    groups: list[list[str]] = []
+    for model in sorted(sizes, key=lambda model: (sizes[model], model)):
+        if groups and sizes[model] < SAME_SIZE * sizes[groups[-1][0]]:
+            groups[-1].append(model)
+        else:
+            groups.append([model])
+    return groups
 
 
 def size_name(shape: Sequence[int]) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from tabulate import tabulate
 
+from ..reporting.spreadsheets import to_csv
 from ..runs.files import write_atomically
 from .figures import FIGURES
 from .groups import MIN_GROUP_UTTERANCES, MIN_UNITS
@@ -62,7 +63,8 @@ def write_tables(study: Study, folder: Path) -> str:
     """
     (folder / "tables").mkdir(parents=True, exist_ok=True)
     for name, (_, table) in all_tables(study).items():
-        write_atomically(folder / "tables" / f"{name}.csv", table.to_csv(index=False))
+        rows = table.itertuples(index=False, name=None)
+        write_atomically(folder / "tables" / f"{name}.csv", to_csv(list(table), rows))
     shown = {**all_tables(study), "classes": ("Sentences by change, %", _with_intervals(study.classes))}
     chosen = [shown[name] for name in ("findings_after", "findings_before", "classes")]
     return "\n\n".join(f"## {title}\n\n{_text(table)}" for title, table in chosen)

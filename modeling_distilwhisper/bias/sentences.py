@@ -20,8 +20,8 @@ def sentence_table(cells: Sequence[Cell], normalizer: str = "marks") -> pd.DataF
     Returns:
         Columns `data_set`, `balanced`, `model`, `shape`, `precision`, `language`, `resource`, `id`, `gender`, `age`,
         `accent` (after its language), `sentence` (recordings of one text share it), `unit` (what is drawn and shuffled,
-        see `statistics`), `kind` (of unit), `errors` and `words`, `loops` (see `ErrorCounts`), `seconds` and
-        `compute_seconds`.
+        see `statistics`), `kind` (of unit), `errors` and `words`, `counted` (words or characters, see
+        `ErrorCounts.unit`), `loops` (see `ErrorCounts`), `seconds` and `compute_seconds`.
     """
     names_speakers = {cell.run["data_set"]: True for cell in cells}
     for cell in cells:
@@ -44,6 +44,7 @@ def sentence_table(cells: Sequence[Cell], normalizer: str = "marks") -> pd.DataF
         frame["unit"] = f"{cell.language} " + records["speaker"] if by_speaker else frame["sentence"]
         frame["kind"] = "speaker" if by_speaker else "sentence" if has_sentences else "utterance"
         frame["errors"], frame["words"], frame["loops"] = counts.errors, counts.words, counts.loops
+        frame["counted"] = counts.unit
         frames.append(frame)
     return pd.concat(frames, ignore_index=True)
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..evaluation.normalization import NORMALIZERS, normalizer_name
 from . import tables
 from .findings import compression_findings, model_findings
 from .grid import left_out, read_cells
@@ -18,7 +19,7 @@ class Study:
 
     Attributes:
         baseline: the precision before compression.
-        normalizer: of all scores.
+        normalizer: the rule of all scores, with its version.
         sizes: Whisper's name of each model's size, by model, the smallest first.
         balanced: by name of the data set, whether it is balanced.
         unfinished: cells whose transcripts are not complete; the tables leave them out.
@@ -72,11 +73,11 @@ def read_study(folder: str | Path, baseline: str = "float32", normalizer: str = 
     tests = tables.group_tests(changes, classes)
     languages = tables.language_table(sentences)
     resources, genders = tables.resource_table(languages), tables.gender_table(sentences)
-    sizes = tables.model_sizes(sentences)
+    parameters = tables.model_parameters(sentences)
     return Study(
         baseline=baseline,
-        normalizer=normalizer,
-        sizes=sizes,
+        normalizer=NORMALIZERS[normalizer_name(normalizer)].name,
+        sizes=tables.model_sizes(sentences),
         balanced=dict(zip(sentences["data_set"], sentences["balanced"].astype(bool), strict=True)),
         unfinished=unfinished,
         languages=languages,
@@ -84,8 +85,8 @@ def read_study(folder: str | Path, baseline: str = "float32", normalizer: str = 
         genders=genders,
         classes=classes,
         tests=tests,
-        before=model_findings(languages, resources, genders, list(sizes), baseline),
-        after=compression_findings(tests, classes),
+        before=model_findings(languages, resources, genders, parameters, baseline),
+        after=compression_findings(tests, classes, parameters),
         excluded=excluded,
         rows=pd.DataFrame(left_out(Path(folder))),
     )

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from ..evaluation.languages import RESOURCE_CLASSES, transcription_hours
 from ..evaluation.metrics import bootstrap_interval, ratio
-from .groups import in_order, is_too_small, size_name
+from .groups import in_order, is_too_small, parameters_of, size_name
 from .sentences import CHANGES, by_gender_of_sentence, column, unit_sums
 from .statistics import adjusted, histograms_differ, rates_differ, share_interval, shuffle_test
 
@@ -26,7 +26,7 @@ def language_table(sentences: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         Columns of `SYSTEM`, `language`, `resource`, `hours` (in Whisper's training data), `wer`, `low` and `high` (its
-        95 % interval), `utterances`, `units`, `words`, `too small`.
+        95 % interval), `utterances`, `units`, `words`, `counted` (words or characters), `too small`.
     """
     rows = []
     for (*system, language), utterances in sentences.groupby([*SYSTEM, "language"], sort=False):
@@ -44,6 +44,7 @@ def language_table(sentences: pd.DataFrame) -> pd.DataFrame:
                 "high": 100 * high,
                 **_sizes(utterances),
                 "words": int(words.sum()),
+                "counted": utterances["counted"].iloc[0],
             }
         )
     return pd.DataFrame(rows).sort_values([*SYSTEM, "wer"], ignore_index=True)
@@ -266,8 +267,13 @@ def _groups_in(utterances: pd.DataFrame, by: str) -> list[str]:
 
 def models_by_size(frame: pd.DataFrame) -> list[str]:
     """Names of models, the smallest first."""
-    shapes = frame.drop_duplicates("model")[["shape", "model"]]
-    return [model for _, model in sorted(zip(shapes["shape"], shapes["model"], strict=True))]
+    sizes = model_parameters(frame)
+    return sorted(sizes, key=lambda model: (sizes[model], model))
+
+
+def model_parameters(frame: pd.DataFrame) -> dict[str, int]:
+    """About how many parameters each model has."""
+    return {model: parameters_of(shape) for model, shape in zip(frame["model"], frame["shape"], strict=True)}
 
 
 def model_sizes(frame: pd.DataFrame) -> dict[str, str]:

@@ -139,7 +139,8 @@ def run(name: str, file: Path, settings: Settings) -> None:
 def report(models: Mapping[str, str], shared: Settings, minutes: Mapping[str, float], folder: Path) -> None:
     """Prints and writes the table of means, and draws the WER of every system."""
     scores = read_json(folder / "scores/summary.json", SUMMARY)["scores"]
-    title = f"WER ({shared.get('normalizer', 'marks')}), mean over languages"
+    rules = dict.fromkeys(score["normalizer"] for score in scores)
+    title = f"WER ({', '.join(rules)}), mean over languages"
     means = []
     for system in models:
         wers = mean_wers(scores, shared["languages"], system)
@@ -178,7 +179,7 @@ def side_by_side(scores: Iterable[Mapping]) -> list[dict]:
     """A row for each data set and language, with the WER of every system."""
     rows: dict[tuple[str, str], dict] = {}
     for score in scores:
-        row = {name: score[name] for name in ("data_set", "language", "words", "normalizer")}
+        row = {name: score[name] for name in ("data_set", "language", "words", "unit", "normalizer")}
         rows.setdefault((score["data_set"], score["language"]), row)[score["system"]] = score["wer"]
     return list(rows.values())
 

@@ -5,37 +5,56 @@
 Upload or record, and choose the language or have it detected. Recordings stay on this machine, and the page loads
 nothing from others: with the model in a folder, it works without a network. Needs
 `pip install "modeling_distilwhisper[demo]"`.
+
+A visitor may upload 100 MiB at a time and 20 minutes of speech, of which the transcription may take 10 minutes; 20 may
+wait. Their files are deleted after half an hour, and all of them when the page ends. Whoever reaches the page may use
+it: there is no password.
 """
 
 import argparse
+import os
+import signal
 import sys
+import tempfile
 from pathlib import Path
 
 from ..runs.any_whisper import load_model, load_processor
 from ..runs.extras import require
 from .command_line import DEVICE, command, make_parser
+from .demo_limits import MAX_UPLOAD, Guard
+
+TEMP_DIR = "GRADIO_TEMP_DIR"  # the environment variable
 
 
 @command
 def main(argv: list[str], prog: str) -> None:
     arguments = parse(argv, prog)
     require("gradio", "matplotlib", extra="demo")
-    from .demo_page import CSS, THEME, make_page  # Gradio is an extra
-
     model, processor = load_model(arguments.model, "auto", arguments.device), load_processor(arguments.model)
     if not getattr(model.config, "languages", None):
         raise ValueError(f"{arguments.model} has no language experts: there is nothing to compare with plain Whisper.")
-    page = make_page(model, processor, arguments.examples)
-    # No Node server, no external links, no history.
-    page.launch(
-        server_name=arguments.host,
-        server_port=arguments.port,
-        theme=THEME,
-        css=CSS,
-        ssr_mode=False,
-        footer_links=[],
-        run_history=False,
-    )
+    # Gradio ends the page at Ctrl+C. Without the same at a kill, the files of visitors would outlive it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    place = Path(os.environ.get(TEMP_DIR, tempfile.gettempdir()))
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="distilwhisper-demo-", dir=place) as folder:
+        os.environ[TEMP_DIR] = folder
+        from starlette.middleware import Middleware
+
+        from .demo_page import CSS, THEME, make_page  # Gradio is an extra, and reads where its files are to be
+
+        # No Node server, no external links, no history.
+        make_page(model, processor, arguments.examples).launch(
+            server_name=arguments.host,
+            server_port=arguments.port,
+            theme=THEME,
+            css=CSS,
+            ssr_mode=False,
+            footer_links=[],
+            run_history=False,
+            max_file_size=MAX_UPLOAD,
+            app_kwargs={"middleware": [Middleware(Guard, folder=folder)]},
+        )
 
 
 def recording(name: str) -> Path:

@@ -21,6 +21,7 @@ from ..runs.files import file_name, write_atomically
 from ..transcription.segments import Transcript
 from ..transcription.side_by_side import Gates, SideBySide, changed_words, transcribe_side_by_side
 from ..transcription.subtitles import to_srt
+from .demo_limits import KEPT_SECONDS, MAX_QUEUE, MAX_WORK_MINUTES, Deadline, check_length
 
 THEME = gr.themes.Default(primary_hue="blue")  # its fonts are served from here
 CSS = """
@@ -48,14 +49,16 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
     def transcribe(path: str | None, language: str, timestamps: bool) -> tuple:
         if path is None:
             raise gr.Error("Upload or record something first.", print_exception=False)
-        try:
-            samples = read_audio(path)
-        except ValueError as error:
-            raise gr.Error(str(error), print_exception=False) from None
-        if not len(samples):
-            raise gr.Error("The recording is empty.", print_exception=False)
         begun = time.perf_counter()
-        result = transcribe_side_by_side(model, processor, samples, language or None, return_timestamps=timestamps)
+        try:
+            check_length(path)
+            samples = read_audio(path)
+            if not len(samples):
+                raise ValueError("The recording is empty.")
+            settings = {"return_timestamps": timestamps, "stopping_criteria": [Deadline(MAX_WORK_MINUTES)]}
+            result = transcribe_side_by_side(model, processor, samples, language or None, **settings)
+        except ValueError as error:
+            raise gr.Error(without_path(str(error), path), print_exception=False) from None
         took = time.perf_counter() - begun
         plot = None
         # Only Gradio's copies remain, until `delete_cache`.
@@ -81,7 +84,7 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
         )
 
     trained = model.config.languages
-    with gr.Blocks(title="DistilWhisper", analytics_enabled=False, delete_cache=(3600, 3600)) as page:
+    with gr.Blocks(title="DistilWhisper", analytics_enabled=False, delete_cache=(60, KEPT_SECONDS)) as page:
         gr.Markdown(
             "# DistilWhisper\nPlain Whisper next to the same Whisper with experts of the recording's language. "
             f"This one has experts for {', '.join(map(language_name, trained))}. Recordings stay on the machine that "
@@ -149,7 +152,16 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
             [results, summary_text, plain, experts, usage, picture, words, segments, download],
             concurrency_limit=1,
         )
-    return page
+    # Without `api_open=False`, visitors could go past the queue.
+    return page.queue(max_size=MAX_QUEUE, api_open=False)
+
+
+def without_path(message: str, path: str) -> str:
+    """A message to a visitor: it names the recording, not where it lies on the server."""
+    folders = {str(Path(path).parent), str(Path(path).resolve().parent)}
+    for folder in folders:
+        message = message.replace(f"{folder}{os.sep}", "")
+    return escape(message)
 
 
 def name_of(path: str) -> str:

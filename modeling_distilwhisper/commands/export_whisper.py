@@ -73,7 +73,11 @@ def main(argv: list[str], prog: str) -> None:
         save_processor(processor, staged)
         hide_paths(staged)
     content = settings | {"model": public_name(arguments.model), "data": source.name}
-    content |= {"rows": len(selection.rows), "normalizer": arguments.normalizer, "way": best}
+    content |= {
+        "rows": len(selection.rows),
+        "normalizer": NORMALIZERS[arguments.normalizer].name,
+        "way": best,
+    }
     content |= {"expert usage": usage, "scores": scores}
     write_atomically(arguments.output_dir / "export.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     print(f"\n{tabulate(scores, headers='keys', floatfmt='.3f')}\n\nExported: {best}, to {arguments.output_dir}")

@@ -23,12 +23,13 @@ class ErrorCounts:
     """Counts of each utterance, as arrays `(utterances,)`. Indexing returns the counts of some utterances.
 
     Attributes:
-        hits, substitutions, deletions, insertions: words.
+        hits, substitutions, deletions, insertions: words; in scripts that do not space words, characters.
         character_errors: wrong, missing and extra characters.
         characters: characters of the reference.
         loops: whether the transcript repeats a text five times or more and the reference does not.
         empty: whether the transcript is empty and the reference is not.
-        normalizer: the name of the normaliser of both texts.
+        by_character: whether characters are counted in place of words (`unit`).
+        normalizer: the rule by which both texts were compared: the name of the normaliser, with its version.
 
     Example:
         >>> from modeling_distilwhisper import count_errors
@@ -45,17 +46,24 @@ class ErrorCounts:
     characters: np.ndarray
     loops: np.ndarray
     empty: np.ndarray
+    by_character: np.ndarray
     normalizer: str
 
     @cached_property
     def words(self) -> np.ndarray:
-        """Words of the reference."""
+        """Words of the reference, or its characters in scripts that do not space words."""
         return self.hits + self.substitutions + self.deletions
 
     @cached_property
     def errors(self) -> np.ndarray:
         """Wrong, missing and extra words."""
         return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def unit(self) -> str:
+        """What the WER counts: "words", "characters", or in some utterances the one and in some the other."""
+        kinds = {"words": not self.by_character.all(), "characters": self.by_character.any()}
+        return " and ".join(name for name, occurs in kinds.items() if occurs)
 
     def __len__(self) -> int:
         return len(self.hits)
@@ -69,9 +77,9 @@ class ErrorCounts:
         """Rates of the corpus: sums of errors over sums of words.
 
         Returns:
-            `wer` and `cer` (0.1 is 10 %; if no reference has a word, the number of errors), `words`, `hits`,
-            `substitutions`, `deletions`, `insertions`, `loop_rate` and `empty_rate` (shares of utterances),
-            `utterances` and `normalizer`.
+            `wer` and `cer` (0.1 is 10 %; if no reference has a word, the number of errors), `words`, `unit` (what is
+            counted as a word), `hits`, `substitutions`, `deletions`, `insertions`, `loop_rate` and `empty_rate` (shares
+            of utterances), `utterances` and `normalizer`.
         """
         counts = {name: int(getattr(self, name).sum()) for name in ("words", "hits", "substitutions", "deletions")}
         return {
@@ -82,6 +90,7 @@ class ErrorCounts:
             "loop_rate": float(self.loops.mean()),
             "empty_rate": float(self.empty.mean()),
             "utterances": len(self),
+            "unit": self.unit,
             "normalizer": self.normalizer,
         }
 
@@ -128,7 +137,7 @@ def count_errors(
         references: the correct texts.
         hypotheses: the transcripts, in the same order.
         normalizer: "marks" keeps combining marks with their letters; "report" is the report's (section 5.1.4).
-        languages: Whisper's code, of all utterances or of each: "report" treats some languages differently.
+        languages: Whisper's code, of all utterances or of each: some rules are those of a language, such as Turkish i.
 
     Returns:
         The counts of each utterance.
@@ -148,13 +157,14 @@ def count_errors(
             f"Expected as many hypotheses as references, at least one, and a language for each; got {len(hypotheses)}, "
             f"{len(references)} and {len(codes)}."
         )
-    normalizer = normalizer_name(normalizer)
-    normalize = NORMALIZERS[normalizer]
-    references, hypotheses = (
-        [normalize(text, language) for text, language in zip(texts, codes, strict=True)]
+    rule = NORMALIZERS[normalizer_name(normalizer)]
+    compared = [
+        [rule.compare(text, language) for text, language in zip(texts, codes, strict=True)]
         for texts in (references, hypotheses)
-    )
+    ]
+    references, hypotheses = ([" ".join(text.units) for text in texts] for texts in compared)
     words = _edits(jiwer.process_words(references, hypotheses).alignments)
+    references, hypotheses = ([text.characters for text in texts] for texts in compared)
     characters = _edits(jiwer.process_characters(references, hypotheses).alignments)
     pairs = list(zip(references, hypotheses, strict=True))
     return ErrorCounts(
@@ -163,7 +173,8 @@ def count_errors(
         characters=characters["hits"] + characters["substitutions"] + characters["deletions"],
         loops=np.array([_has_loop(hypothesis) and not _has_loop(reference) for reference, hypothesis in pairs]),
         empty=np.array([bool(reference and not hypothesis) for reference, hypothesis in pairs]),
-        normalizer=normalizer,
+        by_character=np.array([text.by_character for text in compared[0]]),
+        normalizer=rule.name,
     )
 
 
@@ -191,7 +202,7 @@ def error_rates(
         >>> from modeling_distilwhisper import error_rates
         >>> rates = error_rates(["one two three four"], ["one two three for"])
         >>> rates["wer"], rates["words"], rates["normalizer"]
-        (0.25, 4, 'marks')
+        (0.25, 4, 'marks-2')
     """
     return count_errors(references, hypotheses, normalizer, languages).rates()
 

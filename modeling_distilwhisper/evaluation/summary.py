@@ -50,10 +50,11 @@ def group_rows(scores: Sequence[Row], gap: tuple[str, str] | None = None) -> lis
             two that it closes, as in the report (39 %, section 5.2).
 
     Returns:
-        A row for each data set, split and group, with a column for each system. A mean is over the languages that all
-        systems were scored on.
+        A row for each data set, split and group, with a column for each system, and the `unit` of the rates. A mean is
+        over the languages that all systems were scored on.
     """
     wers: dict[tuple, dict[str, dict[str, float]]] = defaultdict(lambda: defaultdict(dict))
+    units = {(score["data_set"], score["split"], score["language"]): score["unit"] for score in scores}
     for score in scores:
         wers[score["data_set"], score["split"]][score["system"]][score["language"]] = score["wer"]
     rows = []
@@ -62,7 +63,8 @@ def group_rows(scores: Sequence[Row], gap: tuple[str, str] | None = None) -> lis
         for group, members in _groups(shared):
             means = {system: mean(by_language[code] for code in members) for system, by_language in by_system.items()}
             row: Row = {"data_set": data_set, "split": split, "group": group, "languages": " ".join(members)}
-            row |= {**means, "normalizer": scores[0]["normalizer"]}
+            kinds = dict.fromkeys(units[data_set, split, code] for code in members)
+            row |= {**means, "unit": ", ".join(kinds), "normalizer": scores[0]["normalizer"]}
             if gap is not None:
                 row |= {f"gap closed, {name}": gap_closed(means, name, gap) for name in means if name not in gap}
             rows.append(row)
@@ -113,9 +115,10 @@ def wer_difference(first: Records, second: Records, normalizer: str) -> Row:
         `difference`, the ends of its 95 % interval by paired bootstrap, `low` and `high`, and `real`: whether 0 is
         outside the interval.
     """
-    difference = compare_errors(_counts(first, normalizer), _counts(second, normalizer))
+    counts = _counts(first, normalizer)
+    difference = compare_errors(counts, _counts(second, normalizer))
     row: Row = {"difference": difference.wer, "low": difference.low, "high": difference.high}
-    return row | {"real": difference.is_real, "normalizer": normalizer}
+    return row | {"real": difference.is_real, "unit": counts.unit, "normalizer": counts.normalizer}
 
 
 def _utterance(record: Mapping) -> tuple[str, str]:

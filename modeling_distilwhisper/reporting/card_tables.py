@@ -3,14 +3,19 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from huggingface_hub import EvalResult
-from tabulate import tabulate
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from ..runs.results import DataRecord, RunResults
+from .markdown import Row, code_spans, table_of
 
 PLAIN, EARLIER, OURS = "without experts", "with earlier experts", "with experts"  # the systems of a run, in a card
 
-Row = Mapping[str, str | float | int | bool | None]
+# What a rule of scores does, for readers of a card; by its name in the scores.
+RULES = {
+    "marks": "lower case, no punctuation, combining marks kept",
+    "marks-2": "lower case by language, no punctuation, combining marks kept, one code point for each sign",
+    "report": "Whisper's basic normaliser, with the report's change for scripts without spaces",
+}
 
 
 def scores_of_run(results: RunResults) -> list[dict]:
@@ -80,7 +85,7 @@ def eval_results(
         if score["system"] != OURS or score["language"] not in trained:
             continue
         data_set, config = hub_names(score["data_set"], score["language"])
-        details = f"{score['words']} words, normaliser {score['normalizer']}"
+        details = f"{amount(score)}, normaliser {score['normalizer']}"
         if score["precision"] != "float32":
             details += f", precision {score['precision']}"
         interval = f"95 % interval {interval_text(score)}; " if score.get("wer_low") is not None else ""
@@ -105,7 +110,7 @@ def score_tables(scores: Sequence[Mapping], trained: Sequence[str]) -> list[dict
     """Makes a table for each data set and split. A row is a language; each system has its WER with the interval.
 
     Returns:
-        For each table: `data_set`, `title`, `table`, `normalizers`, and `precisions` other than float32.
+        For each table: `data_set`, `title`, `table`, and as code `normalizers`, and `precisions` other than float32.
     """
     tables: list[dict] = []
     for data_set, split in dict.fromkeys((score["data_set"], score["split"]) for score in scores):
@@ -117,14 +122,16 @@ def score_tables(scores: Sequence[Mapping], trained: Sequence[str]) -> list[dict
             by_system = {score["system"]: score for score in chosen if score["language"] == language}
             first = next(iter(by_system.values()))
             name = language_name(language) + ("" if language in trained else ", not trained")
-            row = {"language": name, "utterances": first["utterances"], "words": first["words"]}
+            row = {"language": name, "utterances": first["utterances"]}
+            row["words"] = first["words"] if unit_of(first) == "words" else amount(first)
             row |= {system: percent(by_system.get(system)) for system in systems}
             if OURS in by_system:
                 row[f"CER {OURS}"] = f"{100 * by_system[OURS]['cer']:.1f}"
             rows.append(row)
         table = {"data_set": data_set, "title": _title(data_set, split), "table": table_of(rows)}
-        table["normalizers"] = sorted({score["normalizer"] for score in chosen})
-        tables.append(table | {"precisions": sorted({score["precision"] for score in chosen} - {"float32"})})
+        table["normalizers"] = code_spans(sorted({score["normalizer"] for score in chosen}))
+        table["precisions"] = code_spans(sorted({score["precision"] for score in chosen} - {"float32"}))
+        tables.append(table)
     return tables
 
 
@@ -182,28 +189,18 @@ def size_rows(experts: Mapping[str, Mapping[str, int]]) -> list[Row]:
     ]
 
 
-def table_of(rows: Sequence[Row]) -> str:
-    """A table in Markdown; "" without rows.
-
-    Raises:
-        ValueError: a row is not a mapping, or a cell is a list or a mapping.
-    """
-    if not all(isinstance(row, Mapping) for row in rows):
-        raise ValueError("Expected rows of a table: a list of mappings from a column's name to its value.")
-    cells = [{str(name).replace("|", "\\|"): _cell(value) for name, value in row.items()} for row in rows]
-    return tabulate(cells, headers="keys", tablefmt="github", disable_numparse=True, missingval="-")
-
-
 def _title(data_set: str, split: str) -> str:
     return data_set if split == "test" else f"{data_set}, {split}"
 
 
-def _cell(value) -> str | None:
-    if isinstance(value, Mapping | list):
-        raise ValueError(f"Expected a number or text in each cell of a table, got {value!r}.")
-    if value is None or value != value:
-        return None
-    return f"{value:.3g}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
+def unit_of(score: Mapping) -> str:
+    """What the WER of a score counts; earlier versions, which do not say it, counted words."""
+    return score.get("unit", "words")
+
+
+def amount(score: Mapping) -> str:
+    """On how much a score rests, such as "900 words"."""
+    return f"{score['words']} {unit_of(score)}"
 
 
 def interval_text(score: Mapping) -> str:

@@ -19,8 +19,9 @@ def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) 
     """Draws WER in % as bars: a panel for each data set, a group for each language, a bar for each system.
 
     Args:
-        rows: from `training.scoring.wer_rows`. Each has `data_set`, `language`, `words`, `normalizer`, and
-            the WER of each system as a share. A system without a WER has no bar.
+        rows: from `training.scoring.wer_rows`. Each has `data_set`, `language`, `words`, `normalizer`, the
+            WER of each system as a share, and, but in results of earlier versions, `unit` of WER. A system without a
+            WER has no bar.
         systems: the systems to draw.
         path: file of the PNG.
 
@@ -45,10 +46,13 @@ def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) 
             centres = [x + (index + 0.5) * width - 0.4 for x in wers]
             bars = panel.bar(centres, list(wers.values()), width, label=system, color=PALETTE[index % len(PALETTE)])
             panel.bar_label(bars, fmt="%.0f", fontsize=7)
-        panel.set_xticks(range(len(set_rows)), [f"{row['language']}\n{row['words']} words" for row in set_rows])
+        panel.set_xticks(
+            range(len(set_rows)), [f"{row['language']}\n{row['words']} {row.get('unit', 'words')}" for row in set_rows]
+        )
         panel.set_title(data_set)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel(f"WER, % (normaliser: {rows[0]['normalizer']})")
+    rules = dict.fromkeys(row["normalizer"] for row in rows)
+    panels[0].set_ylabel(f"WER, % (normaliser: {', '.join(rules)})")
     add_legend(figure, panels[0])
     save_figure(figure, path)
 

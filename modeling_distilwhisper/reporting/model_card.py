@@ -7,6 +7,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from huggingface_hub.errors import HFValidationError
@@ -22,7 +23,8 @@ from ..runs.old_names import with_new_names
 from ..runs.precision import QUANTISED
 from ..runs.results import RunResults
 from .card_tables import (
-    Row,
+    RULES,
+    amount,
     data_rows,
     eval_results,
     language_name,
@@ -32,9 +34,11 @@ from .card_tables import (
     scores_of_evaluation,
     scores_of_run,
     size_rows,
-    table_of,
+    unit_of,
     usage_rows,
 )
+from .markdown import Markdown, Row, as_markdown, code_span, code_spans, python_string, table_of
+from .markdown import render as render_template
 
 # Holds a digest of the card: if it is not the digest of the text, somebody has edited the card.
 DIGEST_COMMENT = "<!-- Written from results. A card that was edited is not overwritten. sha256: - -->"
@@ -63,7 +67,7 @@ def card_of_run(
         system: name of this model in the evaluation.
         bias: rows of a table about groups of speakers (`bias.card_rows`). They may have any columns.
         license: in the Hub's spelling, such as "apache-2.0".
-        note: shown above all other text.
+        note: shown above all other text, as Markdown.
 
     Returns:
         The card. `str(card)` is the content of a README.md.
@@ -95,6 +99,7 @@ def card_of_run(
     training_sources, test_sources = ([Source.parse(spec) for spec in data[name]] for name in ("data", "test_data"))
     sources = {source.name: source for source in (*training_sources, *test_sources)}
     training_sets = [source.name for source in training_sources]
+    normalizers = sorted({score["normalizer"] for score in scores})
     return render(
         name=name,
         languages=languages,
@@ -105,13 +110,20 @@ def card_of_run(
         license=license,
         note=note,
         experts_from=link(settings["experts_from"]) if settings.get("experts_from") else None,
-        teacher_precision=teacher_precision(results),
+        teacher_precision=code_span(precision) if (precision := teacher_precision(results)) else None,
+        student_precision=code_span(settings.get("student_precision", "float32")),
         ranks={language_name(code): rank for code, rank in ranks_of(results).items()},
         settings={"student_precision": "float32"} | settings | results.settings.get("training", {}),
         tests=[table | {"in_domain": table["data_set"] in training_sets} for table in score_tables(scores, languages)],
-        quantised=sorted({score["precision"] for score in scores}.intersection(QUANTISED)),
-        normalizers=sorted({score["normalizer"] for score in scores}),
-        fewest_words=min((score["words"] for score in scores), default=None),
+        quantised=[
+            code_span(name) for name in sorted({score["precision"] for score in scores}.intersection(QUANTISED))
+        ],
+        normalizers=code_spans(normalizers),
+        rule=RULES.get(normalizers[0]) if len(normalizers) == 1 else None,
+        several_rules=len(normalizers) > 1,
+        by_character=any(unit_of(score) != "words" for score in scores),
+        smallest=min(scores, key=lambda score: score["words"], default=None),
+        amount=amount,
         differences=table_of(readable_differences(evaluation or {}, system)),
         bias=table_of(bias or []),
         data=table_of(data_rows(results.data)),
@@ -135,6 +147,7 @@ def render(
     license: str | None = None,
     license_name: str | None = None,
     license_link: str | None = None,
+    note: str | None = None,
     **content,
 ) -> ModelCard:
     """Fills the template, and adds front matter.
@@ -149,7 +162,8 @@ def render(
         license: in the Hub's spelling.
         license_name: name of a licence that the Hub does not know (`license="other"`).
         license_link: address of such a licence.
-        content: further values of the template.
+        note: shown above all other text, as Markdown.
+        content: further values of the template. All but `Markdown` are shown as text, whatever signs they have.
     """
     data = ModelCardData(
         language=[HUB_CODES.get(code, code) for code in languages],
@@ -165,15 +179,21 @@ def render(
         model_name=name if results else None,
         eval_results=list(results) or None,
     )
-    content |= {
-        "digest_comment": DIGEST_COMMENT,
-        "name": name,
-        "codes": languages,
-        "language_names": [language_name(code) for code in languages],
+    values: dict[str, Any] = {
+        "card_data": Markdown(data.to_yaml()),
+        "digest_comment": Markdown(DIGEST_COMMENT),
+        "title": name.split("/")[-1],
+        "checkpoint": python_string(name),
+        "language": python_string(languages[0]),
+        "language_names": ", ".join(map(language_name, languages)),
         "base": link(base),
         "teacher": link(teacher) if teacher else None,
+        "note": Markdown(note.replace("\n", "\n> ")) if note else None,
     }
-    card = ModelCard.from_template(data, template_path=str(TEMPLATE), **content)
+    card = ModelCard(
+        render_template(TEMPLATE.read_text(encoding="utf-8"), **content, **values), ignore_metadata_errors=True
+    )
+    card.data = data
     card.text = re.sub(r"\n{3,}", "\n\n", card.text).rstrip() + "\n"  # a part that is left out leaves blank lines
     return card
 
@@ -267,9 +287,11 @@ def hub_id(name: str) -> str | None:
     return name if "/" in name and not Path(name).is_dir() else None
 
 
-def link(name: str) -> str:
+def link(name: str) -> Markdown:
     """The name of a model in Markdown: a link to the Hub, or the last part of the path of a folder."""
-    return f"[{name}](https://huggingface.co/{name})" if hub_id(name) else f"`{Path(name).name}`"
+    if hub_id(name):
+        return Markdown(f"[{as_markdown(name)}](https://huggingface.co/{name})")
+    return code_span(Path(name).name)
 
 
 def hub_data_set(source: Source) -> str | None:

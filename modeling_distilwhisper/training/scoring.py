@@ -15,7 +15,7 @@ def score(trainer: DistilWhisperTrainer, tests: TestSets) -> Scores:
 
     Returns:
         For each `wer` with the ends of its 95 % interval, `wer_low` and `wer_high` (`None` for a single utterance),
-        `cer`, `words`, `utterances` and the normaliser's name; of translations, `translation_rates`.
+        `cer`, `words`, their `unit`, `utterances` and the normaliser's name; of translations, `translation_rates`.
     """
     return {
         name: {language: _rates(trainer, rows) for language, rows in by_language.items()}
@@ -31,7 +31,7 @@ def _rates(trainer: DistilWhisperTrainer, rows: Dataset) -> dict[str, float | st
 
         return {**translation_rates(records_of(predictions, trainer.processing_class.tokenizer))}
     counts = trainer.count_errors(predictions)
-    rates = {name: counts.rates()[name] for name in ("wer", "cer", "words", "utterances", "normalizer")}
+    rates = {name: counts.rates()[name] for name in ("wer", "cer", "words", "unit", "utterances", "normalizer")}
     low, high = counts.wer_interval() or (None, None)
     return rates | {"wer_low": low, "wer_high": high}
 
@@ -52,13 +52,16 @@ def translation_rows(scores: Mapping[str, Scores]) -> list[dict[str, float | str
 def wer_rows(scores: Mapping[str, Scores]) -> list[dict[str, float | str | None]]:
     """A table's rows, one for each data set and language: words, and the WER of each system that was scored on it.
 
-    The rows are the first system's data sets and languages.
+    The rows are the first system's data sets and languages. Where systems were scored by different rules, `normalizer`
+    names all of them.
     """
     rows = []
     for name, by_language in next(iter(scores.values())).items():
         for language, rates in by_language.items():
-            row = {"data_set": name, "language": language, "words": rates["words"], "normalizer": rates["normalizer"]}
-            for system, system_scores in scores.items():
-                row[system] = system_scores.get(name, {}).get(language, {}).get("wer")
-            rows.append(row)
+            by_system = {system: scored.get(name, {}).get(language, {}) for system, scored in scores.items()}
+            rules = dict.fromkeys(str(one["normalizer"]) for one in by_system.values() if one)
+            row = {"data_set": name, "language": language, "words": rates["words"]}
+            row |= {"unit": rates["unit"]} if "unit" in rates else {}  # earlier versions counted words alone
+            row["normalizer"] = ", ".join(rules)
+            rows.append(row | {system: one.get("wer") for system, one in by_system.items()})
     return rows

@@ -122,7 +122,10 @@ def changed_words(before: Transcript, after: Transcript) -> tuple[MarkedWords, M
     Case and punctuation do not count. In languages that write without spaces, each letter is a word.
     """
     first, second = _words(before), _words(after)
-    compared = [keep_marks(word) for word in first], [keep_marks(word) for word in second]
+    compared = (
+        [keep_marks(word, before.language) for word in first],
+        [keep_marks(word, after.language) for word in second],
+    )
     differs = [[bool(word) for word in words] for words in compared]  # punctuation alone never differs
     for block in SequenceMatcher(None, *compared, autojunk=False).get_matching_blocks():
         for marks, start in zip(differs, (block.a, block.b), strict=True):

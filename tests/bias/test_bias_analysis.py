@@ -13,7 +13,7 @@ from helpers import planted
 
 from modeling_distilwhisper.bias.card_rows import card_rows
 from modeling_distilwhisper.bias.figures import FIGURES, draw_figures
-from modeling_distilwhisper.bias.findings import harm_follows_bias, model_findings
+from modeling_distilwhisper.bias.findings import compression_findings, harm_follows_bias, model_findings
 from modeling_distilwhisper.bias.grid import Cell, read_cells
 from modeling_distilwhisper.bias.groups import in_order, model_shape, size_name
 from modeling_distilwhisper.bias.page import write_page, write_tables
@@ -223,12 +223,33 @@ def test_one_language_says_nothing_of_sizes():
     none = pd.DataFrame(columns=[*languages, "measure", "difference", "female", "male", "p adjusted", "rho", "p"])
 
     def verdict(languages):
-        findings = model_findings(languages, none, none, ["tiny", "base"], "float32")
+        findings = model_findings(languages, none, none, {"tiny": 36, "base": 71}, "float32")
         return one(findings, finding="the smaller model is worse")["here"]
 
     assert verdict(languages) == "shown" and verdict(languages[languages["language"] < "l5"]) == "not shown"
     turned = languages.assign(model=languages["model"].map({"tiny": "base", "base": "tiny"}))
     assert verdict(turned) == "the contrary"
+
+
+def test_two_models_of_one_size_are_not_judged_as_smaller_and_larger(tmp_path, monkeypatch):
+    """Twins, or a thinner and deeper model with as many parameters: their order would be that of their names."""
+    shapes = {"a": [512, 6, 6], "b": [512, 6, 6], "c": [384, 4, 4], "medium": [1024, 24, 24], "distil": [1280, 32, 2]}
+    monkeypatch.setattr(planted, "SHAPES", shapes)
+    for number, model in enumerate(shapes):
+        for language in planted.HIGH:
+            for precision in ("float32", "int8"):
+                rows = [
+                    {"id": f"{sentence}", "sentence_id": f"{sentence}", "gender": "male", "wrong": 1 + number}
+                    for sentence in range(50)
+                ]
+                planted.write_cell(tmp_path, model, precision, "fleurs", language, rows, balanced=False)
+    study = read_study(tmp_path)
+    sized = study.before[study.before["finding"] == "the smaller model is worse"]
+    assert set(sized["model"]) == {"c, a", "c, b", *(f"{low}, {high}" for low in "ab" for high in ("distil", "medium"))}
+    assert list(study.sizes) == ["c", "a", "b", "distil", "medium"]
+    assert set(study.after[study.after["bias"] == "model"]["report"]) == {"amplified"}
+    twins = compression_findings(study.tests, study.classes, dict.fromkeys(shapes, 1))
+    assert set(twins[twins["bias"] == "model"]["report"]) == {"-"}, "the report speaks of sizes"
 
 
 def test_of_many_comparisons_by_chance_few_count():

@@ -4,20 +4,14 @@ pip install -e ".[examples,demo,test]" && apt-get install chromium chromium-driv
 """
 
 import json
-import os
 import re
 import shutil
-import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from helpers import speech, tiny
-from helpers.scripts import EXAMPLES
+from helpers import demo, speech, tiny
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
@@ -31,54 +25,18 @@ from modeling_distilwhisper.transcription.subtitles import to_srt
 pytestmark = pytest.mark.browser
 WIDE, NARROW = (1280, 900), (375, 812)
 SECONDS = 60  # to wait for anything on the page
-START = 240  # for the script, which has torch and Gradio to import: a busy machine took more than 60
 
 
 @pytest.fixture(scope="module")
 def folder(whisper_dir, processor, tmp_path_factory):
-    """A tiny model with experts for gl and ca, two clips, one of them longer than its window, and what is no clip."""
-    folder = tmp_path_factory.mktemp("demo")
-    torch.manual_seed(0)
-    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl", "ca"])
-    tiny.unsettle(model)
-    model.generation_config.max_length = 24
-    model.save_pretrained(folder / "model")
-    processor.save_pretrained(folder / "model")
-    for name, pitches in {
-        "short & <b>clip": (300, 800),
-        "long": (300, 500, 800, 1200, 500, 300, 800, 500, 1200),
-    }.items():
-        speech.soundfile.write(
-            folder / f"{name}.wav", np.concatenate([speech.tone(pitch) for pitch in pitches]), 16_000
-        )
-    (folder / "broken.wav").write_text("no audio")
-    return folder
+    return demo.write_files(tmp_path_factory.mktemp("demo"), whisper_dir, processor)
 
 
 @pytest.fixture(scope="module")
 def url(folder):
     """Where the page is served, by the script as people start it."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, EXAMPLES / "demo.py", folder / "model", "--examples", folder / "long.wav"]
-    (folder / "scratch").mkdir()
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "TMPDIR": str(folder / "scratch")}
-    environment["GRADIO_TEMP_DIR"] = str(folder / "temp")
-    log = folder / "log.txt"
-    with open(log, "w") as file:
-        page = subprocess.Popen(
-            [*command, "--port", str(port), "--device", "cpu"], env=environment, stdout=file, stderr=file
-        )
-    try:
-        deadline = time.monotonic() + START
-        while "Running on local URL" not in log.read_text():
-            assert page.poll() is None and time.monotonic() < deadline, log.read_text()[-3000:]
-            time.sleep(0.2)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        page.terminate()
-        page.wait(10)
+    with demo.serve(folder) as (address, _):
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +212,7 @@ def test_of_what_visitors_said_nothing_stays_but_gradios_own_copies(url, folder,
     for name, pitch in {"one": 350, "two": 450, "---": 650}.items():
         clip = tmp_path / f"{name}.wav"
         speech.soundfile.write(clip, speech.tone(pitch), speech.RATE)
-        *_, subtitles = client.predict(handle_file(clip), "gl", False, api_name="/listen")
+        *_, subtitles = client.predict(handle_file(clip), "gl", False, api_name="/transcribe")
         made[Path(subtitles).name] = Path(subtitles).read_text(encoding="utf-8")
     assert list(made) == ["one.srt", "two.srt", "recording.srt"], "a name of which nothing is left is no error"
     assert all("-->" in text for text in made.values())

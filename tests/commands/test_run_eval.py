@@ -62,7 +62,7 @@ def test_every_kind_of_model_is_scored_on_every_corpus(scored, place, whisper_di
     _, output, printed = scored
     summary = json.loads((output / "summary.json").read_text())
     rows = {(row["system"], row["data_set"], row["language"]): row for row in summary["scores"]}
-    assert len(rows) == 3 * 2 * 2 and {row["normalizer"] for row in rows.values()} == {"marks"}
+    assert len(rows) == 3 * 2 * 2 and {row["normalizer"] for row in rows.values()} == {"marks-2"}
     for data_set in ("own", "cv"):
         for name in ("wer", "cer", "hits", "wer_low", "wer_high"):
             assert rows["plain", data_set, "ca"][name] == rows["routed", data_set, "ca"][name], "no expert for ca"

@@ -31,7 +31,9 @@ def test_every_trained_row_has_settings_that_say_what_it_is():
         settings = yaml.safe_load((PAPER / f"{name}.yaml").read_text())
         corpora = settings["data"] + settings.get("test_data", [])
         assert set(settings["languages"]) >= languages
-        assert sizes[name.split("-")[0].split("+")[0]] in corpora[0] and "validation=1000" in corpora[0]
+        assert sizes[name.split("-")[0].split("+")[0]] in corpora[0]
+        # As many as the authors' published lists have.
+        assert ("validation=500" if name.startswith("cv3k") else "validation=1000") in corpora[0]
         assert [corpus.split("=")[0] for corpus in corpora] == ["cv13", "fleurs"]
         assert ("+fleurs" in name) == (len(settings["data"]) == 2)
         assert ("teacher" in settings) == ("distilwhisper" in name)

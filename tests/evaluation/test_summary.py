@@ -43,7 +43,7 @@ def test_a_row_for_each_system_and_language_with_its_speed():
         *[("a", "gl", 0.0), ("a", "ca", 0.75), ("b", "gl", 0.5)]
     ]
     assert rows[0]["real_time_factor"] == 0.25 and rows[0]["hours"] == pytest.approx(6 / 3600)
-    assert rows[0]["normalizer"] == "marks" and rows[1]["wer_low"] is None, "no interval of one utterance"
+    assert rows[0]["normalizer"] == "marks-2" and rows[1]["wer_low"] is None, "no interval of one utterance"
 
 
 def test_means_are_over_languages_that_every_system_was_scored_on():

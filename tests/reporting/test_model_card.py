@@ -10,7 +10,8 @@ from helpers.scripts import EXAMPLES, run_command, run_script
 from huggingface_hub import ModelCard
 
 from modeling_distilwhisper.data.sources import Source
-from modeling_distilwhisper.reporting.card_tables import language_name, percent, table_of
+from modeling_distilwhisper.reporting.card_tables import language_name, percent
+from modeling_distilwhisper.reporting.markdown import table_of
 from modeling_distilwhisper.reporting.model_card import hub_id, hub_names
 
 

@@ -117,3 +117,9 @@ def test_the_trainers_own_short_card_takes_no_better_ones_place(whisper_dir, pro
     (tmp_path / "README.md").write_text("mine")
     trainer.create_model_card(model_name="short")
     assert (tmp_path / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("size", "amount"), [("3k", "500"), ("10k", "1,000"), ("28k", "1,000")])
+def test_the_authors_cards_say_how_many_utterances_their_lists_have(size, amount):
+    text = ModelCard.load(AUTHORS[f"multilingual-distilwhisper-{size}"]).text
+    assert f"on {amount} validation utterances of Common Voice" in " ".join(text.split())

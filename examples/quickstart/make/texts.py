@@ -80,5 +80,4 @@ def _make_text(language: str, generator: random.Random) -> str:
         )
     )
     words = re.sub(r"\d+\.?", lambda digits: num2words(int(digits[0].rstrip(".")), lang=language), text)
-    # The apostrophe becomes a letter. The normaliser would remove it as punctuation and break Ukrainian words.
-    return keep_marks(words.replace("'", "ʼ") if language == "uk" else words)
+    return keep_marks(words, language)
