@@ -13,6 +13,8 @@ from .decoding import decode
 from .ffmpeg import decode_with_ffmpeg, is_for_ffmpeg
 from .mono import SAMPLING_RATE
 
+EXPECTED = "Expected wav, flac, mp3, ogg or opus"
+
 __all__ = ["SAMPLING_RATE", "read_audio"]
 
 
@@ -46,26 +48,41 @@ def read_audio(source: str | Path | bytes | Mapping) -> np.ndarray:
                 f"A mapping with {', '.join(map(str, source)) or 'nothing'} is no audio of a row. Expected `bytes` or "
                 "`path`: do not decode the column (`Audio(decode=False)`)."
             )
-        source = source.get("path") if source.get("bytes") is None else source["bytes"]
-    is_content = isinstance(source, bytes | bytearray | memoryview)
-    if not is_content and not isinstance(source, str | os.PathLike):
-        raise ValueError(f"{type(source).__name__} is no audio. Expected a path, the bytes of a file, or a row's audio.")
-    name = f"{len(source)} bytes" if is_content else source
+        path = source.get("path")
+        return read_audio("" if path is None else path) if source.get("bytes") is None else read_audio(source["bytes"])
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _read(f"{len(source)} bytes", io.BytesIO(source), bytes(source))
+    if not isinstance(source, str | Path):
+        raise ValueError(
+            f"{type(source).__name__} is no audio. Expected a path, the bytes of a file, or a row's audio."
+        )
     try:
-        with io.BytesIO(source) if is_content else _open(source) as file:
+        file = _open(source)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{source} is not readable audio ({_reason(error)}). {EXPECTED}.") from None
+    return _read(str(source), file, source)
+
+
+def _open(path: str | Path) -> io.FileIO:
+    """Opens a file without a buffer, since libsndfile shares its position. To read a pipe could take forever."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("it is a folder, a pipe or a device, not a file")
+    return open(path, "rb", buffering=0)
+
+
+def _read(name: str, file: io.BytesIO | io.FileIO, source: str | Path | bytes) -> np.ndarray:
+    """Decodes a file that is open; `source` is the same for another program."""
+    try:
+        with file:
             try:
                 return decode(file)
             except soundfile.LibsndfileError as error:
                 if not is_for_ffmpeg(error, file):
                     raise
-                return decode_with_ffmpeg(source)
+            return decode_with_ffmpeg(source)
     except (soundfile.SoundFileError, OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
-        raise ValueError(f"{name} is not readable audio ({reason}). Expected wav, flac, mp3, ogg or opus.") from None
+        raise ValueError(f"{name} is not readable audio ({_reason(error)}). {EXPECTED}.") from None
 
 
-def _open(path: str | os.PathLike) -> io.FileIO:
-    """Opens a file, without a buffer, since libsndfile shares its position. A pipe or a device is refused: to read it could take forever."""
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise ValueError("it is a folder, a pipe or a device, not a file")
-    return open(path, "rb", buffering=0)
+def _reason(error: Exception) -> str:
+    return getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)

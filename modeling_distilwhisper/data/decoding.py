@@ -9,13 +9,12 @@ import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
 from .mono import SAMPLING_RATE, Mono, check_length
-from .windows import Window, id3_length, links_of
+from .windows import File, Window, id3_length, links_of
 
 BLOCK = 1 << 20  # samples of all channels together that are decoded at a time
 SHORT_BLOCK = 8192  # frames, after the promised ones: of a block with an error all is lost
@@ -47,7 +46,7 @@ class Sequential(soundfile.SoundFile):
         return False
 
 
-def decode(file: BinaryIO) -> np.ndarray:
+def decode(file: File) -> np.ndarray:
     """Decodes a file, all recordings in it if several were joined.
 
     Args:
@@ -165,7 +164,9 @@ def _read_mp3(link: Window, info: int | None, channel: int | None) -> Mono:
 
 def _with_size(link: Window, info: int | None) -> Window:
     """Puts the size of the file into the tag with the number of frames: mpg123 would print that it is another one."""
-    content = b"" if info is None else link.head(16, info)
+    if info is None:
+        return link
+    content = link.head(16, info)
     if len(content) < 16 or not content[7] & 2:
         return link
     size = 8 + 4 * (content[7] & 1)  # after the flags and, if there is one, the number of frames
@@ -202,7 +203,7 @@ def _read_other(link: Window, channel: int | None) -> Mono:
 @contextmanager
 def _opened(link: Window) -> Iterator[Sequential]:
     """Opens a window. A whole file is given to libsndfile itself, which then reads without Python."""
-    source: Window | BinaryIO | int = link
+    source: Window | File | int = link
     if link.is_whole_file:
         source = link.file.fileno() if isinstance(link.file, io.FileIO) else link.file
         link.file.seek(0)
@@ -229,7 +230,8 @@ def _check_rest(link: Window, mono: Mono, is_known: bool) -> None:
     """Refuses a recording with bytes after its audio that may be audio, if they are as many as 0.1 s of it has."""
     if not is_known and link.remaining * mono.seconds > TOLERANCE * link.position:
         raise ValueError(
-            f"{link.remaining} bytes follow the {mono.seconds:.2f} s of its header: joined recordings, or a wrong header"
+            f"{link.remaining} bytes follow the {mono.seconds:.2f} s that its header promises: joined recordings, or a "
+            "wrong header"
         )
 
 

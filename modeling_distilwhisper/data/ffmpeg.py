@@ -6,13 +6,13 @@ import subprocess
 import tempfile
 import threading
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import soundfile
 
 from .decoding import Sequential, collect
 from .mono import MAX_HOURS
+from .windows import File
 
 TIMEOUT = 900  # seconds; a recording of `MAX_HOURS` takes some two minutes
 # Containers of audio and video alone: a playlist names other files, which nobody has given.
@@ -27,7 +27,7 @@ def has_ffmpeg() -> bool:
     return shutil.which("ffmpeg") is not None
 
 
-def is_for_ffmpeg(error: soundfile.LibsndfileError, file: BinaryIO) -> bool:
+def is_for_ffmpeg(error: soundfile.LibsndfileError, file: File) -> bool:
     """Whether libsndfile refused a file because it does not know the format. A damaged file of its own is not tried:
     ffmpeg would give a part of it.
     """
@@ -62,13 +62,11 @@ def decode_with_ffmpeg(source: str | os.PathLike | bytes) -> np.ndarray:
 def _decode(path: str | os.PathLike, channel: int | None) -> tuple[np.ndarray, int | None]:
     limits = ["-protocol_whitelist", "file,pipe", "-format_whitelist", FORMATS]
     # With "file:" before it, no name is an option or another protocol.
-    source = ["-i", b"file:" + os.fsencode(os.path.abspath(path)), "-map", "0:a:0", "-t", str(MAX_HOURS * 3600 + 60)]
+    source = ["-i", f"file:{os.path.abspath(path)}", "-map", "0:a:0", "-t", str(MAX_HOURS * 3600 + 60)]
     command = ["ffmpeg", "-nostdin", "-loglevel", "error", *limits, *source, "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
     with tempfile.TemporaryFile() as complaints:
         mono = None
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints
-        ) as process:
+        with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=complaints) as process:
             assert process.stdout is not None
             timer = threading.Timer(TIMEOUT, process.kill)
             timer.start()

@@ -100,7 +100,7 @@ class Mono:
         return np.frombuffer(self._samples, dtype=np.float32)
 
     def _append(self, samples: np.ndarray) -> None:
-        self._samples += memoryview(samples.view(np.uint8))
+        self._samples += samples.tobytes()
 
     def loudest_of_cancelled(self) -> int | None:
         """The loudest channel, if the channels cancel each other in the mean; otherwise `None`."""

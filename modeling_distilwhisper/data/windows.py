@@ -1,10 +1,11 @@
 """Parts of a file as files of their own, for libsndfile: the links of joined recordings, with repaired headers."""
 
+import io
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import BinaryIO
 
+File = io.BytesIO | io.FileIO  # opened for reading; without a buffer, since libsndfile shares its position
 CHUNK = 1 << 20  # bytes
 FLAC_START = re.compile(rb"fLaC[\0\x80]\0\0\x22", re.DOTALL)  # the marker, and the head of the first block
 OGG_PAGE = re.compile(rb"OggS\0([\0-\7])", re.DOTALL)  # the marker, the version, and flags: 2 begins a stream
@@ -27,7 +28,7 @@ class Window:
 
     def __init__(
         self,
-        file: BinaryIO,
+        file: File,
         start: int,
         end: int,
         patches: Mapping[int, bytes] | None = None,
@@ -72,7 +73,7 @@ class Window:
         start = self.position
         try:
             self.file.seek(self.start + start)
-            count = self.file.readinto(view)  # type: ignore[attr-defined]
+            count = self.file.readinto(view)
         except OSError as error:
             self.failure, count = error, 0
         for offset, content in self.patches.items():
@@ -83,7 +84,7 @@ class Window:
         return count
 
 
-def links_of(file: BinaryIO) -> list[Window]:
+def links_of(file: File) -> list[Window]:
     """The recordings that were joined into a file, each as a window: of WAV, Ogg and FLAC. Other files are one window.
 
     libsndfile reads the first recording of such a file, and says nothing of the others.
@@ -106,7 +107,7 @@ def links_of(file: BinaryIO) -> list[Window]:
     return [Window(file, start, end) for start, end in zip(starts, [*starts[1:], size], strict=True)]
 
 
-def _after_riff(file: BinaryIO, start: int, size: int) -> int | None:
+def _after_riff(file: File, start: int, size: int) -> int | None:
     """Where the next RIFF file begins right after the one at `start`; `None` if none does."""
     file.seek(start + 4)
     length = int.from_bytes(file.read(4), "little")
@@ -118,7 +119,7 @@ def _after_riff(file: BinaryIO, start: int, size: int) -> int | None:
     return after if begin[:4] == b"RIFF" and begin[8:] == b"WAVE" else None
 
 
-def _find(file: BinaryIO, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, re.Match]]:
+def _find(file: File, pattern: re.Pattern[bytes]) -> Iterator[tuple[int, re.Match]]:
     """The matches of a pattern of at most 16 bytes in a file, with their offsets."""
     start, content, done = 0, b"", 0  # offset of `content`; matches before `done` were given
     chunk_size = min(CHUNK, file.seek(0, os.SEEK_END))

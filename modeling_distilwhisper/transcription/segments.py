@@ -75,8 +75,8 @@ def transcribe_clips(
 ) -> list[Transcript]:
     """Transcribes a batch of recordings.
 
-    A silent recording gets an empty transcript: Whisper would generate a text for it. A clip's transcript does not
-    depend on the other clips: those longer than Whisper's window (30 s) are transcribed one by one, the others together.
+    A silent recording gets an empty transcript: Whisper would generate a text for it. No transcript
+    depends on the other clips: those longer than Whisper's window (30 s) are transcribed one by one, others together.
 
     Args:
         model: a multilingual Whisper of any kind, in evaluation mode.
@@ -105,7 +105,9 @@ def transcribe_clips(
     """
     clips = as_clips(clips)
     if isinstance(languages, str) or len(languages) != len(clips):
-        raise ValueError(f"Expected a list with a language, or None, for each of {len(clips)} clips, got {languages!r}.")
+        raise ValueError(
+            f"Expected a list with a language, or None, for each of {len(clips)} clips, got {languages!r}."
+        )
     transcripts = [
         Transcript(language or UNDETERMINED, len(clip) / SAMPLING_RATE, [])
         for clip, language in zip(clips, languages, strict=True)
