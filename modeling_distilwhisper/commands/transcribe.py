@@ -3,20 +3,22 @@
     distilwhisper transcribe recordings --model distilwhisper-small --output_dir transcripts
 
 Takes files and folders, which are searched with their subfolders. The language of each recording is detected, or given
-by `--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Recordings of
-similar length are transcribed together, whatever their languages, and a long one alone. A recording that cannot be read
-is named at the end and does not stop the others. Transcripts that exist already are left alone, so an interrupted
-command continues, and a corrected text stays. An output folder holds transcripts by one model, language and task.
+by `--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Recordings that
+fit Whisper's window (30 s) are transcribed together, whatever their languages, and a longer one alone: no transcript
+depends on the other recordings. Formats that libsndfile cannot read (m4a, amr, webm) need the ffmpeg program. A
+recording that cannot be read is named at the end and does not stop the others; files that are none are counted.
+Transcripts that exist already are left alone, so an interrupted command continues, and a corrected text stays. An
+output folder holds transcripts by one model, language and task.
 """
 
 import argparse
 import io
-import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import soundfile
+import numpy as np
 from tabulate import tabulate
 from tqdm.auto import tqdm
 from transformers import set_seed
@@ -27,7 +29,14 @@ from ..runs.any_whisper import adapted_base, load_model, load_processor, weights
 from ..runs.files import write_atomically
 from ..runs.precision import PRECISIONS
 from ..runs.run_folder import RunFolder
-from ..transcription.recordings import OutputClaims, Recording, batches, find_recordings, find_unsupported
+from ..transcription.recordings import (
+    OutputClaims,
+    Recording,
+    batches,
+    count_unused,
+    find_recordings,
+    find_unsupported,
+)
 from ..transcription.segments import Transcript, transcribe_clips
 from ..transcription.subtitles import FORMATS
 from .command_line import DEVICE, command, make_parser
@@ -60,13 +69,20 @@ def main(argv: list[str], prog: str) -> int:
     failures = find_unsupported(arguments.recordings, recordings)
     missing, complete = select_missing(recordings, arguments.formats, claims, failures)
     generation = {"task": arguments.task, "num_beams": arguments.num_beams} | (FALLBACK if arguments.fallback else {})
+    # Sampling at other temperatures draws one random number after the other, so a batch would share them.
+    size = 1 if arguments.fallback else arguments.batch_size
     rows = []
-    with tqdm(total=round(sum(recording.seconds for recording in missing)), unit="s", desc="Transcribed") as bar:
-        for batch in batches(missing, arguments.batch_size):
+    with tqdm(total=len(missing), unit="recording", desc="Transcribed") as bar:
+        decoded = decode_each(missing, failures, bar)
+        for batch in batches(decoded, size, processor.feature_extractor.n_samples):
             rows += transcribe_batch(batch, model, processor, generation, claims, failures)
-            bar.update(round(sum(recording.seconds for recording in batch)))
+            bar.update(len(batch))
     print(tabulate(rows, headers="keys", floatfmt=".1f") if rows else "Nothing was transcribed.")
     print(f"{complete} of {len(recordings)} recordings had their transcripts already and were left alone.")
+    used = [*(recording.path for recording in recordings), *failures]
+    if unused := count_unused(arguments.recordings, used, arguments.output_dir):
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(unused.items()))
+        print(f"Files not used: {counts}. A recording of such a suffix is read if its path itself is given.")
     for path, reason in failures.items():
         print(f"Left out: {path}: {reason}", file=sys.stderr)
     return 1 if failures else 0
@@ -84,35 +100,43 @@ def select_missing(
             if not recording.missing:
                 complete += 1
                 continue
-            recording.seconds = soundfile.info(os.fsencode(recording.path)).duration
             selected.append(recording)
-        except Exception as error:  # whatever a damaged file may cause: it must not stop the others
+        except Exception as error:
             failures[recording.path] = reason_of(error)
     return selected, complete
 
 
-def transcribe_batch(
-    batch: list[Recording], model, processor, generation: dict, claims: OutputClaims, failures: dict[Path, str]
-) -> list[dict]:
-    """Writes the missing transcripts of a batch; returns a row of the table for each recording."""
-    clips = {}
-    for recording in batch:
+def decode_each(
+    recordings: list[Recording], failures: dict[Path, str], bar: tqdm
+) -> Iterator[tuple[Recording, np.ndarray]]:
+    """Decodes one recording after the other. Those that cannot be read go to `failures`."""
+    for recording in recordings:
         try:
             samples = read_audio(recording.path)
             if not len(samples):
                 raise ValueError("the recording is empty")
-            clips[recording.path] = samples
-        except Exception as error:
+        except Exception as error:  # whatever a damaged file may cause: it must not stop the others
             failures[recording.path] = reason_of(error)
-    batch = [recording for recording in batch if recording.path in clips]
-    if not batch:
-        return []
+            bar.update()
+            continue
+        yield recording, samples
+
+
+def transcribe_batch(
+    batch: list[tuple[Recording, np.ndarray]],
+    model,
+    processor,
+    generation: dict,
+    claims: OutputClaims,
+    failures: dict[Path, str],
+) -> list[dict]:
+    """Writes the missing transcripts of a batch; returns a row of the table for each recording."""
     begun = time.perf_counter()
-    languages = [recording.language for recording in batch]
-    transcripts = transcribe_or_explain(model, processor, list(clips.values()), languages, generation)
+    languages = [recording.language for recording, _ in batch]
+    transcripts = transcribe_or_explain(model, processor, [clip for _, clip in batch], languages, generation)
     seconds = (time.perf_counter() - begun) / len(batch)
     rows = []
-    for recording, transcript in zip(batch, transcripts, strict=True):
+    for (recording, _), transcript in zip(batch, transcripts, strict=True):
         try:
             if isinstance(transcript, Exception):
                 raise transcript
@@ -146,8 +170,6 @@ def transcribe_or_explain(
 
 def reason_of(error: Exception) -> str:
     """Why a recording has no transcript, for the user."""
-    if isinstance(error, soundfile.LibsndfileError):
-        return f"not readable audio ({error.error_string})"
     return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
 
 

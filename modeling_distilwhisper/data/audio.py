@@ -1,29 +1,40 @@
-"""Reads audio of any format of libsndfile as mono float32 at 16 kHz."""
+"""Reads audio of any format of libsndfile, or of ffmpeg where it is installed, as mono float32 at 16 kHz."""
 
 import io
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
-SAMPLING_RATE = 16_000  # Hz, Whisper's
+from .decoding import decode
+from .ffmpeg import decode_with_ffmpeg, is_for_ffmpeg
+from .mono import SAMPLING_RATE
+
+EXPECTED = "Expected wav, flac, mp3, ogg or opus"
+
+__all__ = ["SAMPLING_RATE", "read_audio"]
 
 
 def read_audio(source: str | Path | bytes | Mapping) -> np.ndarray:
-    """Decodes wav, flac, mp3, ogg or opus.
+    """Decodes wav, flac, mp3, ogg or opus; where the ffmpeg program is installed, also m4a, amr, webm and others.
+
+    All of the audio is read, whatever the header says of its length: recordings that were joined, and those of a
+    recorder that never wrote a length.
 
     Args:
         source: a path, the bytes of a file, or the `audio` of a row: a mapping with `bytes` and
             `path`, which is read if `bytes` is `None`.
 
     Returns:
-        Samples `(samples,)` at 16 kHz: float32, the mean of the channels.
+        Samples `(samples,)` at 16 kHz: float32, the mean of the channels. Where channels cancel each other (a
+        recording with one channel inverted), the samples are those of the loudest channel.
 
     Raises:
-        ValueError: the source cannot be decoded, or a sample is NaN or infinite. The message names source and reason.
+        ValueError: the source is no file, cannot be decoded, was cut off, or is beyond the bounds of `data/mono.py`
+            on length, rate, channels and level; or a sample is NaN or infinite. The message names source and reason.
 
     Example:
         >>> from modeling_distilwhisper import read_audio
@@ -32,15 +43,46 @@ def read_audio(source: str | Path | bytes | Mapping) -> np.ndarray:
         (dtype('float32'), 1, 1.204)
     """
     if isinstance(source, Mapping):
-        return read_audio(source["path"] if source["bytes"] is None else source["bytes"])
-    name = f"{len(source)} bytes" if isinstance(source, bytes) else source
-    file = io.BytesIO(source) if isinstance(source, bytes) else os.fsencode(source)
+        if not {"bytes", "path"} & source.keys():
+            raise ValueError(
+                f"A mapping with {', '.join(map(str, source)) or 'nothing'} is no audio of a row. Expected `bytes` or "
+                "`path`: do not decode the column (`Audio(decode=False)`)."
+            )
+        path = source.get("path")
+        return read_audio("" if path is None else path) if source.get("bytes") is None else read_audio(source["bytes"])
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _read(f"{len(source)} bytes", io.BytesIO(source), bytes(source))
+    if not isinstance(source, str | Path):
+        raise ValueError(
+            f"{type(source).__name__} is no audio. Expected a path, the bytes of a file, or a row's audio."
+        )
     try:
-        samples, rate = soundfile.read(file, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError, RuntimeError, TypeError, ValueError) as error:
-        reason = getattr(error, "error_string", error)
-        raise ValueError(f"{name} is not readable audio ({reason}). Expected wav, flac, mp3, ogg or opus.") from None
-    if not np.isfinite(samples).all():
-        raise ValueError(f"{name} has samples that are NaN or infinite. Expected finite samples.")
-    mono = samples.mean(axis=1)
-    return mono if rate == SAMPLING_RATE else soxr.resample(mono, rate, SAMPLING_RATE)
+        file = _open(source)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{source} is not readable audio ({_reason(error)}). {EXPECTED}.") from None
+    return _read(str(source), file, source)
+
+
+def _open(path: str | Path) -> io.FileIO:
+    """Opens a file without a buffer, since libsndfile shares its position. To read a pipe could take forever."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise ValueError("it is a folder, a pipe or a device, not a file")
+    return open(path, "rb", buffering=0)
+
+
+def _read(name: str, file: io.BytesIO | io.FileIO, source: str | Path | bytes) -> np.ndarray:
+    """Decodes a file that is open; `source` is the same for another program."""
+    try:
+        with file:
+            try:
+                return decode(file)
+            except soundfile.LibsndfileError as error:
+                if not is_for_ffmpeg(error, file):
+                    raise
+            return decode_with_ffmpeg(source)
+    except (soundfile.SoundFileError, OSError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"{name} is not readable audio ({_reason(error)}). {EXPECTED}.") from None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from transformers import BatchFeature, WhisperProcessor
 
-from .audio import SAMPLING_RATE
+from .mono import SAMPLING_RATE
+from .samples import as_clips
 
 
 def speech_features(processor: WhisperProcessor, clips: Sequence[np.ndarray]) -> BatchFeature:
@@ -16,11 +17,14 @@ def speech_features(processor: WhisperProcessor, clips: Sequence[np.ndarray]) ->
 
     Args:
         processor: the model's processor.
-        clips: samples `(samples,)` as float32 at 16 kHz, from -1 to 1.
+        clips: samples `(samples,)` at 16 kHz, float32 from -1 to 1; or what `as_samples` makes such samples of.
 
     Returns:
         `input_features` `(batch, mel bins, frames)` and `attention_mask` `(batch, frames)`, 1 where there is audio. A
         frame is 10 ms.
+
+    Raises:
+        ValueError: a clip is no mono audio, or not finite.
 
     Example:
         >>> import numpy as np
@@ -30,8 +34,9 @@ def speech_features(processor: WhisperProcessor, clips: Sequence[np.ndarray]) ->
         >>> features.input_features.shape, int(features.attention_mask.sum())
         (torch.Size([1, 80, 300]), 100)
     """
+    clips = as_clips(clips)
     is_long = any(len(clip) > processor.feature_extractor.n_samples for clip in clips)
     long_form = {"truncation": False, "padding": "longest"} if is_long else {}
     return processor.feature_extractor(
-        list(clips), sampling_rate=SAMPLING_RATE, return_attention_mask=True, return_tensors="pt", **long_form
+        clips, sampling_rate=SAMPLING_RATE, return_attention_mask=True, return_tensors="pt", **long_form
     )

@@ -92,7 +92,7 @@ def check_scorable(row: dict) -> tuple[str | None, float]:
     if row["audio"]["bytes"] is None and not os.path.isfile(row["audio"]["path"] or ""):
         return "missing audio file", 0.0
     try:
-        seconds = len(read_audio(row["audio"])) / SAMPLING_RATE  # by samples: the header of a cut mp3 file is wrong
-    except ValueError:
+        seconds = len(read_audio(row["audio"])) / SAMPLING_RATE  # by samples: a header may be wrong
+    except (ValueError, MemoryError):
         return "unreadable audio", 0.0
     return (None, seconds) if seconds else ("empty audio", 0.0)

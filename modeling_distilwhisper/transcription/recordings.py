@@ -3,22 +3,30 @@
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import soundfile
 
+from ..data.ffmpeg import has_ffmpeg
+from ..data.mono import SAMPLING_RATE
 from ..runs.records import RecordFile
 from ..runs.run_folder import SETTINGS
 
 # Without .raw: a file of raw samples has no sampling rate.
 SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".oga", ".opus", ".aif"}
-# Suffixes of recordings that libsndfile cannot read.
-UNSUPPORTED = {".m4a", ".mp4", ".aac", ".wma", ".webm", ".mov", ".mkv"}
+# Of recordings that libsndfile cannot read, and ffmpeg can.
+FOR_FFMPEG = {
+    *(".3g2", ".3ga", ".3gp", ".aac", ".ac3", ".aifc", ".amr", ".ape", ".asf", ".avi", ".awb", ".dsf", ".dss", ".dts"),
+    *(".eac3", ".f4a", ".f4v", ".flv", ".gsm", ".m2ts", ".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2"),
+    *(".mp4", ".mpa", ".mpc", ".mpeg", ".mpg", ".mts", ".ogm", ".ogv", ".oma", ".qcp", ".qt", ".ra", ".rm", ".rmvb"),
+    *(".spx", ".tak", ".ts", ".tta", ".vob", ".weba", ".webm", ".wma", ".wmv", ".wv"),
+}
 CLAIM = {"transcripts": str, "recording": str}  # a record of `OutputClaims`
 # Seconds of audio in a batch, with padding. Their features need a gigabyte, and an interruption loses one batch.
-MAX_BATCH_SECONDS = 1800.0
+MAX_BATCH_SECONDS = 1800
 
 
 @dataclass
@@ -29,14 +37,12 @@ class Recording:
         path: file of the recording.
         target: path of its transcripts without the suffix.
         language: a code, or `None` to detect it.
-        seconds: duration.
         missing: suffixes of the transcripts to write. Those that exist may have been corrected by hand.
     """
 
     path: Path
     target: Path
     language: str | None
-    seconds: float = 0.0
     missing: list[str] = field(default_factory=list)
 
 
@@ -84,20 +90,42 @@ def find_recordings(given: list[Path], output_dir: Path, language: str, known: s
 def _relative_paths(given: list[Path]) -> dict[Path, Path]:
     """The relative path of each recording in the output folder, with the recording's suffix."""
     several = sum(path.is_dir() for path in given) > 1
+    suffixes = SUFFIXES | (FOR_FFMPEG if has_ffmpeg() else set())
     relative: dict[Path, Path] = {}
     for path in given:
         if path.is_dir():
             front = path.resolve().name if several else ""
-            files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
-            relative |= {file: Path(front, file.relative_to(path)) for file in files}
+            files = [file for file in _files_in(path) if file.suffix.lower() in suffixes and file.is_file()]
+            converted = {file.with_suffix("") for file in files if file.suffix.lower() in SUFFIXES}
+            for file in files:
+                if file.suffix.lower() in SUFFIXES or file.with_suffix("") not in converted:
+                    relative[file] = Path(front, file.relative_to(path))
         elif not path.is_file():
-            raise ValueError(f"{path} does not exist. Expected a recording, or a folder of recordings.")
-        elif path.suffix.lower() not in UNSUPPORTED:
+            state = "is a pipe or a device" if path.exists() else "does not exist"
+            raise ValueError(f"{path} {state}. Expected a recording, or a folder of recordings.")
+        elif path.suffix.lower() not in FOR_FFMPEG - suffixes:
             relative[path] = Path(path.name)
     counts = Counter(relative.values())
     return {
         path: name if counts[name] == 1 else Path(path.resolve().parent.name, name) for path, name in relative.items()
     }
+
+
+def _files_in(folder: Path) -> list[Path]:
+    """All that is in a folder and its subfolders and is no folder. Links to folders count as files.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    files = []
+    for parent, folders, names in os.walk(folder, onerror=fail):
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        files += [Path(parent, name) for name in (*names, *links)]
+    return sorted(files)
 
 
 class OutputClaims:
@@ -143,26 +171,64 @@ class OutputClaims:
 
 
 def find_unsupported(given: list[Path], recordings: list[Recording]) -> dict[Path, str]:
-    """Recordings that cannot be read, and what to do. A file is left out if a converted one is next to it."""
+    """Recordings that need ffmpeg where it is not installed, and what to do. A file is left out if a converted one is
+    next to it.
+    """
+    if has_ffmpeg():
+        return {}
     converted = {recording.path.with_suffix("") for recording in recordings}
-    files = (file for path in given for file in (sorted(path.rglob("*")) if path.is_dir() else [path]))
+    files = (file for path in given for file in (_files_in(path) if path.is_dir() else [path]))
     return {
-        path: f"{path.suffix} cannot be read here. Convert it: ffmpeg -i {shlex.quote(path.name)} "
-        f"{shlex.quote(path.stem + '.flac')}"
+        path: f"{path.suffix} cannot be read without the ffmpeg program, which is not installed. Install it, or "
+        f"convert the file elsewhere: ffmpeg -i {_quoted(path.name)} {_quoted(path.stem + '.flac')}"
         for path in files
-        if path.suffix.lower() in UNSUPPORTED and path.with_suffix("") not in converted and path.is_file()
+        if path.suffix.lower() in FOR_FFMPEG and path.with_suffix("") not in converted and path.is_file()
     }
 
 
-def batches(recordings: list[Recording], size: int) -> Iterator[list[Recording]]:
-    """Divides recordings into batches, the longest first.
+def _quoted(name: str) -> str:
+    """A file name as a shell and ffmpeg read it: neither an option nor a protocol."""
+    return shlex.quote(f"file:{name}" if name.startswith("-") or ":" in name else name)
 
-    A batch has `size` recordings, or fewer, so that padded to its longest it holds at most `MAX_BATCH_SECONDS`.
+
+def count_unused(given: list[Path], used: Iterable[Path], output_dir: Path) -> Counter[str]:
+    """Number of files in the given folders that are not used, by suffix. Those in the output folder do not count.
+
+    Args:
+        given: files, and folders.
+        used: recordings, and files that are named otherwise.
+        output_dir: folder of the transcripts.
     """
-    order = sorted(recordings, key=lambda recording: -recording.seconds)
-    start = 0
-    while start < len(order):
-        fitting = int(MAX_BATCH_SECONDS // max(order[start].seconds, 1.0))
-        batch = order[start : start + max(1, min(size, fitting))]
+    used, output_dir = set(used), output_dir.resolve()
+    unused: Counter[str] = Counter()
+    for file in {file for path in given if path.is_dir() for file in _files_in(path)}:
+        if file not in used and not file.resolve().is_relative_to(output_dir):
+            kind = file.suffix.lower() or "without suffix"
+            if not file.is_file():
+                kind = "linked folder" if file.is_dir() else "pipe, device or broken link"
+            unused[kind] += 1
+    return unused
+
+
+def batches(
+    decoded: Iterable[tuple[Recording, np.ndarray]], size: int, window: int
+) -> Iterator[list[tuple[Recording, np.ndarray]]]:
+    """Divides recordings into batches, as they come. One that is longer than Whisper's window is a batch alone.
+
+    Args:
+        decoded: recordings with their samples `(samples,)` at 16 kHz.
+        size: at most as many in a batch, and at most `MAX_BATCH_SECONDS` of padded audio.
+        window: of Whisper, in samples.
+    """
+    size = min(size, int(MAX_BATCH_SECONDS * SAMPLING_RATE // window))
+    batch = []
+    for recording, samples in decoded:
+        if len(samples) > window:
+            yield [(recording, samples)]
+            continue
+        batch.append((recording, samples))
+        if len(batch) >= size:
+            yield batch
+            batch = []
+    if batch:
         yield batch
-        start += len(batch)

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from transformers import WhisperProcessor
 
-from ..data.audio import SAMPLING_RATE
 from ..data.features import speech_features
+from ..data.mono import SAMPLING_RATE
+from ..data.samples import as_clips
 from ..languages_distilwhisper import known_languages
 
 # Of full scale: -80 dB. Rounding and dither make noise of -84 dB (2 steps of 16 bits) out of silence, and the peaks of
@@ -75,20 +76,24 @@ def transcribe_clips(
 ) -> list[Transcript]:
     """Transcribes a batch of recordings.
 
-    A silent recording gets an empty transcript: Whisper would generate a text for it.
+    A silent recording gets an empty transcript: Whisper would generate a text for it. No transcript
+    depends on the other clips: those longer than Whisper's window (30 s) are transcribed one by one, others together.
 
     Args:
         model: a multilingual Whisper of any kind, in evaluation mode.
         processor: the model's processor.
-        clips: samples `(samples,)` at 16 kHz, each of any length. Batches of similar lengths are fastest.
+        clips: samples `(samples,)` at 16 kHz, each of any length: float32 from -1 to 1, or int16; arrays, tensors or
+            lists.
         languages: a code for each clip, or `None` to detect the language in its first 30 s.
-        return_timestamps: whether Whisper's timestamps divide a clip into segments. If not, a batch of clips that fit
-            Whisper's window gives one segment for each clip: experts are trained and scored so. A batch with a longer
-            clip always has timestamps.
+        return_timestamps: whether Whisper's timestamps divide a clip into segments. If not, a clip that fits Whisper's
+            window gives one segment: experts are trained and scored so. A longer clip always has timestamps.
         settings: for `generate`, such as `num_beams=5` or `task="translate"`.
 
     Returns:
         A transcript for each clip.
+
+    Raises:
+        ValueError: a clip is no mono audio or not finite; or there is not one language for each clip.
 
     Example:
         >>> from modeling_distilwhisper import load_model, load_processor, read_audio, transcribe_clips
@@ -99,15 +104,25 @@ def transcribe_clips(
         >>> transcript.language, transcript.text, len(transcript.segments)
         ('ca', 'disset quilograms', 1)
     """
+    clips = as_clips(clips)
+    if isinstance(languages, str) or len(languages) != len(clips):
+        raise ValueError(
+            f"Expected a list with a language, or None, for each of {len(clips)} clips, got {languages!r}."
+        )
     transcripts = [
         Transcript(language or UNDETERMINED, len(clip) / SAMPLING_RATE, [])
         for clip, language in zip(clips, languages, strict=True)
     ]
     audible = [index for index, clip in enumerate(clips) if not is_silent(clip)]
-    if audible:
-        audible_clips, audible_languages = [clips[index] for index in audible], [languages[index] for index in audible]
-        results = _transcribe(model, processor, audible_clips, audible_languages, return_timestamps, settings)
-        for index, transcript in zip(audible, results, strict=True):
+    window = processor.feature_extractor.n_samples
+    # A longer clip has a batch of its own: features are padded to the longest, which changes the ends of the others.
+    batches = [[index] for index in audible if len(clips[index]) > window]
+    if fitting := [index for index in audible if len(clips[index]) <= window]:
+        batches.append(fitting)
+    for batch in batches:
+        batch_clips, batch_languages = [clips[index] for index in batch], [languages[index] for index in batch]
+        results = _transcribe(model, processor, batch_clips, batch_languages, return_timestamps, settings)
+        for index, transcript in zip(batch, results, strict=True):
             transcripts[index] = transcript
     return transcripts
 

@@ -9,9 +9,10 @@ import torch
 from transformers import WhisperProcessor
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, _combine_tokens_into_words
 
-from ..data.audio import SAMPLING_RATE
 from ..data.features import speech_features
 from ..data.labels import label_ids
+from ..data.mono import SAMPLING_RATE
+from ..data.samples import as_samples
 from ..evaluation.gates import forced_gates, gates_of_utterance
 from ..evaluation.normalization import UNSPACED, keep_marks
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
@@ -68,10 +69,11 @@ def transcribe_side_by_side(
     Args:
         model: in evaluation mode.
         processor: the model's processor.
-        samples: `(samples,)` at 16 kHz, of any length.
+        samples: `(samples,)` at 16 kHz, of any length, as for `transcribe_clips`.
         language: a code, or `None` to detect it.
         settings: further arguments of `transcribe_clips`.
     """
+    samples = as_samples(samples)
     with forced_gates(model, is_open=False):
         (plain,) = transcribe_clips(model, processor, [samples], [language], **settings)
     if plain.language not in list(model.config.languages or []):
