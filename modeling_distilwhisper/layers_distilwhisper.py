@@ -9,6 +9,7 @@ from transformers.models.whisper.modeling_whisper import (
     WhisperEncoderLayer,
 )
 
+from .calls_distilwhisper import call_state, experts_now
 from .configuration_distilwhisper import DistilWhisperConfig
 from .gate_record_distilwhisper import GateRecord, GateRecords
 from .routing_distilwhisper import RoutedFeedForward, Routing
@@ -114,7 +115,7 @@ class DistilWhisperEncoder(WhisperEncoder):
     ):
         """Routes each row's tokens by `language_ids`, `(batch,)`, -1 for no expert. Other arguments are Whisper's."""
         record = None if gate_records is None else gate_records.encoder
-        routing = _routing(self.config, language_ids, input_features, gate_noise, record)
+        routing = _routing(self, language_ids, input_features, gate_noise, record)
         return super().forward(input_features, attention_mask, routing=routing, **kwargs)
 
 
@@ -142,19 +143,26 @@ class DistilWhisperDecoder(WhisperDecoder):
         ids = language_ids if decoder_language_ids is None else decoder_language_ids
         record = None if gate_records is None else gate_records.decoder
         inputs = input_ids if input_ids is not None else kwargs.get("inputs_embeds")
-        routing = _routing(self.config, ids, inputs, gate_noise, record)
+        routing = _routing(self, ids, inputs, gate_noise, record)
         return super().forward(input_ids, attention_mask, routing=routing, **kwargs)
 
 
-def _routing(config, language_ids, inputs, noise: float, record: GateRecord | None) -> Routing | None:
-    """The routing of a pass over `inputs`, whose first dimension is the batch."""
-    if language_ids is None or not config.languages:
+def _routing(side, language_ids, inputs, noise: float, record: GateRecord | None) -> Routing | None:
+    """The routing of a pass of an encoder or decoder over `inputs`, whose first dimension is the batch."""
+    if language_ids is None:
+        return None
+    if torch.compiler.is_compiling():  # what a graph refers to is fixed: the layers' own experts
+        by_token, by_layer = side.config.experts_by_token, None
+    else:
+        experts = call_state().experts.get(side) or experts_now(side.config, [side])[side]
+        by_token, by_layer = experts.by_token, experts.by_layer
+    if not by_token:
         return None
     if language_ids.shape != inputs.shape[:1]:
         raise ValueError(
             f"Expected one language id per row, of shape ({inputs.shape[0]},), got {tuple(language_ids.shape)}."
         )
-    return Routing.from_ids(language_ids, config.experts_by_token, noise=noise, record=record)
+    return Routing.from_ids(language_ids, by_token, noise=noise, record=record, experts=by_layer)
 
 
 __all__ = ["LAYERS", "DistilWhisperDecoder", "DistilWhisperEncoder"]

@@ -13,6 +13,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperModel, shift_tokens_right
 from transformers.utils import can_return_tuple
 
+from .calls_distilwhisper import keep_experts
 from .configuration_distilwhisper import DistilWhisperConfig
 
 # Not used here, but imported: Transformers below 5.8 copies into a checkpoint only the files that this one imports.
@@ -189,7 +190,9 @@ class DistilWhisperForConditionalGeneration(
                 "`generate` reads each row's experts from its prompt, not from `language_ids`. Pass `language`, a code "
                 "or a list with a code for each row."
             )
-        return super().generate(*args, **kwargs)
+        # One call may decode many windows, and some again. All of them use the experts of its beginning.
+        with keep_experts(self):
+            return super().generate(*args, **kwargs)
 
     @can_return_tuple
     def forward(
