@@ -4,7 +4,7 @@ A context variable holds it, not the model: calls in other threads and in other 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -91,11 +91,13 @@ def experts_now(config, sides: Iterable[Any]) -> dict[nn.Module, ExpertsOfCall]:
 
 
 def keep_experts(model) -> AbstractContextManager[None]:
-    """Within it, calls of this thread or task use the experts that a model has now.
+    """Within it, calls of this thread or task use the experts that a model has now, or those that are kept already.
 
     Args:
         model: a `DistilWhisperForConditionalGeneration` or `DistilWhisperModel`.
     """
+    if torch.compiler.is_dynamo_compiling() or model in _STATE.get().experts:
+        return nullcontext()
     base = model.base_model
     sides = experts_now(model.config, [base.encoder, base.decoder])
     of_model = ExpertsOfCall(sides[base.encoder].by_token, {})

@@ -2,6 +2,8 @@
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
 from transformers.models.whisper.modeling_whisper import (
     WhisperDecoder,
     WhisperDecoderLayer,
@@ -11,6 +13,7 @@ from transformers.models.whisper.modeling_whisper import (
 
 from .calls_distilwhisper import call_state, experts_now
 from .configuration_distilwhisper import DistilWhisperConfig
+from .expert_layers_distilwhisper import LanguageGate
 from .gate_record_distilwhisper import GateRecord, GateRecords
 from .routing_distilwhisper import RoutedFeedForward, Routing
 
@@ -93,15 +96,38 @@ class DistilWhisperDecoderLayer(RoutedFeedForward, WhisperDecoderLayer):
         return hidden_states + self.feed_forward(self.final_layer_norm(hidden_states), routing)
 
 
-class DistilWhisperEncoder(WhisperEncoder):
+class BuiltOnWhisper(PreTrainedModel):
+    """Builds a model as Whisper does, and then replaces the parts that route.
+
+    Needs from its class: a class of Whisper after this one in the method resolution order, and `_replace_parts`.
+    """
+
+    def __init__(self, config: DistilWhisperConfig):
+        # Old checkpoints have this setting. Whisper would spend it on the parts that are replaced.
+        checkpointing = vars(config).pop("gradient_checkpointing", False)
+        super().__init__(config)
+        self._replace_parts(config)
+        self.post_init()
+        if checkpointing:
+            self.activation_checkpointing_enable()
+
+    def _replace_parts(self, config: DistilWhisperConfig) -> None:
+        """Puts routed parts in the place of Whisper's."""
+        raise NotImplementedError
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, LanguageGate):  # a buffer that was made on the meta device has no value yet
+            init.constant_(module.threshold, module.threshold_at_start)
+
+
+class DistilWhisperEncoder(BuiltOnWhisper, WhisperEncoder):
     """Whisper's encoder, whose layers route tokens."""
 
     _no_split_modules = LAYERS
 
-    def __init__(self, config: DistilWhisperConfig):
-        super().__init__(config)
+    def _replace_parts(self, config: DistilWhisperConfig) -> None:
         self.layers = nn.ModuleList([DistilWhisperEncoderLayer(config, i) for i in range(config.encoder_layers)])
-        self.post_init()
 
     def forward(
         self,
@@ -119,15 +145,13 @@ class DistilWhisperEncoder(WhisperEncoder):
         return super().forward(input_features, attention_mask, routing=routing, **kwargs)
 
 
-class DistilWhisperDecoder(WhisperDecoder):
+class DistilWhisperDecoder(BuiltOnWhisper, WhisperDecoder):
     """Whisper's decoder, whose layers route tokens."""
 
     _no_split_modules = LAYERS
 
-    def __init__(self, config: DistilWhisperConfig):
-        super().__init__(config)
+    def _replace_parts(self, config: DistilWhisperConfig) -> None:
         self.layers = nn.ModuleList([DistilWhisperDecoderLayer(config, i) for i in range(config.decoder_layers)])
-        self.post_init()
 
     def forward(
         self,
@@ -165,4 +189,4 @@ def _routing(side, language_ids, inputs, noise: float, record: GateRecord | None
     return Routing.from_ids(language_ids, by_token, noise=noise, record=record, experts=by_layer)
 
 
-__all__ = ["LAYERS", "DistilWhisperDecoder", "DistilWhisperEncoder"]
+__all__ = ["LAYERS", "BuiltOnWhisper", "DistilWhisperDecoder", "DistilWhisperEncoder"]
