@@ -1,7 +1,8 @@
 """Our models pass Transformers' own common model tests, as a plain Whisper does.
 
-The tests come from the source distribution of the installed version, which is fetched once; without a package index, or
-without `parameterized`, which they import, all is skipped. Its generation tests (`GenerationTesterMixin`) are not in it.
+The tests come from the source distribution of the installed version, which is fetched once. Without a package index, or
+without `parameterized`, which they import, all is skipped. Its generation tests (`GenerationTesterMixin`) are not in
+that distribution.
 """
 
 import json
