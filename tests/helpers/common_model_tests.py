@@ -12,13 +12,14 @@ import unittest
 
 import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperModel
-from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
+from transformers.models.auto.modeling_auto import MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES, MODEL_MAPPING_NAMES
 from transformers_tests.test_modeling_common import ModelTesterMixin, floats_tensor, ids_tensor
 
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration, DistilWhisperModel
 
-# As if it were one of Transformers' own: some tests know by this table which models have no loss.
+# As if they were Transformers' own: some tests know by these tables which models have a loss.
 MODEL_MAPPING_NAMES["distilwhisper"] = DistilWhisperModel.__name__
+MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES["distilwhisper"] = DistilWhisperForConditionalGeneration.__name__
 
 START, GL, CA, TRANSLATE = 85, 90, 91, 95
 EXPERTS = {"languages": ["gl", "ca"], "language_token_ids": {"gl": GL, "ca": CA}, "translate_token_id": TRANSLATE}
