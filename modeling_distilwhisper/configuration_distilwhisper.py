@@ -136,9 +136,10 @@ class DistilWhisperConfig(WhisperConfig):
     @property
     def experts_by_token(self) -> dict[int, str]:
         """Language token id -> language code, of every language that has an expert."""
+        languages = list(self.languages or [])  # first: a language that another thread adds gets its token before
         token_ids = self.language_token_ids or {}
         try:
-            return {token_ids[language]: language for language in self.languages or []}
+            return {token_ids[language]: language for language in languages}
         except KeyError as unknown:
             raise ValueError(
                 f"`language_token_ids` has no token for {unknown}, only {token_ids}. `from_whisper`, "

@@ -1,7 +1,8 @@
 """The parts of a language's expert in one layer: its gate and its feed-forward, full or of low rank."""
 
+import copy
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -33,7 +34,8 @@ class LanguageGate(nn.Module):
         self.hidden = nn.Linear(config.d_model, config.gate_dim)
         self.score = nn.Linear(config.gate_dim, 1, bias=False)
         self.dropout = nn.Dropout(config.gate_dropout)
-        self.register_buffer("threshold", torch.tensor(0.0 if config.gate_training == "soft" else -torch.inf))
+        self.threshold_at_start = 0.0 if config.gate_training == "soft" else -torch.inf
+        self.register_buffer("threshold", torch.tensor(self.threshold_at_start))
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """`(batch, tokens, d_model)` to gate logits `(batch, tokens)`."""
@@ -42,26 +44,14 @@ class LanguageGate(nn.Module):
     def at_inference(self, states: torch.Tensor) -> torch.Tensor:
         """`forward` without submodules: in a decoding step, calling them costs more than the computation."""
         hidden, score = self.hidden, self.score
-        if not (is_plain(hidden) and is_plain(score) and hidden.weight.device == states.device):
+        if not (is_bare(self) and is_plain(hidden) and is_plain(score) and hidden.weight.device == states.device):
             return self(states)
         activations = nn.functional.linear(states, hidden.weight, hidden.bias).relu_()
         return nn.functional.linear(activations, score.weight)[..., 0]
 
-    def is_open(self, logits: torch.Tensor) -> torch.Tensor:
-        """Gate logits to booleans of the same shape: whether the token takes the expert."""
-        return logits >= self.threshold
-
 
 class FullLinear(nn.Linear):
     """A matrix of a full expert: at first a copy of the shared matrix."""
-
-    builds_on_shared = False
-
-    def forward(
-        self, states: torch.Tensor, shared: nn.Linear | None = None, from_shared: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """`(..., in)` to `(..., out)`. Only `LowRankLinear` uses `shared` and `from_shared`."""
-        return super().forward(states)
 
     def copy_shared(self, shared: nn.Linear) -> None:
         """Makes this matrix and bias equal to the shared ones."""
@@ -79,7 +69,7 @@ class LowRankLinear(nn.Module):
     `up` is zero at first, so that the expert starts as the shared path.
     """
 
-    builds_on_shared = True
+    builds_on_shared = True  # a matrix without this attribute is full, whoever has replaced or wrapped it
 
     def __init__(self, in_features: int, out_features: int, rank: int):
         super().__init__()
@@ -127,9 +117,23 @@ class LanguageExpert(nn.Module):
         self.dropout = nn.Dropout(config.expert_dropout)
 
     @property
+    def builds_on_shared(self) -> bool:
+        """Whether the matrices are of low rank: differences from the shared ones."""
+        return getattr(self.fc1, "builds_on_shared", False)
+
+    @property
+    def joins_shared(self) -> bool:
+        """Whether the tokens of this expert can go through the shared matrices together with other tokens.
+
+        Not if something is wrapped around the expert or its matrices, such as a hook: it must see their own calls.
+        """
+        return self.builds_on_shared and all(is_bare(module) for module in (self, self.fc1, self.fc2))
+
+    @property
     def rank(self) -> int:
         """The rank of the expert's matrices, 0 if they are full."""
-        return self.fc1.down.out_features if isinstance(self.fc1, LowRankLinear) else 0
+        fc1: Any = self.fc1
+        return fc1.down.out_features if self.builds_on_shared else 0
 
     def forward(
         self, states: torch.Tensor, layer: SharedFeedForward, hidden: torch.Tensor | None = None
@@ -141,8 +145,17 @@ class LanguageExpert(nn.Module):
             layer: the layer that the expert belongs to.
             hidden: `layer.fc1(states)`, `(..., ffn_dim)`, if it is computed already: low ranks build on it.
         """
-        hidden = layer.activation_fn(self.fc1(states, layer.fc1, hidden))
-        return self.dropout(self.fc2(hidden, layer.fc2))
+        if self.builds_on_shared:
+            hidden = layer.activation_fn(self.fc1(states, layer.fc1, hidden))
+            return self.dropout(self.fc2(hidden, layer.fc2))
+        # Called as any matrix is: quantisers and adapters replace full ones by modules that take no other argument.
+        return self.dropout(self.fc2(layer.activation_fn(self.fc1(states))))
+
+    def at_inference(self, tokens: torch.Tensor, layer: SharedFeedForward) -> torch.Tensor:
+        """`forward` of `(tokens, d_model)`, faster for few tokens."""
+        if self.builds_on_shared or not is_bare(self):
+            return self(tokens, layer)
+        return multiply(self.fc2, layer.activation_fn(multiply(self.fc1, tokens)))
 
 
 def multiply(linear: nn.Linear, states: torch.Tensor) -> torch.Tensor:
@@ -162,21 +175,44 @@ def multiply(linear: nn.Linear, states: torch.Tensor) -> torch.Tensor:
 
 
 def is_plain(linear: nn.Module) -> bool:
-    """Whether a layer multiplies by its `weight` and nothing else: it is not quantised and has no adapter."""
-    return type(linear) in (nn.Linear, FullLinear) and type(linear.weight.data) is torch.Tensor
+    """Whether a layer multiplies by its `weight` and nothing else: not quantised, and without adapter or hook."""
+    # The weights of quantisers are of other types.
+    return type(linear) in (nn.Linear, FullLinear) and type(linear.weight) is nn.Parameter and is_bare(linear)
+
+
+def is_bare(module: nn.Module) -> bool:
+    """Whether a call of a module runs the `forward` of its class and nothing else: it has no hook and no wrapper."""
+    hooks = module._forward_pre_hooks or module._forward_hooks or module._backward_pre_hooks or module._backward_hooks
+    return not hooks and "forward" not in vars(module)
 
 
 @torch.no_grad()
 def dense_weight(linear: nn.Linear) -> torch.Tensor:
-    """The matrix `(out, in)` that a layer multiplies by; of a quantised layer, its output for the unit vectors."""
+    """The matrix `(out, in)` that a layer multiplies by; of a quantised or adapted one, its output for unit vectors."""
     if is_plain(linear):
         return linear.weight
     units = torch.eye(linear.in_features, device=linear.bias.device, dtype=linear.bias.dtype)
-    was_training = linear.training
-    linear.train()  # or bitsandbytes would quantise the unit vectors too, or pack its weights for inference
-    weight = (linear(units) - linear.bias).T
-    linear.train(was_training)
-    return weight
+    return (_without_dropout(linear)(units) - linear.bias).T
 
 
-__all__ = ["FullLinear", "LanguageExpert", "LanguageGate", "LowRankLinear", "dense_weight", "is_plain", "multiply"]
+def _without_dropout(module: nn.Module) -> nn.Module:
+    """The same module without dropout, in training mode otherwise. `module` does not change: threads may be using it.
+
+    At inference bitsandbytes would quantise the unit vectors too, or pack its weights.
+    """
+    twin = copy.copy(module)
+    twin._modules = {name: child and _without_dropout(child) for name, child in module._modules.items()}
+    twin.training = not isinstance(module, nn.Dropout)
+    return twin
+
+
+__all__ = [
+    "FullLinear",
+    "LanguageExpert",
+    "LanguageGate",
+    "LowRankLinear",
+    "dense_weight",
+    "is_bare",
+    "is_plain",
+    "multiply",
+]

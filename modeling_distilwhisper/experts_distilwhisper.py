@@ -2,6 +2,7 @@
 
 import copy
 import os
+from threading import RLock
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from .repository_distilwhisper import check_hub_arguments, languages_in
 from .routing_distilwhisper import RoutedFeedForward
 
 LayerKey = tuple[str, int]  # "encoder" or "decoder", and the layer's index
+_CHANGES = RLock()  # one thread at a time adds or removes a language
 
 
 class LanguageExpertsMixin(PreTrainedModel):
@@ -45,11 +47,11 @@ class LanguageExpertsMixin(PreTrainedModel):
             >>> model.config.languages
             ['ca', 'gl']
         """
-        self._install(language, self._make_experts(language, self.config))
-        for layer in self.routed_layers().values():
-            expert = layer.expert_of(language)
-            expert.fc1.copy_shared(layer.fc1)
-            expert.fc2.copy_shared(layer.fc2)
+        experts = self._make_experts(language, self.config)
+        for key, layer in self.routed_layers().items():
+            experts[key].fc1.copy_shared(layer.fc1)
+            experts[key].fc2.copy_shared(layer.fc2)
+        self._install(language, experts)
 
     def load_experts(
         self,
@@ -133,10 +135,11 @@ class LanguageExpertsMixin(PreTrainedModel):
             >>> model.config.languages
             ['gl']
         """
-        self._require_loaded(language)
-        for layer in self.routed_layers().values():
-            del layer.experts[language]
-        self.config.languages = [other for other in self._languages if other != language]
+        with _CHANGES:
+            self._require_loaded(language)
+            self.config.languages = [other for other in self._languages if other != language]
+            for layer in self.routed_layers().values():
+                layer.set_experts({code: expert for code, expert in layer.experts.items() if code != language})
 
     def freeze_backbone(self) -> None:
         """Freezes everything but experts and gates (section 4.2)."""
@@ -202,19 +205,24 @@ class LanguageExpertsMixin(PreTrainedModel):
         return experts
 
     def _install(self, language: str, experts: dict[LayerKey, LanguageExpert]) -> None:
-        lang_to_id = getattr(self.generation_config, "lang_to_id", None) or {}
-        token_ids = self.config.language_token_ids or {}
-        token = lang_to_id.get(f"<|{language}|>", token_ids.get(language))
-        if token is None:
-            known = ", ".join(sorted(known_languages(self)))
-            raise ValueError(f"This Whisper has no language {language!r}. Expected one of: {known}.")
-        if language in self._languages:
-            raise ValueError(f"Experts of {language!r} are loaded already. To replace them, `remove_language` first.")
-        for key, layer in self.routed_layers().items():
-            norm = layer.final_layer_norm.weight  # quantised weights have another dtype
-            layer.experts[language] = experts[key].to(device=norm.device, dtype=norm.dtype).train(self.training)
-        self.config.languages = [*self._languages, language]
-        self.config.language_token_ids = token_ids | {language: token}
+        """Gives each layer its expert. The config lists the language last: then calls in other threads may take it."""
+        with _CHANGES:
+            lang_to_id = getattr(self.generation_config, "lang_to_id", None) or {}
+            token_ids = self.config.language_token_ids or {}
+            token = lang_to_id.get(f"<|{language}|>", token_ids.get(language))
+            if token is None:
+                known = ", ".join(sorted(known_languages(self)))
+                raise ValueError(f"This Whisper has no language {language!r}. Expected one of: {known}.")
+            if language in self._languages:
+                raise ValueError(
+                    f"Experts of {language!r} are loaded already. To replace them, `remove_language` first."
+                )
+            for key, layer in self.routed_layers().items():
+                norm = layer.final_layer_norm.weight  # quantised weights have another dtype
+                expert = experts[key].to(device=norm.device, dtype=norm.dtype).train(self.training)
+                layer.set_experts({**layer.experts, language: expert})
+            self.config.language_token_ids = token_ids | {language: token}
+            self.config.languages = [*self._languages, language]
 
     @property
     def _languages(self) -> list[str]:

@@ -2,6 +2,8 @@
 
 import torch
 from torch import nn
+from transformers import PreTrainedModel
+from transformers import initialization as init
 from transformers.models.whisper.modeling_whisper import (
     WhisperDecoder,
     WhisperDecoderLayer,
@@ -9,7 +11,9 @@ from transformers.models.whisper.modeling_whisper import (
     WhisperEncoderLayer,
 )
 
+from .calls_distilwhisper import call_state, experts_now
 from .configuration_distilwhisper import DistilWhisperConfig
+from .expert_layers_distilwhisper import LanguageGate
 from .gate_record_distilwhisper import GateRecord, GateRecords
 from .routing_distilwhisper import RoutedFeedForward, Routing
 
@@ -94,15 +98,38 @@ class DistilWhisperDecoderLayer(RoutedFeedForward, WhisperDecoderLayer):
         return hidden_states + self.feed_forward(self.final_layer_norm(hidden_states), routing)
 
 
-class DistilWhisperEncoder(WhisperEncoder):
+class BuiltOnWhisper(PreTrainedModel):
+    """Builds a model as Whisper does, and then replaces the parts that route.
+
+    Needs from its class: a class of Whisper after this one in the method resolution order, and `_replace_parts`.
+    """
+
+    def __init__(self, config: DistilWhisperConfig):
+        # Old checkpoints have this setting. Whisper would spend it on the parts that are replaced.
+        checkpointing = vars(config).pop("gradient_checkpointing", False)
+        super().__init__(config)
+        self._replace_parts(config)
+        self.post_init()
+        if checkpointing:
+            self.activation_checkpointing_enable()
+
+    def _replace_parts(self, config: DistilWhisperConfig) -> None:
+        """Puts routed parts in the place of Whisper's."""
+        raise NotImplementedError
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, LanguageGate):  # a buffer that was made on the meta device has no value yet
+            init.constant_(module.threshold, module.threshold_at_start)
+
+
+class DistilWhisperEncoder(BuiltOnWhisper, WhisperEncoder):
     """Whisper's encoder, whose layers route tokens."""
 
     _no_split_modules = LAYERS
 
-    def __init__(self, config: DistilWhisperConfig):
-        super().__init__(config)
+    def _replace_parts(self, config: DistilWhisperConfig) -> None:
         self.layers = nn.ModuleList([DistilWhisperEncoderLayer(config, i) for i in range(config.encoder_layers)])
-        self.post_init()
 
     def forward(
         self,
@@ -118,19 +145,17 @@ class DistilWhisperEncoder(WhisperEncoder):
         record = None if gate_records is None else gate_records.encoder
         routing = None
         if self.config.encoder_experts:
-            routing = _routing(self.config, language_ids, input_features, gate_noise, record)
+            routing = _routing(self, language_ids, input_features, gate_noise, record)
         return super().forward(input_features, attention_mask, routing=routing, **kwargs)
 
 
-class DistilWhisperDecoder(WhisperDecoder):
+class DistilWhisperDecoder(BuiltOnWhisper, WhisperDecoder):
     """Whisper's decoder, whose layers route tokens."""
 
     _no_split_modules = LAYERS
 
-    def __init__(self, config: DistilWhisperConfig):
-        super().__init__(config)
+    def _replace_parts(self, config: DistilWhisperConfig) -> None:
         self.layers = nn.ModuleList([DistilWhisperDecoderLayer(config, i) for i in range(config.decoder_layers)])
-        self.post_init()
 
     def forward(
         self,
@@ -146,19 +171,26 @@ class DistilWhisperDecoder(WhisperDecoder):
         ids = language_ids if decoder_language_ids is None else decoder_language_ids
         record = None if gate_records is None else gate_records.decoder
         inputs = input_ids if input_ids is not None else kwargs.get("inputs_embeds")
-        routing = _routing(self.config, ids, inputs, gate_noise, record)
+        routing = _routing(self, ids, inputs, gate_noise, record)
         return super().forward(input_ids, attention_mask, routing=routing, **kwargs)
 
 
-def _routing(config, language_ids, inputs, noise: float, record: GateRecord | None) -> Routing | None:
-    """The routing of a pass over `inputs`, whose first dimension is the batch."""
-    if language_ids is None or not config.languages:
+def _routing(side, language_ids, inputs, noise: float, record: GateRecord | None) -> Routing | None:
+    """The routing of a pass of an encoder or decoder over `inputs`, whose first dimension is the batch."""
+    if language_ids is None:
+        return None
+    if torch.compiler.is_compiling():  # what a graph refers to is fixed: the layers' own experts
+        by_token, by_layer = side.config.experts_by_token, None
+    else:
+        experts = call_state().experts.get(side) or experts_now(side.config, [side])[side]
+        by_token, by_layer = experts.by_token, experts.by_layer
+    if not by_token:
         return None
     if language_ids.shape != inputs.shape[:1]:
         raise ValueError(
             f"Expected one language id per row, of shape ({inputs.shape[0]},), got {tuple(language_ids.shape)}."
         )
-    return Routing.from_ids(language_ids, config.experts_by_token, noise=noise, record=record)
+    return Routing.from_ids(language_ids, by_token, noise=noise, record=record, experts=by_layer)
 
 
-__all__ = ["LAYERS", "DistilWhisperDecoder", "DistilWhisperEncoder"]
+__all__ = ["LAYERS", "BuiltOnWhisper", "DistilWhisperDecoder", "DistilWhisperEncoder"]

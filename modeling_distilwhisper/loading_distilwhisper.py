@@ -124,7 +124,7 @@ class LoadingMixin(LanguageExpertsMixin):
 
         Args:
             pretrained_model_name_or_path: folder or Hub id. Without `model.safetensors` in it, the backbone comes from
-                the config's `base_model_name_or_path`.
+                the config's `base_model_name_or_path`. `None`: all comes from `config` and `state_dict`.
             config: used instead of the saved config.
             languages: experts to load; only their files are fetched and opened. Default: all that the config lists;
                 `[]`: none, plain Whisper.
@@ -148,6 +148,8 @@ class LoadingMixin(LanguageExpertsMixin):
             >>> galician.config.languages
             ['gl']
         """
+        if pretrained_model_name_or_path is None:
+            return cls._from_state_dict(*model_args, config=config, languages=languages, **kwargs)
         name = str(pretrained_model_name_or_path)
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
         where = {key: hub[key] for key in ("revision", "token", "cache_dir", "local_files_only") if key in hub}
@@ -185,10 +187,41 @@ class LoadingMixin(LanguageExpertsMixin):
             loaded = cls._from_base_model(name, *model_args, config=without_experts, **kwargs)
             _keep_generation_config(_model_of(loaded), name, hub, replace=True)
         model = _model_of(loaded)
+        if isinstance(
+            loaded, tuple
+        ):  # the caller learns of weights that no file had; experts are not held against them
+            prefix = "" if model.base_model is model else f"{model.base_model_prefix}."
+            missing = {key.removeprefix(prefix) for key in loaded[1]["missing_keys"]}
+            model.base_model.missing_in_checkpoint = frozenset(missing)
         for language in languages:
             model.load_experts(name, language, **hub)
         model.freeze_backbone()
         model.eval()
+        return loaded
+
+    @classmethod
+    def _from_state_dict(cls, *model_args, config: Any, languages: list[str] | None, **kwargs):
+        """Makes a model of a config and the tensors of `state_dict` alone, as `state_dict()` returns them.
+
+        Raises:
+            ValueError: there is no config or no state dict, or it lacks a tensor of the experts.
+        """
+        tensors = kwargs.get("state_dict")
+        if not hasattr(type(config), "experts_by_token") or tensors is None:
+            raise ValueError(
+                "Without a name of a model, expected `config`, a DistilWhisperConfig, and `state_dict`, its tensors; "
+                f"got a {type(config).__name__} and {'no state dict' if tensors is None else 'a state dict'}."
+            )
+        config = copy.deepcopy(config)
+        if languages is not None:
+            config.languages = check_language_codes(languages)
+        of_experts = {key for key in tensors if ".experts." in key}
+        loaded = super().from_pretrained(None, *model_args, config=config, **kwargs)
+        model = _model_of(loaded)
+        missing = sorted(key for key in model.state_dict() if ".experts." in key and key not in of_experts)
+        if missing:
+            raise ValueError(f"The state dict has no {missing[0]}. Expected all tensors of {config.languages}.")
+        model.freeze_backbone()
         return loaded
 
     @classmethod

@@ -13,6 +13,7 @@ from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperModel, shift_tokens_right
 from transformers.utils import can_return_tuple
 
+from .calls_distilwhisper import keep_experts
 from .configuration_distilwhisper import DistilWhisperConfig
 
 # Not used here, but imported: Transformers below 5.8 copies into a checkpoint only the files that this one imports.
@@ -25,7 +26,7 @@ from .gate_record_distilwhisper import GateRecords
 from .generation_distilwhisper import LanguageRoutedGenerationMixin
 from .hub_distilwhisper import PushExpertsMixin
 from .languages_distilwhisper import known_languages  # noqa: F401
-from .layers_distilwhisper import LAYERS, DistilWhisperDecoder, DistilWhisperEncoder
+from .layers_distilwhisper import LAYERS, BuiltOnWhisper, DistilWhisperDecoder, DistilWhisperEncoder
 from .loading_distilwhisper import LoadingMixin
 from .names_distilwhisper import public_name  # noqa: F401
 from .numbers_distilwhisper import check_numbers  # noqa: F401
@@ -33,6 +34,8 @@ from .prompt_distilwhisper import LanguagePromptMixin
 from .repository_distilwhisper import languages_in  # noqa: F401
 from .routing_distilwhisper import Routing  # noqa: F401
 from .saving_distilwhisper import SavingMixin  # noqa: F401
+
+EXPERT_KEYS = [r"\.experts\."]  # not in `model.safetensors`: each language has a file of its own
 
 
 @dataclass
@@ -70,7 +73,7 @@ class DistilWhisperOutput(Seq2SeqLMOutput):
     decoder_language_ids: torch.Tensor | None = None
 
 
-class DistilWhisperModel(LoadingMixin, PushExpertsMixin, LanguagePromptMixin, WhisperModel):
+class DistilWhisperModel(LoadingMixin, PushExpertsMixin, LanguagePromptMixin, BuiltOnWhisper, WhisperModel):
     """Whisper with gated language experts, without the head. `AutoModel` returns it.
 
     Example:
@@ -87,12 +90,12 @@ class DistilWhisperModel(LoadingMixin, PushExpertsMixin, LanguagePromptMixin, Wh
     config_class = DistilWhisperConfig
     config: DistilWhisperConfig
     _no_split_modules = LAYERS
+    _keys_to_ignore_on_load_missing = EXPERT_KEYS
+    generation_config: Any = None  # `from_pretrained` sets it: it names the languages' tokens
 
-    def __init__(self, config: DistilWhisperConfig):
-        super().__init__(config)
+    def _replace_parts(self, config: DistilWhisperConfig) -> None:
         self.encoder = DistilWhisperEncoder(config)
         self.decoder = DistilWhisperDecoder(config)
-        self.post_init()
 
     def forward(
         self,
@@ -124,29 +127,30 @@ class DistilWhisperModel(LoadingMixin, PushExpertsMixin, LanguagePromptMixin, Wh
         Raises:
             ValueError: a filled cache without both language ids; ids that are not one per row.
         """
-        language_ids, decoder_language_ids = self._complete_language_ids(
-            decoder_input_ids, past_key_values, language_ids, decoder_language_ids
-        )
-        return super().forward(
-            input_features,
-            attention_mask=attention_mask,
-            decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
-            encoder_outputs=encoder_outputs,
-            past_key_values=past_key_values,
-            decoder_inputs_embeds=decoder_inputs_embeds,
-            decoder_position_ids=decoder_position_ids,
-            use_cache=use_cache,
-            language_ids=language_ids,
-            decoder_language_ids=decoder_language_ids,
-            gate_noise=gate_noise,
-            gate_records=gate_records,
-            **kwargs,
-        )
+        with keep_experts(self):
+            language_ids, decoder_language_ids = self._complete_language_ids(
+                decoder_input_ids, past_key_values, language_ids, decoder_language_ids
+            )
+            return super().forward(
+                input_features,
+                attention_mask=attention_mask,
+                decoder_input_ids=decoder_input_ids,
+                decoder_attention_mask=decoder_attention_mask,
+                encoder_outputs=encoder_outputs,
+                past_key_values=past_key_values,
+                decoder_inputs_embeds=decoder_inputs_embeds,
+                decoder_position_ids=decoder_position_ids,
+                use_cache=use_cache,
+                language_ids=language_ids,
+                decoder_language_ids=decoder_language_ids,
+                gate_noise=gate_noise,
+                gate_records=gate_records,
+                **kwargs,
+            )
 
 
 class DistilWhisperForConditionalGeneration(
-    LoadingMixin, PushExpertsMixin, WhisperForConditionalGeneration, LanguageRoutedGenerationMixin
+    LoadingMixin, PushExpertsMixin, BuiltOnWhisper, WhisperForConditionalGeneration, LanguageRoutedGenerationMixin
 ):
     """Whisper with gated language experts (Multilingual DistilWhisper, section 4).
 
@@ -167,6 +171,7 @@ class DistilWhisperForConditionalGeneration(
     config_class = DistilWhisperConfig
     config: DistilWhisperConfig
     _no_split_modules = LAYERS
+    _keys_to_ignore_on_load_missing = EXPERT_KEYS
 
     def __init__(self, config: DistilWhisperConfig):
         config = copy.deepcopy(config)  # so that the caller's config is not changed
@@ -174,8 +179,9 @@ class DistilWhisperForConditionalGeneration(
         # the one that is saved.
         config.__dict__["model_type"] = "whisper"
         super().__init__(config)
+
+    def _replace_parts(self, config: DistilWhisperConfig) -> None:
         self.model = DistilWhisperModel(config)
-        self.post_init()
 
     def generate(self, *args, language_ids: torch.Tensor | None = None, **kwargs):
         """Whisper's `generate`. Each row takes the experts of its `language`, given, or detected by Whisper itself.
@@ -193,7 +199,9 @@ class DistilWhisperForConditionalGeneration(
                 "`generate` reads each row's experts from its prompt, not from `language_ids`. Pass `language`, a code "
                 "or a list with a code for each row."
             )
-        return super().generate(*args, **kwargs)
+        # One call may decode many windows, and some again. All of them use the experts of its beginning.
+        with keep_experts(self):
+            return super().generate(*args, **kwargs)
 
     @can_return_tuple
     def forward(
@@ -229,30 +237,31 @@ class DistilWhisperForConditionalGeneration(
             ValueError: labels that begin with the start token, or, in training, name no language that has an expert;
                 a filled cache without both language ids; ids that are not one per row.
         """
-        if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
-            decoder_input_ids = self._prompt_of(labels, check_experts=self.training and language_ids is None)
-        language_ids, decoder_language_ids = self._complete_language_ids(
-            decoder_input_ids, past_key_values, language_ids, decoder_language_ids
-        )
-        records = GateRecords() if output_gates else None
-        outputs = super().forward(
-            input_features,
-            attention_mask=attention_mask,
-            decoder_input_ids=decoder_input_ids,
-            decoder_attention_mask=decoder_attention_mask,
-            encoder_outputs=encoder_outputs,
-            past_key_values=past_key_values,
-            decoder_inputs_embeds=decoder_inputs_embeds,
-            decoder_position_ids=decoder_position_ids,
-            labels=labels,
-            use_cache=use_cache,
-            language_ids=language_ids,
-            decoder_language_ids=decoder_language_ids,
-            gate_noise=gate_noise,
-            gate_records=records,
-            return_dict=True,
-            **kwargs,
-        )
+        with keep_experts(self):
+            if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
+                decoder_input_ids = self._prompt_of(labels, check_experts=self.training and language_ids is None)
+            language_ids, decoder_language_ids = self._complete_language_ids(
+                decoder_input_ids, past_key_values, language_ids, decoder_language_ids
+            )
+            records = GateRecords() if output_gates else None
+            outputs = super().forward(
+                input_features,
+                attention_mask=attention_mask,
+                decoder_input_ids=decoder_input_ids,
+                decoder_attention_mask=decoder_attention_mask,
+                encoder_outputs=encoder_outputs,
+                past_key_values=past_key_values,
+                decoder_inputs_embeds=decoder_inputs_embeds,
+                decoder_position_ids=decoder_position_ids,
+                labels=labels,
+                use_cache=use_cache,
+                language_ids=language_ids,
+                decoder_language_ids=decoder_language_ids,
+                gate_noise=gate_noise,
+                gate_records=records,
+                return_dict=True,
+                **kwargs,
+            )
         if records is None:
             return outputs
         encoder_gates, encoder_gate_logits = records.encoder.in_order()

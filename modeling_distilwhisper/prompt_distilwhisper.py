@@ -1,8 +1,11 @@
 """Which experts each row of a batch takes: language and task, read from its decoder prompt."""
 
+from collections.abc import Mapping
+
 import torch
 from transformers import Cache, PreTrainedModel
 
+from .calls_distilwhisper import call_state
 from .configuration_distilwhisper import DistilWhisperConfig
 
 
@@ -81,7 +84,7 @@ class LanguagePromptMixin(PreTrainedModel):
             ValueError: one of them is not given and the prompt is only in the cache.
         """
         is_complete = language_ids is not None and decoder_language_ids is not None
-        if is_complete or decoder_input_ids is None or not self.config.languages:
+        if is_complete or decoder_input_ids is None or not self._experts_by_token():
             return language_ids, decoder_language_ids
         if past_key_values is not None and past_key_values.get_seq_length() > 0:
             raise ValueError(
@@ -97,12 +100,17 @@ class LanguagePromptMixin(PreTrainedModel):
     def _read_languages(self, decoder_input_ids: torch.Tensor) -> torch.Tensor:
         """`(batch,)`: the id of the token after `<|startoftranscript|>` if that language has an expert, else -1."""
         after_start = decoder_input_ids[:, :-1] == self.config.decoder_start_token_id
-        known = torch.tensor(list(self.config.experts_by_token), dtype=torch.long, device=decoder_input_ids.device)
+        known = torch.tensor(list(self._experts_by_token()), dtype=torch.long, device=decoder_input_ids.device)
         is_language = after_start & torch.isin(decoder_input_ids[:, 1:], known)
         # A prompt names at most one language. The maximum is that token's id, or -1 if there is none.
         candidates = torch.where(is_language, decoder_input_ids[:, 1:], -1)
         none = torch.full_like(decoder_input_ids[:, :1], -1)
         return torch.cat([candidates, none], dim=1).amax(dim=1)
+
+    def _experts_by_token(self) -> Mapping[int, str]:
+        """Language token id -> language code: of the experts that this call carries, or of those that are loaded."""
+        carried = call_state().experts.get(self)
+        return self.config.experts_by_token if carried is None else carried.by_token
 
 
 __all__ = ["LanguagePromptMixin"]

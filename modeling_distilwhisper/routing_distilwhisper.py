@@ -1,15 +1,16 @@
 """Routing: which tokens of a batch take an expert, and which take the shared path (section 4.1)."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from .calls_distilwhisper import call_state
 from .configuration_distilwhisper import DistilWhisperConfig
-from .expert_layers_distilwhisper import LanguageExpert, multiply
+from .expert_layers_distilwhisper import LanguageExpert, LanguageGate, multiply
 from .gate_record_distilwhisper import GateRecord, Rows, replace_rows
 
 # Of each language in the batch: its expert in a layer, and the rows that take it.
@@ -24,39 +25,37 @@ class Routing:
         rows: language code -> the rows that take its experts, for each language in the batch.
         noise: the scale alpha(t) of the noise in soft training gates (eq. 4.2).
         record: where the layers write their gates; `None` to write none.
+        experts: layer index -> language code -> expert; `None` for those that each layer has.
+        forced: layer -> whether its gates are forced open or closed, noted by the first layer: gradient checkpointing
+            runs the layers again later.
     """
 
     rows: dict[str, Rows]
     noise: float = 0.0
     record: GateRecord | None = None
+    experts: Mapping[int, Mapping[str, nn.Module]] | None = None
+    forced: Mapping[nn.Module, bool] | None = None
 
     @classmethod
-    def from_ids(
-        cls,
-        language_ids: torch.Tensor,
-        experts: dict[int, str],
-        *,
-        noise: float = 0.0,
-        record: GateRecord | None = None,
-    ) -> "Routing | None":
+    def from_ids(cls, language_ids: torch.Tensor, by_token: Mapping[int, str], **settings) -> "Routing | None":
         """The routing of rows with these ids, or `None` if no row has an expert.
 
         Args:
             language_ids: `(batch,)`, the id of each row's language token, -1 for none.
-            experts: language token id -> language code, of the loaded experts.
-            noise, record: as the attributes.
+            by_token: language token id -> language code, of the loaded experts.
+            settings: the other attributes.
         """
         rows: dict[str, Rows]
         if torch.compiler.is_compiling():  # values are unknown, so every language has a mask
-            rows = {language: language_ids == token for token, language in experts.items()}
-            return cls(rows, noise=noise, record=record)
+            rows = {language: language_ids == token for token, language in by_token.items()}
+            return cls(rows, **settings)
         ids, rows = language_ids.tolist(), {}
         for token in dict.fromkeys(ids):
-            if token in experts:
+            if token in by_token:
                 indices = [row for row, row_token in enumerate(ids) if row_token == token]
                 everywhere = len(indices) == len(ids)
-                rows[experts[token]] = None if everywhere else torch.tensor(indices, device=language_ids.device)
-        return cls(rows, noise=noise, record=record) if rows else None
+                rows[by_token[token]] = None if everywhere else torch.tensor(indices, device=language_ids.device)
+        return cls(rows, **settings) if rows else None
 
     def rows_on(self, device: torch.device) -> list[tuple[str, Rows]]:
         """Languages and their rows, on a layer's device. They stay there: the next layer is rarely on another one."""
@@ -94,6 +93,15 @@ class RoutedFeedForward(nn.Module):
         self.layer_idx = layer_idx
         self.experts = nn.ModuleDict({language: LanguageExpert(config, ffn_dim) for language in config.languages or []})
 
+    def expert_of(self, language: str) -> LanguageExpert:
+        """This layer's expert of a language."""
+        expert: Any = self.experts[language]
+        return expert
+
+    def set_experts(self, experts: Mapping[str, nn.Module]) -> None:
+        """Replaces the experts at once: threads that read them meanwhile see the old or the new ones."""
+        self.experts = nn.ModuleDict(dict(experts))
+
     def shared(self, states: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
         """Whisper's feed-forward, dropouts included: `(..., d_model)` to `(..., d_model)`.
 
@@ -127,7 +135,7 @@ class RoutedFeedForward(nn.Module):
     def _dispatch(self, states: torch.Tensor, routing: Routing) -> torch.Tensor:
         """The expert for tokens whose gate is open, and the shared path for all others."""
         # Low ranks first, so that their tokens follow those of the shared path, whose matrices they take too.
-        present = sorted(self._start(states, routing), key=lambda pair: not pair[0].fc1.builds_on_shared)
+        present = sorted(self._start(states, routing), key=lambda pair: not pair[0].joins_shared)
         experts = [expert for expert, _ in present]
         path = self._choose_paths(states, present, routing)
 
@@ -145,7 +153,7 @@ class RoutedFeedForward(nn.Module):
         gates = [expert.gate for expert, _ in present]
         if present[0][1] is None:  # one language has all rows
             logits = gates[0].at_inference(states)
-            is_open = gates[0].is_open(logits)
+            is_open = logits >= self._threshold(gates[0], routing)
             self._record(routing, None, is_open, logits)
             return is_open.long()
         # From here on all languages at once: in a decoding step, one more operation per language would cost too much.
@@ -155,7 +163,7 @@ class RoutedFeedForward(nn.Module):
         parts = states.index_select(0, rows).split(sizes)
         logits = torch.cat([gate.at_inference(part) for gate, part in zip(gates, parts, strict=True)])
         numbers = [number for number, size in enumerate(sizes, start=1) for _ in range(size)]
-        thresholds = torch.stack([gates[number - 1].threshold for number in numbers])
+        thresholds = torch.stack([self._threshold(gates[number - 1], routing) for number in numbers])
         is_open = logits >= thresholds.to(logits.dtype).unsqueeze(1)
         self._record(routing, rows, is_open, logits)
         path = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
@@ -167,7 +175,7 @@ class RoutedFeedForward(nn.Module):
         spans: list[tuple[Any, int, int]]  # an expert, its first token, the token after its last
         spans = [(expert, *span) for expert, span in zip(experts, itertools.pairwise(ends), strict=True)]
         spans = [(expert, start, end) for expert, start, end in spans if start < end]
-        low_ranks = [span for span in spans if span[0].fc1.builds_on_shared]
+        low_ranks = [span for span in spans if span[0].joins_shared]
         # Shared path and low ranks go through the shared matrices together.
         together = low_ranks[-1][2] if low_ranks else counts[0]
         outputs = []
@@ -179,9 +187,7 @@ class RoutedFeedForward(nn.Module):
             outputs.append(multiply(self.fc2, hidden))
             for expert, start, end in low_ranks:
                 outputs[0][start:end] += expert.fc2.difference(hidden[start:end])
-        for expert, start, end in spans[len(low_ranks) :]:
-            hidden = self.activation_fn(multiply(expert.fc1, tokens[start:end]))
-            outputs.append(multiply(expert.fc2, hidden))
+        outputs += [expert.at_inference(tokens[start:end], self) for expert, start, end in spans[len(low_ranks) :]]
         return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
 
     # Training with hard gates: gradients through one path
@@ -203,7 +209,7 @@ class RoutedFeedForward(nn.Module):
         order = bucket.view(-1).argsort(stable=True)
         tokens = states.reshape(-1, states.shape[-1]).index_select(0, order)
         # Low ranks need the shared first matrix of all tokens: once, for both paths.
-        hidden = self.fc1(tokens) if any(expert.fc1.builds_on_shared for expert in experts) else None
+        hidden = self.fc1(tokens) if any(expert.builds_on_shared for expert in experts) else None
         on_shared: tuple[LanguageExpert | None, int] = (None, unrouted + sum(closed))
         output = self._run_parts(tokens, hidden, [on_shared, *zip(experts, opened, strict=True)])
         if slope.requires_grad:
@@ -231,7 +237,7 @@ class RoutedFeedForward(nn.Module):
         slope = torch.zeros(states.shape[:2], device=states.device)
         for closed, (expert, rows) in enumerate(present, start=1):
             logits = expert.gate(states if rows is None else states[rows])
-            gates, keep = self._decide(expert, logits, routing.noise)
+            gates, keep = self._decide(expert.gate, logits, routing)
             opened = closed + len(present)
             bucket = replace_rows(bucket, rows, torch.where(gates.detach() > 0.5, opened, closed) * keep)
             slope = replace_rows(slope, rows, (gates - gates.detach()) * keep)
@@ -270,7 +276,7 @@ class RoutedFeedForward(nn.Module):
             else:
                 row_states, row_output = states, output
             logits = expert.gate(row_states)
-            gates, keep = self._decide(expert, logits, routing.noise)
+            gates, keep = self._decide(expert.gate, logits, routing)
             used = (gates * keep).to(output.dtype).unsqueeze(-1)
             if self.training:
                 mixed = used * expert(row_states, self) + (1 - used) * row_output
@@ -286,30 +292,34 @@ class RoutedFeedForward(nn.Module):
         """The experts of the languages in the batch and their rows. It empties the layer's gate record."""
         if routing.record is not None:
             routing.record.start_layer(self.layer_idx, states)
-        return [(self.expert_of(language), rows) for language, rows in routing.rows_on(states.device)]
-
-    def expert_of(self, language: str) -> LanguageExpert:
-        """This layer's expert of a language."""
-        expert: Any = self.experts[language]
-        return expert
+        if routing.forced is None:
+            routing.forced = call_state().gates
+        experts: Any = self.experts if routing.experts is None else routing.experts[self.layer_idx]
+        return [(experts[language], rows) for language, rows in routing.rows_on(states.device)]
 
     def _record(self, routing: Routing, rows: Rows, gates: torch.Tensor, logits: torch.Tensor) -> None:
         if routing.record is not None:
             routing.record.write(self.layer_idx, rows, gates, logits)
 
-    def _decide(self, expert: LanguageExpert, logits: torch.Tensor, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
+    def _threshold(self, gate: LanguageGate, routing: Routing) -> torch.Tensor:
+        """Where a gate opens: at its own threshold, or where this call forces it."""
+        if not routing.forced or self not in routing.forced:
+            return gate.threshold
+        return torch.full_like(gate.threshold, -torch.inf if routing.forced[self] else torch.inf)
+
+    def _decide(self, gate: LanguageGate, logits: torch.Tensor, routing: Routing) -> tuple[torch.Tensor, torch.Tensor]:
         """Gates in [0, 1], `(rows, tokens)`, as the budget counts them, and which rows keep theirs, `(rows, 1)`.
 
         The other rows are skipped utterances: their gates are set to 0, but the budget uses the earlier values
         (section 4.3.1).
         """
-        gate = expert.gate
+        threshold = self._threshold(gate, routing)
         keep = torch.ones_like(logits[:, :1], dtype=torch.bool)
         if not self.training:
-            return gate.is_open(logits).to(logits.dtype), keep
-        margin = logits - gate.threshold
+            return (logits >= threshold).to(logits.dtype), keep
+        margin = logits - threshold
         if self.routing_config.gate_training == "soft":
-            gates = torch.sigmoid(margin + noise * torch.randn_like(margin))
+            gates = torch.sigmoid(margin + routing.noise * torch.randn_like(margin))
         else:
             soft = torch.sigmoid(margin)
             # Forward: the hard decision, as at inference. Backward: the gradient of the sigmoid.

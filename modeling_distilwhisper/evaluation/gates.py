@@ -1,18 +1,20 @@
 """Expert usage: the gates of a batch over its real tokens, and the share of these tokens that takes the expert."""
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from threading import Lock
 
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
+from ..calls_distilwhisper import calls_with
 from ..data.collate import SpeechCollator
 from ..data.labels import IGNORED
-from ..expert_layers_distilwhisper import LanguageGate
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperOutput
+from ..routing_distilwhisper import RoutedFeedForward
 from ..runs.numbers import COUNT
 
 SIDES = ("encoder", "decoder")
@@ -228,27 +230,51 @@ def sum_over_processes(values: torch.Tensor, device: torch.device | None = None)
 def forced_gates(model: DistilWhisperForConditionalGeneration, *, is_open: bool) -> Iterator[None]:
     """Within it, every gate is open (all tokens take the expert), or every gate is closed (plain Whisper).
 
+    It holds for calls of the thread, or asynchronous task, that entered it. Calls of other threads decide as trained.
+    Compiled models run without compilation meanwhile.
+
     Args:
-        model: the model. Its thresholds are restored at the end.
+        model: the model, also inside a wrapper.
         is_open: whether gates are open.
 
     Example:
+        >>> import torch
         >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration, forced_gates
         >>> model = DistilWhisperForConditionalGeneration.from_whisper("examples/quickstart/student", languages=["ca"])
-        >>> gate = model.model.encoder.layers[0].experts["ca"].gate
+        >>> features = torch.zeros(1, 80, 300, dtype=model.dtype)
+        >>> start, ca, transcribe = 701, 713, 803
+        >>> prompt = torch.tensor([[start, ca, transcribe]])
         >>> with forced_gates(model, is_open=False):
-        ...     gate.threshold.item()
-        inf
-        >>> gate.threshold.item()
-        -inf
+        ...     model(features, decoder_input_ids=prompt, output_gates=True).decoder_gates[0].tolist()
+        [[0.0, 0.0, 0.0]]
+        >>> model(features, decoder_input_ids=prompt, output_gates=True).decoder_gates[0].tolist()
+        [[1.0, 1.0, 1.0]]
     """
-    gates = [module for module in model.modules() if isinstance(module, LanguageGate)]
-    thresholds = [gate.get_buffer("threshold") for gate in gates]
-    before = [threshold.clone() for threshold in thresholds]
-    try:
-        for threshold in thresholds:
-            threshold.fill_(-torch.inf if is_open else torch.inf)
+    layers = [module for module in model.modules() if isinstance(module, RoutedFeedForward)]
+    with calls_with(gates=dict.fromkeys(layers, is_open)), _EAGERLY:
         yield
-    finally:
-        for threshold, value in zip(thresholds, before, strict=True):
-            threshold.copy_(value)
+
+
+class _Eagerly:
+    """Runs compiled models without compilation while any thread is inside: compilers cannot read context variables."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._stance: AbstractContextManager | None = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._stance = torch.compiler.set_stance("force_eager")
+                self._stance.__enter__()
+            self._inside += 1
+
+    def __exit__(self, *error) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0 and self._stance is not None:
+                self._stance.__exit__(*error)
+
+
+_EAGERLY = _Eagerly()
