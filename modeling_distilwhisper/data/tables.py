@@ -221,7 +221,7 @@ def _unpaired(path: Path, first: int, last: int, reason: str) -> ValueError:
 
 def _read(path: Path, records: Iterable[Record], names: list[str] | None = None) -> Table:
     """A table of records whose first one is the header, unless names are given. Records without any text are blank."""
-    filled = [record for record in records if "".join(record[1]).strip() or not record[1]]
+    filled = [record for record in records if not _is_blank(*record)]
     if not names and filled:
         names = _names(path, *filled.pop(0)[:2])
     table = Table(path, [name for name in names or [] if name])
@@ -259,6 +259,13 @@ def _misfit(names: list[str], cells: list[str], raw: list[str]) -> str | None:
     if len(raw) > 1 and (reason or any(part.count(",") + 1 >= len(names) for part in raw)):
         return LINES  # each line may be a row that a stray quotation mark swallowed
     return reason
+
+
+def _is_blank(line: int, cells: list[str], raw: list[str]) -> bool:
+    """Whether a record is an empty line, or the row of separators that a spreadsheet writes for one."""
+    if cells == [""]:
+        return not raw[0].strip()  # `""` alone is a piece of a row
+    return bool(cells) and not "".join(cells).strip()
 
 
 def _is_alike(cell: str, first: str) -> bool:
