@@ -155,7 +155,9 @@ class LanguageExpert(nn.Module):
         """`forward` of `(tokens, d_model)`, faster for few tokens."""
         if self.builds_on_shared or not is_bare(self):
             return self(tokens, layer)
-        return multiply(self.fc2, layer.activation_fn(multiply(self.fc1, tokens)))
+        fc1: Any = self.fc1
+        fc2: Any = self.fc2
+        return multiply(fc2, layer.activation_fn(multiply(fc1, tokens)))
 
 
 def multiply(linear: nn.Linear, states: torch.Tensor) -> torch.Tensor:

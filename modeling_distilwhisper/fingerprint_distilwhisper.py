@@ -136,7 +136,7 @@ def _digest(model, name: str, tensor: torch.Tensor, dtype: torch.dtype) -> str:
     if dtype not in digests:
         values = tensor.to("cpu", dtype).contiguous()
         content = hashlib.sha256(str(tuple(values.shape)).encode())
-        content.update(values.view(torch.uint8).numpy())
+        content.update(values.view(torch.uint8).numpy().data)
         digests[dtype] = content.hexdigest()[:16]
     return digests[dtype]
 

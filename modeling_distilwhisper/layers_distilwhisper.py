@@ -106,7 +106,7 @@ class BuiltOnWhisper(PreTrainedModel):
 
     def __init__(self, config: DistilWhisperConfig):
         # Old checkpoints have this setting. Whisper would spend it on the parts that are replaced.
-        checkpointing = vars(config).pop("gradient_checkpointing", False)
+        checkpointing = config.__dict__.pop("gradient_checkpointing", False)
         super().__init__(config)
         self._replace_parts(config)
         self.post_init()

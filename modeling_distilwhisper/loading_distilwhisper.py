@@ -154,9 +154,8 @@ class LoadingMixin(LanguageExpertsMixin):
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
         where = {key: hub[key] for key in ("revision", "token", "cache_dir", "local_files_only") if key in hub}
         if (revision := resolve_revision(name, **where)) is not None:
-            hub["revision"] = kwargs["revision"] = (
-                revision  # all files of one commit, even if somebody pushes meanwhile
-            )
+            # All files of one commit, even if somebody pushes meanwhile.
+            hub["revision"] = kwargs["revision"] = revision
         settings: Any = config
         if not isinstance(config, PreTrainedConfig):
             dtype = {key: kwargs.pop(key) for key in ("dtype", "torch_dtype") if key in kwargs}
@@ -180,9 +179,9 @@ class LoadingMixin(LanguageExpertsMixin):
             with checked_backbone(name, without_experts, kwargs.get("variant"), hub):
                 loaded = super().from_pretrained(name, *model_args, config=without_experts, **kwargs)
             _keep_generation_config(_model_of(loaded), name, hub)
-            config = _model_of(loaded).config
-            if config.base_model_name_or_path is None:  # saved without it: the backbone is here
-                config.update(base_model_settings(name, hub))
+            loaded_config = _model_of(loaded).config
+            if loaded_config.base_model_name_or_path is None:  # saved without it: the backbone is here
+                loaded_config.update(base_model_settings(name, hub))
         else:
             loaded = cls._from_base_model(name, *model_args, config=without_experts, **kwargs)
             _keep_generation_config(_model_of(loaded), name, hub, replace=True)

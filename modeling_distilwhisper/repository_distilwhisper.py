@@ -26,7 +26,7 @@ from .configuration_distilwhisper import DistilWhisperConfig, check_language_cod
 from .expert_file_distilwhisper import language_of_file
 
 # The settings that decide how large a Whisper is.
-SIZES = ("d_model", "vocab_size", "num_mel_bins", "max_source_positions", "max_target_positions")
+SIZES: tuple[str, ...] = ("d_model", "vocab_size", "num_mel_bins", "max_source_positions", "max_target_positions")
 SIZES += tuple(f"{side}_{part}" for side in ("encoder", "decoder") for part in ("layers", "ffn_dim", "attention_heads"))
 
 # The arguments of `from_pretrained` that say where a file is. A `hub` dictionary holds some of them.
@@ -157,6 +157,23 @@ def has_one_of(name: str, files: list[str], hub: dict) -> bool:
 
 
 @contextmanager
+def pickles_refused(name: str) -> Iterator[None]:
+    """Within it, Transformers loads the weights of `name`. If they are a pickle, it loads tensors alone.
+
+    Raises:
+        ValueError: there is something else in the pickle. It was not loaded.
+    """
+    try:
+        yield
+    except UnpicklingError:  # its message tells how to load it nevertheless, which may run code
+        raise ValueError(
+            f"{name}: {WEIGHTS_NAME} is damaged, or holds more than tensors. It was not loaded, because that may run "
+            f"code. Expected {SAFE_WEIGHTS_NAME}, or a {WEIGHTS_NAME} of tensors; download it again, or take another "
+            "copy of this model."
+        ) from None
+
+
+@contextmanager
 def checked_backbone(name: str, config: WhisperConfig, variant: str | None, hub: dict) -> Iterator[None]:
     """Checks a folder or Hub repository before its backbone is loaded, and says what is wrong if that fails.
 
@@ -170,15 +187,10 @@ def checked_backbone(name: str, config: WhisperConfig, variant: str | None, hub:
         read_config(path, f"{name}/{GENERATION_CONFIG_NAME}")
     check_size(f"{name}/{CONFIG_NAME}", config, sum(os.path.getsize(path) for path in _weights(name, variant, hub)))
     try:
-        yield
+        with pickles_refused(name):
+            yield
     except torch.OutOfMemoryError:
         raise
-    except UnpicklingError:  # its message tells how to load it nevertheless, which may run code
-        raise ValueError(
-            f"{name}: {WEIGHTS_NAME} is damaged, or holds more than tensors. It was not loaded, because that may run "
-            f"code. Expected {SAFE_WEIGHTS_NAME}, or a {WEIGHTS_NAME} of tensors; download it again, or take another "
-            "copy of this model."
-        ) from None
     except (SafetensorError, RuntimeError, EOFError, KeyError) as error:
         raise ValueError(
             f"The weights of {name} could not be loaded ({type(error).__name__}: {error}). If a file is damaged, fetch "
@@ -259,6 +271,7 @@ __all__ = [
     "has_weights",
     "languages_in",
     "listed_languages",
+    "pickles_refused",
     "read_config",
     "require_distilwhisper",
 ]
