@@ -5,7 +5,7 @@ Private parts are used outside this file only where they cannot be moved here:
 - `DistilWhisperTrainer`, `ExpertCheckpoints` and `CompleteCheckpoints` override private methods of Transformers'
   `Trainer`, and the first reads `_gen_kwargs`. Their docstrings list them.
 - The code in a checkpoint (`*_distilwhisper.py`) runs without the package, so it cannot import this file.
-  `PushExpertsMixin` overrides two private methods of `PushToHubMixin` and reads a config's `_commit_hash`,
+  `PushExpertsMixin` overrides a private method of `PushToHubMixin` and reads a config's `_commit_hash`,
   `LanguageRoutedGenerationMixin` overrides `_get_candidate_generator`, and `cached_file` is called with
   `_raise_exceptions_for_missing_entries=False`, for which there is no public argument.
 - `commands/command_line.py` formats help texts with private parts of `argparse`, which has no public ones for it.

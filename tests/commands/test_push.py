@@ -16,7 +16,7 @@ def on_hub(hub, saved, whisper_dir):
     """The folder `saved`, whose backbone is on the Hub as me/whisper."""
     hub.add("me/whisper", whisper_dir)
     config = saved / "config.json"
-    config.write_text(config.read_text().replace(str(whisper_dir), "me/whisper"))
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"base_model_name_or_path": "me/whisper"}))
     return saved
 
 
