@@ -9,7 +9,7 @@ from typing import Any
 from transformers.utils import logging
 
 from .files import write_atomically
-from .forms import AGAIN, Form, read_json_file
+from .forms import AGAIN, Form
 from .lock import hold, is_main_process
 from .old_names import read_json
 
@@ -74,12 +74,7 @@ class RunFolder:
         steps = {}
         for state in self.folder.glob("checkpoint-*/trainer_state.json"):
             if step := re.fullmatch(r"checkpoint-(\d+)", state.parent.name):
-                try:
-                    read_json_file(state)
-                except ValueError as error:
-                    logger.warning(f"{state.parent} is not resumed from: {error}")
-                else:
-                    steps[int(step[1])] = str(state.parent)
+                steps[int(step[1])] = str(state.parent)
         if not steps:
             return None
         newest = steps[max(steps)]

