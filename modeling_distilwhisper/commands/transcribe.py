@@ -116,7 +116,7 @@ def decode_each(
             if not len(samples):
                 raise ValueError("the recording is empty")
         except Exception as error:  # whatever a damaged file may cause: it must not stop the others
-            failures[recording.path] = reason_of(error)
+            failures[recording.path] = reason_of(error).removeprefix(f"{recording.path} is ")
             bar.update()
             continue
         yield recording, samples

@@ -12,6 +12,7 @@ import soundfile
 from .decoding import decode
 from .ffmpeg import decode_with_ffmpeg, is_for_ffmpeg
 from .mono import SAMPLING_RATE
+from .windows import Content, File
 
 EXPECTED = "Expected wav, flac, mp3, ogg or opus"
 
@@ -51,7 +52,7 @@ def read_audio(source: str | Path | bytes | Mapping) -> np.ndarray:
         path = source.get("path")
         return read_audio("" if path is None else path) if source.get("bytes") is None else read_audio(source["bytes"])
     if isinstance(source, bytes | bytearray | memoryview):
-        return _read(f"{len(source)} bytes", io.BytesIO(source), bytes(source))
+        return _read(f"{len(source)} bytes", Content(source), bytes(source))
     if not isinstance(source, str | Path):
         raise ValueError(
             f"{type(source).__name__} is no audio. Expected a path, the bytes of a file, or a row's audio."
@@ -70,7 +71,7 @@ def _open(path: str | Path) -> io.FileIO:
     return open(path, "rb", buffering=0)
 
 
-def _read(name: str, file: io.BytesIO | io.FileIO, source: str | Path | bytes) -> np.ndarray:
+def _read(name: str, file: File, source: str | Path | bytes) -> np.ndarray:
     """Decodes a file that is open; `source` is the same for another program."""
     try:
         with file:

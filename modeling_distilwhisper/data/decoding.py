@@ -17,7 +17,7 @@ from .mono import SAMPLING_RATE, Mono, check_length
 from .windows import File, Window, id3_length, links_of
 
 BLOCK = 1 << 20  # samples of all channels together that are decoded at a time
-SHORT_BLOCK = 8192  # frames, after the promised ones: of a block with an error all is lost
+SHORT_BLOCK = 1152  # frames, after the promised ones: of a block with an error all is lost
 UNKNOWN_LENGTH = 1 << 60  # libsndfile's number of frames if the header has none is above it
 TOLERANCE = 0.1  # seconds that may be missing: encoders count their frames differently
 # What a program writes as the size of audio that it does not know yet: the largest numbers, or those less the header.
@@ -87,7 +87,9 @@ def collect(file: soundfile.SoundFile, promised: int = 0, channel: int | None = 
     check_length(promised / file.samplerate, "its header promises")
     while True:
         missing = promised - mono.frames
-        size = max(1, min(BLOCK // file.channels, missing if missing > 0 else SHORT_BLOCK))
+        size = BLOCK // file.channels
+        if promised:
+            size = min(size, missing if missing > 0 else SHORT_BLOCK)
         try:
             block = file.read(size, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:

@@ -1,6 +1,7 @@
 """Arrays that users give as recordings: understood, or refused with what to give."""
 
 from collections.abc import Sequence
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,10 @@ def as_clips(clips: Sequence) -> list[np.ndarray]:
     Raises:
         ValueError: it is one clip without a list around it, or a clip cannot be used; the message names which.
     """
-    if isinstance(clips, str | bytes) or getattr(clips, "ndim", 2) < 2 or (len(clips) and np.ndim(clips[0]) == 0):
+    if isinstance(clips, str | bytes) or getattr(clips, "ndim", 2) < 2 or (len(clips) and _is_number(clips[0])):
         raise ValueError(f"The clips are {type(clips).__name__} of single values. Expected a list of clips: [clip].")
     return [as_samples(clip, f"Clip {number}") for number, clip in enumerate(clips)]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Number) or getattr(value, "ndim", 1) == 0

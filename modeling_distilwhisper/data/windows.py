@@ -14,6 +14,14 @@ BEGINS_STREAM = 2
 ENDLESS = 1 << 40
 
 
+class Content(io.BytesIO):
+    """The bytes of a file. libsndfile may look for a place before the start of a damaged one."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """See `io.IOBase.seek`."""
+        return super().seek(max(0, offset) if whence == os.SEEK_SET else offset, whence)
+
+
 class Window:
     """Bytes `start` to `end` of a file as a file, with some of them replaced.
 

@@ -143,6 +143,14 @@ def test_an_mp3_that_says_less_than_it_holds_is_read_to_its_end(frames):
     assert seconds_of(content.replace(b"Xing", b"none")) >= 3, "of variable bitrate, without a count"
 
 
+def test_a_joined_mp3_whose_end_was_cut_is_not_taken_for_complete():
+    """Damaged audio after the count of the header is audio."""
+    content = encoded("MP3")
+    for cut in (50, 200, 1000):
+        with pytest.raises(ValueError, match="promises 3.00 s, and damaged audio follows"):
+            read_audio((content * 2)[:-cut])
+
+
 @pytest.mark.parametrize("frames", [200, 10**6, 2**31, 2**32 - 1])
 def test_an_mp3_that_says_more_than_it_holds_is_named(frames, capfd):
     content = encoded("MP3")

@@ -3,17 +3,26 @@ does not stop the others."""
 
 import json
 import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
+import torch
+from helpers.real import required
 from helpers.scripts import run_command
 from helpers.speech import RATE, tone
+from transformers import AutoProcessor, WhisperForConditionalGeneration
 
-from modeling_distilwhisper.transcription.recordings import Recording, batches, find_recordings
+from modeling_distilwhisper.data.audio import read_audio
+from modeling_distilwhisper.data.features import speech_features
+from modeling_distilwhisper.data.folder import read_folder
+from modeling_distilwhisper.transcription.recordings import Recording, batches, count_unused, find_recordings
 from modeling_distilwhisper.transcription.segments import Segment, Transcript, transcribe_clips
+from modeling_distilwhisper.transcription.side_by_side import transcribe_side_by_side
 from modeling_distilwhisper.transcription.subtitles import to_json, to_srt, to_text, to_vtt
 
 SHORT, LONG = {"max_new_tokens": 24}, {"max_new_tokens": 24, "condition_on_prev_tokens": False}
@@ -45,8 +54,79 @@ def test_recordings_longer_than_a_window_are_transcribed_to_their_end_with_short
         times = [time for segment in transcript.segments for time in (segment.start, segment.end)]
         assert times == sorted(times) and times[-1] <= transcript.seconds == len(one) / RATE
         assert transcript.segments[-1].end > len(one) / RATE - 2.01, f"{language}: the last window is missing"
-    alone = transcribe_clips(model, processor, [clips[0]], ["gl"], **LONG)[0]
-    assert together[0] == alone
+
+
+@pytest.mark.parametrize("timestamps", [False, True])
+@pytest.mark.parametrize("given", [["gl", "fr", "ca", "gl", "fr", "ru"], [None] * 6])
+def test_no_transcript_depends_on_a_longer_recording_beside_it(model, processor, timestamps, given):
+    """A long recording sent its whole batch down the path of windows and timestamps: 4 of 6 texts were others."""
+    clips = [clip(1), clip(5, 300), clip(1.5, 700), clip(4.3, 800), clip(0.7, 900), clip(2, 1200)]
+    settings = {**LONG, "return_timestamps": timestamps}
+    together = transcribe_clips(model, processor, clips, given, **settings)
+    alone = [
+        transcribe_clips(model, processor, [one], [language], **settings)[0]
+        for one, language in zip(clips, given, strict=True)
+    ]
+    assert together == alone
+    assert len({transcript.text for transcript in together}) == 6
+
+
+def test_arrays_of_every_kind_are_understood(model, processor):
+    samples = clip(1)
+    (expected,) = transcribe_clips(model, processor, [samples], ["gl"], **SHORT)
+    assert expected.text
+    steps = np.round(samples * 32768).astype(np.int16)
+    (of_steps,) = transcribe_clips(model, processor, [steps / np.float32(32768)], ["gl"], **SHORT)
+    others = [samples.astype(np.float64), samples.tolist(), torch.from_numpy(samples), samples[None], samples[:, None]]
+    assert transcribe_clips(model, processor, others, ["gl"] * 5, **SHORT) == [expected] * 5
+    assert transcribe_clips(model, processor, [steps, torch.from_numpy(steps)], ["gl"] * 2, **SHORT) == [of_steps] * 2
+    for half in (samples.astype(np.float16), torch.from_numpy(samples).bfloat16(), samples[::-1]):
+        assert transcribe_clips(model, processor, [half], ["gl"], **SHORT)[0].seconds == 1
+    assert transcribe_clips(model, processor, np.stack([samples] * 2), ["gl"] * 2, **SHORT) == [expected] * 2
+
+
+SAMPLES = np.linspace(-0.5, 0.5, 1600, dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("given", "match"),
+    [
+        (np.stack([SAMPLES] * 2), r"shape \(2, 1600\).*mean of the channels"),
+        (np.stack([SAMPLES] * 2, axis=1), r"shape \(1600, 2\)"),
+        (np.zeros((2, 3, 4)), r"shape \(2, 3, 4\)"),
+        (SAMPLES * np.nan, "NaN or infinite"),
+        (np.append(SAMPLES, np.inf), "NaN or infinite"),
+        (SAMPLES * 32768, "divide by 32768"),
+        (np.append(SAMPLES.astype(np.float64), 1e300), "times full scale"),
+        ((SAMPLES * 2**31).astype(np.int32), "samples of int32"),
+        ((SAMPLES * 32768).astype(int).tolist(), "samples of int64"),
+        ((128 + 127 * SAMPLES).astype(np.uint8), "samples of uint8"),
+        (SAMPLES > 0, "samples of bool"),
+        (SAMPLES.astype(complex), "samples of complex128"),
+        ("talk.wav", "shape|samples of"),
+        (None, "shape|samples of"),
+        ([[0.1], [0.1, 0.2]], "no array of numbers"),
+    ],
+)
+def test_arrays_that_are_no_mono_samples_are_refused_with_what_to_give(model, processor, given, match):
+    for refused in (
+        lambda: transcribe_clips(model, processor, [SAMPLES, given], ["gl", "gl"], **SHORT),
+        lambda: transcribe_side_by_side(model, processor, given, "gl", **SHORT),
+        lambda: speech_features(processor, [given]),
+    ):
+        with pytest.raises(ValueError, match=match) as error:
+            refused()
+        assert "float32 from -1 to 1" in str(error.value)
+
+
+def test_clips_without_a_list_or_with_too_few_languages_are_refused(model, processor):
+    for clips in (SAMPLES, SAMPLES.tolist(), torch.from_numpy(SAMPLES), "talk.wav"):
+        with pytest.raises(ValueError, match=r"Expected a list of clips: \[clip\]"):
+            transcribe_clips(model, processor, clips, ["gl"])
+    for languages in (["gl"], [], "gl"):
+        with pytest.raises(ValueError, match="for each of 2 clips"):
+            transcribe_clips(model, processor, [SAMPLES] * 2, languages)
+    assert transcribe_clips(model, processor, [], []) == []
 
 
 def test_a_language_that_is_not_given_is_detected(model, whisper, processor):
@@ -227,20 +307,37 @@ def test_a_recording_that_breaks_its_batch_is_left_out_alone(saved, tmp_path):
     assert errors.count("Left out:") == 1 and "b.wav: IndexError: index out of range" in errors
 
 
-def lengths_of_batches(lengths, size):
-    recordings = [Recording(Path(f"{number}.wav"), Path(str(number)), "gl", s) for number, s in enumerate(lengths)]
-    return [[recording.seconds for recording in batch] for batch in batches(recordings, size)]
+def lengths_of_batches(lengths, size, window=30):
+    recordings = (Recording(Path(f"{number}.wav"), Path(str(number)), "gl") for number in range(len(lengths)))
+    decoded = zip(recordings, (np.broadcast_to(np.float32(0), length * RATE) for length in lengths), strict=True)
+    return [[len(samples) // RATE for _, samples in batch] for batch in batches(decoded, size, window * RATE)]
 
 
-def test_no_short_recording_is_padded_to_the_length_of_a_long_talk():
+def test_a_recording_longer_than_a_window_is_a_batch_alone():
     """Eight rows as long as three hours are more than a machine's memory, and a day's work in one piece."""
-    three_hours = 10_800.0
-    assert lengths_of_batches([20.0, three_hours, 30.0, 10.0], 8) == [[three_hours], [30.0, 20.0, 10.0]]
-    assert lengths_of_batches([0.0] * 5, 4) == [[0.0] * 4, [0.0]]
-    batch_lengths = lengths_of_batches([float(length) for length in range(0, 4000, 7)], 8)
-    assert [length for batch in batch_lengths for length in batch] == sorted(range(0, 4000, 7), reverse=True)
-    assert all(len(batch) == 1 or len(batch) * batch[0] <= 1800 for batch in batch_lengths)
-    assert max(map(len, batch_lengths)) == 8
+    assert lengths_of_batches([20, 10_800, 30, 31, 10], 2) == [[10_800], [20, 30], [31], [10]]
+    assert lengths_of_batches([0] * 5, 4) == [[0] * 4, [0]]
+    many = lengths_of_batches([30] * 200, 500)
+    assert [len(batch) for batch in many] == [60, 60, 60, 20], "half an hour of padded audio at most"
+
+
+def test_the_lengths_of_headers_decide_nothing(saved, tmp_path):
+    """They made batches, and a progress bar of 1,800,006 s; a MemoryError ended the run."""
+    for number in range(3):
+        record(tmp_path / f"in/{number}.wav", 0.5)
+    lying = bytearray((tmp_path / "in/0.wav").read_bytes())
+    lying[40:44] = bytes(4)
+    (tmp_path / "in/0.wav").write_bytes(lying)
+    content = (tmp_path / "in/1.wav").read_bytes()
+    (tmp_path / "in/1.wav").write_bytes(content[: len(content) // 2])
+    os.mkfifo(tmp_path / "in/pipe.wav")
+    status, printed, errors = run_command(
+        "transcribe", tmp_path / "in", *saved, "--formats", "json", "--language", "gl"
+    )
+    assert status == 1 and written_in(tmp_path / "out") == {"0.json", "2.json"}
+    assert json.loads((tmp_path / "out/0.json").read_text())["seconds"] == 0.5
+    assert "1.wav: not readable audio (its header promises 16000 bytes, but 7978 are there: it was cut off)" in errors
+    assert "3/3" in errors.replace("\r", "\n") and "1 pipe, device or broken link" in printed
 
 
 def transcript_paths(given, output_dir):
@@ -292,11 +389,74 @@ def test_recordings_that_cannot_be_read_are_named(saved, tmp_path):
     for name in ("in/a talk.m4a", "in/film.MKV", "in/plain.mp4", "single.webm"):
         (tmp_path / name).write_bytes(b"something")
     flags = [*saved, "--formats", "txt", "--language", "gl"]
-    status, _, errors = run_command("transcribe", tmp_path / "in", tmp_path / "single.webm", *flags)
+    status, printed, errors = run_command("transcribe", tmp_path / "in", tmp_path / "single.webm", *flags, PATH="")
     assert status == 1 and written_in(tmp_path / "out") == {"plain.txt"}
-    assert "a talk.m4a: .m4a cannot be read here. Convert it: ffmpeg -i 'a talk.m4a' 'a talk.flac'" in errors
-    assert "film.MKV: .MKV cannot be read" in errors and "single.webm: .webm cannot be read" in errors
-    assert errors.count("Left out:") == 3, "plain.mp4 has been converted"
+    reason = "cannot be read without the ffmpeg program, which is not installed. Install it, or convert the file"
+    assert f"a talk.m4a: .m4a {reason} elsewhere: ffmpeg -i 'a talk.m4a' 'a talk.flac'" in errors
+    assert f"film.MKV: .MKV {reason}" in errors and f"single.webm: .webm {reason}" in errors
+    assert errors.count("Left out:") == 3 and "Files not used: 1 .mp4" in printed, "plain.mp4 has been converted"
+
+
+@pytest.mark.skipif(shutil.which("ffmpeg") is None, reason="the ffmpeg program is not installed")
+def test_recordings_that_ffmpeg_can_decode_are_transcribed(saved, tmp_path):
+    samples = record(tmp_path / "in/plain.wav", 1.5)
+    for name in ("-f.m4a", "http:a.mka", "plain.mp4", "b.3gp"):
+        options = ["-c:a", "aac", f"file:{tmp_path / 'in' / name}"]
+        subprocess.run(["ffmpeg", "-nostdin", "-loglevel", "error", "-i", samples, *options], check=True)
+    (tmp_path / "in/broken.amr").write_bytes(b"#!AMR\n" + bytes(3))
+    flags = [*saved, "--formats", "json", "--language", "gl"]
+    status, printed, errors = run_command("transcribe", tmp_path / "in", *flags)
+    assert status == 1 and written_in(tmp_path / "out") == {"-f.json", "http:a.json", "b.json", "plain.json"}, errors
+    assert json.loads((tmp_path / "out/http:a.json").read_text())["seconds"] == pytest.approx(1.5, abs=0.2)
+    assert errors.count("Left out:") == 1 and "broken.amr: not readable audio (ffmpeg: " in errors
+    assert "Files not used: 1 .mp4." in printed, "it has been converted"
+
+
+def test_files_that_are_not_used_are_counted_by_suffix(tmp_path):
+    record(tmp_path / "in/a/talk.wav")
+    for name in ("a/one.dat", "two.DAT", "README", "notes.txt", "x.vox", "out/talk.json"):
+        (tmp_path / "in" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "in/linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in/gone.wav").symlink_to(tmp_path / "nothing.wav")
+    os.mkfifo(tmp_path / "in/pipe.wav")
+    given, out = [tmp_path / "in"], tmp_path / "in/out"
+    used = [recording.path for recording in find_recordings(given, out, "gl", {"gl"})]
+    assert used == [tmp_path / "in/a/talk.wav"]
+    assert count_unused(given, used, out) == {
+        ".dat": 2, "without suffix": 1, ".txt": 1, ".vox": 1, "linked folder": 1, "pipe, device or broken link": 2
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="pipe.wav is a pipe or a device. Expected a recording"):
+        find_recordings([tmp_path / "in/pipe.wav"], out, "gl", {"gl"})
+
+
+def test_a_device_a_folder_or_a_name_that_cannot_be_is_a_sentence(saved, tmp_path):
+    talk = record(tmp_path / "talk.wav")
+    model = saved[:2]
+    for device in ("gpu", "cuda:99", "meta", "cpu:x", ""):
+        status, _, errors = run_command("transcribe", talk, *saved, "--device", device)
+        assert status == 1 and "Traceback" not in errors and f"There is no device '{device}' here" in errors
+    for out in (talk, talk / "out", tmp_path / ("x" * 256), "/proc/none"):
+        status, _, errors = run_command("transcribe", talk, *model, "--output_dir", out, "--language", "gl")
+        assert status == 1 and "Traceback" not in errors and errors.strip().splitlines()[-1].startswith("distil")
+    status, _, errors = run_command("transcribe", tmp_path / ("x" * 256), *saved)
+    assert status == 1 and "Traceback" not in errors and "too long" in errors
+
+
+@pytest.mark.real
+def test_on_a_real_whisper_no_transcript_depends_on_a_longer_recording_beside_it():
+    """DISTILWHISPER_TEST_CHECKPOINT and DISTILWHISPER_TEST_PROMPTS as in tests/model/test_real_whisper.py."""
+    model = WhisperForConditionalGeneration.from_pretrained(required("DISTILWHISPER_TEST_CHECKPOINT")).eval()
+    processor = AutoProcessor.from_pretrained(required("DISTILWHISPER_TEST_CHECKPOINT"))
+    prompts = read_folder(Path(required("DISTILWHISPER_TEST_PROMPTS")) / "ru", "test")
+    clips = [read_audio(audio) for audio in prompts[:14]["audio"]]
+    clips = [*clips[:3], np.concatenate(clips), clips[3]]
+    assert len(clips[3]) > 31 * RATE
+    for timestamps in (False, True):
+        together = transcribe_clips(model, processor, clips, ["ru"] * 5, return_timestamps=timestamps)
+        alone = [transcribe_clips(model, processor, [one], ["ru"], return_timestamps=timestamps)[0] for one in clips]
+        assert together == alone and all(transcript.text for transcript in alone)
 
 
 def test_thousands_of_recordings_are_found_in_a_second(tmp_path):
