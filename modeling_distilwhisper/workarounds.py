@@ -7,7 +7,9 @@ Private parts are used outside this file only where they cannot be moved here:
 - The code in a checkpoint (`*_distilwhisper.py`) runs without the package, so it cannot import this file.
   `PushExpertsMixin` overrides a private method of `PushToHubMixin` and reads a config's `_commit_hash`,
   `LanguageRoutedGenerationMixin` overrides `_get_candidate_generator`, and `cached_file` is called with
-  `_raise_exceptions_for_missing_entries=False`, for which there is no public argument.
+  `_raise_exceptions_for_missing_entries=False`, for which there is no public argument. `BuiltOnWhisper` overrides
+  `_init_weights`. Of PyTorch, `is_bare` reads a module's hooks (`_forward_hooks` and so on), `dense_weight` its
+  `_modules`, and the fingerprint a tensor's `_version`.
 - `commands/command_line.py` formats help texts with private parts of `argparse`, which has no public ones for it.
 
 This module imports no other library: what it silences is said while they are imported.
