@@ -29,32 +29,37 @@ TEMP_DIR = "GRADIO_TEMP_DIR"  # the environment variable
 @command
 def main(argv: list[str], prog: str) -> None:
     arguments = parse(argv, prog)
-    require("gradio", "matplotlib", extra="demo")
-    model, processor = load_model(arguments.model, "auto", arguments.device), load_processor(arguments.model)
-    if not getattr(model.config, "languages", None):
-        raise ValueError(f"{arguments.model} has no language experts: there is nothing to compare with plain Whisper.")
     # Gradio ends the page at Ctrl+C. Without the same at a kill, the files of visitors would outlive it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     place = Path(os.environ.get(TEMP_DIR, tempfile.gettempdir()))
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="distilwhisper-demo-", dir=place) as folder:
-        os.environ[TEMP_DIR] = folder
-        from starlette.middleware import Middleware
+        os.environ[TEMP_DIR] = folder  # before Gradio is imported
+        serve(arguments, folder)
 
-        from .demo_page import CSS, THEME, make_page  # Gradio is an extra, and reads where its files are to be
 
-        # No Node server, no external links, no history.
-        make_page(model, processor, arguments.examples).launch(
-            server_name=arguments.host,
-            server_port=arguments.port,
-            theme=THEME,
-            css=CSS,
-            ssr_mode=False,
-            footer_links=[],
-            run_history=False,
-            max_file_size=MAX_UPLOAD,
-            app_kwargs={"middleware": [Middleware(Guard, folder=folder)]},
-        )
+def serve(arguments: argparse.Namespace, folder: str) -> None:
+    """Serves the page until it is ended. Files of visitors are kept in the folder."""
+    require("gradio", "matplotlib", extra="demo")
+    from starlette.middleware import Middleware  # a part of Gradio, an extra
+
+    from .demo_page import CSS, THEME, make_page
+
+    model, processor = load_model(arguments.model, "auto", arguments.device), load_processor(arguments.model)
+    if not getattr(model.config, "languages", None):
+        raise ValueError(f"{arguments.model} has no language experts: there is nothing to compare with plain Whisper.")
+    # No Node server, no external links, no history.
+    make_page(model, processor, arguments.examples).launch(
+        server_name=arguments.host,
+        server_port=arguments.port,
+        theme=THEME,
+        css=CSS,
+        ssr_mode=False,
+        footer_links=[],
+        run_history=False,
+        max_file_size=MAX_UPLOAD,
+        app_kwargs={"middleware": [Middleware(Guard, folder=folder)]},
+    )
 
 
 def recording(name: str) -> Path:

@@ -17,6 +17,7 @@ from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from . import speech, tiny
 from .scripts import EXAMPLES
 
+END = 120  # seconds for Gradio to close what it opened
 START = 240  # seconds for the script, which has torch and Gradio to import: a busy machine took more than 60
 
 
@@ -62,4 +63,4 @@ def serve(folder: Path) -> Iterator[tuple[str, subprocess.Popen]]:
         yield f"http://127.0.0.1:{port}", page
     finally:
         page.terminate()
-        page.wait(30)
+        page.wait(END)
