@@ -120,7 +120,8 @@ def explained_settings(source: str) -> Iterator[None]:
     try:
         yield
     except (StrictDataclassError, TypeError, AttributeError) as error:
-        raise ValueError(f"{source}/{CONFIG_NAME} has a wrong setting ({' '.join(str(error).split())}).") from error
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{source} has a wrong setting, in its {CONFIG_NAME} or given here ({reason}).") from error
 
 
 def require_distilwhisper(source: str, hub: dict) -> str:
@@ -185,7 +186,8 @@ def checked_backbone(name: str, config: WhisperConfig, variant: str | None, hub:
     path = cached_file(name, GENERATION_CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **hub)
     if path is not None:  # Transformers would take a damaged one for an absent one
         read_config(path, f"{name}/{GENERATION_CONFIG_NAME}")
-    check_size(f"{name}/{CONFIG_NAME}", config, sum(os.path.getsize(path) for path in _weights(name, variant, hub)))
+    if weights := _weights(name, variant, hub):  # without any, Transformers says which files it looked for
+        check_size(f"{name}/{CONFIG_NAME}", config, sum(map(os.path.getsize, weights)))
     try:
         with pickles_refused(name):
             yield
