@@ -16,7 +16,7 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 def read_tensors(path: Path) -> Tensors:
     """The tensors of a file by name. Nothing else in a pickle is loaded or run, and a file's size bounds the memory."""
     if path.suffix != ".safetensors" and not zipfile.is_zipfile(path):
-        raise ValueError(f"{path} is damaged, or is not a pickle of torch.save, 1.6 or later. Download it again.")
+        raise ValueError(f"{path} is damaged or is not a pickle of torch.save, 1.6 or later. Download it again.")
     try:
         if path.suffix == ".safetensors":
             tensors = load_file(path)
