@@ -80,7 +80,10 @@ def experts_now(config, sides: Iterable[Any]) -> dict[nn.Module, ExpertsOfCall]:
             return {
                 side: ExpertsOfCall(
                     by_token,
-                    {layer.layer_idx: {code: layer.experts[code] for code in languages} for layer in side.layers},
+                    {
+                        layer.layer_idx: {code: layer.experts[code] for code in languages if side.has_experts}
+                        for layer in side.layers
+                    },
                 )
                 for side in sides
             }

@@ -26,6 +26,7 @@ def known_languages(model: PreTrainedModel) -> dict[str, int]:
 
     Example:
         >>> from modeling_distilwhisper import load_model
+        >>> from modeling_distilwhisper.languages_distilwhisper import known_languages
         >>> known_languages(load_model("examples/quickstart/student"))["gl"]
         762
     """

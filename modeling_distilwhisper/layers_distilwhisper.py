@@ -131,6 +131,11 @@ class DistilWhisperEncoder(BuiltOnWhisper, WhisperEncoder):
     def _replace_parts(self, config: DistilWhisperConfig) -> None:
         self.layers = nn.ModuleList([DistilWhisperEncoderLayer(config, i) for i in range(config.encoder_layers)])
 
+    @property
+    def has_experts(self) -> bool:
+        """Whether languages have experts here."""
+        return self.config.encoder_experts
+
     def forward(
         self,
         input_features,
@@ -156,6 +161,11 @@ class DistilWhisperDecoder(BuiltOnWhisper, WhisperDecoder):
 
     def _replace_parts(self, config: DistilWhisperConfig) -> None:
         self.layers = nn.ModuleList([DistilWhisperDecoderLayer(config, i) for i in range(config.decoder_layers)])
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether languages have experts here."""
+        return True
 
     def forward(
         self,

@@ -4,6 +4,7 @@ import copy
 import os
 from typing import Any
 
+from huggingface_hub.errors import HFValidationError
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, WhisperConfig
 from transformers.utils import GENERATION_CONFIG_NAME, SAFE_WEIGHTS_NAME
 from transformers.utils.hub import resolve_revision
@@ -237,12 +238,12 @@ class LoadingMixin(LanguageExpertsMixin):
         elsewhere["adapter_kwargs"] = {**(kwargs.get("adapter_kwargs") or {})}
         elsewhere["adapter_kwargs"].pop("revision", None)
         place = {key: elsewhere[key] for key in HUB_ARGUMENTS if key in elsewhere}
-        if has_only_pickled_weights(base, kwargs.get("variant"), place):
-            elsewhere["use_safetensors"] = False
         try:
+            if has_only_pickled_weights(base, kwargs.get("variant"), place):
+                elsewhere["use_safetensors"] = False
             with checked_backbone(base, config, elsewhere.get("variant"), place):
                 loaded = super().from_pretrained(base, *model_args, config=config, **elsewhere)
-        except OSError as error:
+        except (OSError, HFValidationError) as error:  # the latter for a folder that is gone
             raise OSError(
                 f"{name} holds experts alone, and its backbone, {base}, could not be loaded ({error}). Set "
                 "`base_model_name_or_path` in config.json to where that Whisper is."

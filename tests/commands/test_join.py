@@ -48,7 +48,9 @@ def test_what_is_damaged_is_refused_in_one_line_and_nothing_is_written(apart, tm
     for command in (("join", tmp_path / "gl", tmp_path / "ca"), ("compress", tmp_path / "gl", "--rank", 2)):
         code, _, errors = run_here(*command, "--output_dir", target)
         line = [one for one in errors.splitlines() if "error:" in one]
-        assert code == 1 and len(line) == 1 and name in line[0].replace("The weights of", "model.safetensors"), errors
+        assert code == 1 and len(line) == 1, errors
+        # One byte is less than the config asks for: that is seen before the weights are read.
+        assert name in line[0] or (name == "model.safetensors" and "the files next to it have 1 bytes" in line[0])
         assert "Traceback" not in errors and not target.exists()
 
 

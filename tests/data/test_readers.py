@@ -11,7 +11,7 @@ from collections import Counter
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from datasets import Audio, ClassLabel, Features, Value, load_dataset
+from datasets import Audio, ClassLabel, Features, Value, load_dataset, load_dataset_builder
 from helpers import corpora, speech
 
 from modeling_distilwhisper.data.archives import unpack
@@ -241,11 +241,11 @@ def test_a_data_set_of_the_hub_is_read_without_decoding(parquet):
 
 def test_audio_of_the_hub_is_not_copied(parquet, cache):
     """A corpus of 100 GB must not become one of 300."""
+    for _ in range(2):
+        rows, _ = keep_scorable(Source.parse(f"hub:{parquet}").read("test", "gl"))
+        (arrow,) = cache.rglob("*.arrow")  # of `datasets`: the split that was asked for, once
     corpus = load_dataset(str(parquet), split="test")
-    before = {path: path.stat().st_size for path in cache.rglob("*.arrow")}
-    assert before
-    rows, _ = keep_scorable(Source.parse(f"hub:{parquet}").read("test", "gl"))
-    assert {path: path.stat().st_size for path in cache.rglob("*.arrow")} == before
+    assert arrow.stat().st_size == pytest.approx(corpus.data.nbytes, abs=10_000)
     assert rows[0]["audio"]["bytes"] == corpus.data.column("audio")[0].as_py()["bytes"]
 
 
@@ -258,9 +258,9 @@ def test_a_data_set_that_is_not_parquet_says_what_to_name(tmp_path):
 
 def test_fleurs_of_the_hub_is_asked_for_by_its_folder_and_revision(parquet, monkeypatch):
     """It cannot be loaded by the name of its configuration (datasets 5)."""
-    asked, load = [], load_dataset
+    asked, load = [], load_dataset_builder
     fetch = lambda *where, **how: (asked.append((where, how)), load(str(parquet)))[1]  # noqa: E731
-    monkeypatch.setattr("modeling_distilwhisper.data.hub.load_dataset", fetch)
+    monkeypatch.setattr("modeling_distilwhisper.data.hub.load_dataset_builder", fetch)
     rows = Source.parse("fleurs:google/fleurs").read("test", "gl")
     assert asked == [(("google/fleurs", None), {"data_dir": "gl_es", "revision": "refs/convert/parquet"})]
     assert list(rows["sentence_id"]) == ["7", "8"] and set(rows["data_set"]) == {"fleurs"}

@@ -114,7 +114,8 @@ def test_an_old_whisper_transcribes_and_teaches_in_the_language_that_is_asked_fo
 @pytest.mark.parametrize("kind", [DistilWhisperForConditionalGeneration.from_whisper, load_model])
 def test_a_pickle_that_would_run_code_is_refused_in_a_sentence_and_runs_nothing(copied, tmp_path, kind):
     with_pickled_weights(copied)
-    torch.save({"a": Bomb(tmp_path / "ran")}, copied / "pytorch_model.bin")
+    # As large as the model: a smaller file would be refused for its size.
+    torch.save({"a": Bomb(tmp_path / "ran"), "b": torch.zeros(200_000)}, copied / "pytorch_model.bin")
     arguments = {} if kind is load_model else {"languages": ["gl"]}
     with pytest.raises(ValueError, match="damaged, or holds more than tensors. It was not loaded"):
         kind(str(copied), **arguments)

@@ -88,7 +88,7 @@ PLACES = {
     "budgets": lambda content, text: content["settings"]["model"].update(language_budgets=[text]),
     "seed": lambda content, text: content["settings"]["training"].update(seed=text),
     "corpus": lambda content, text: content["data"][0].update(data_set=text),
-    "best": lambda content, text: content["best by language"].update({text: {"step": text, "score": 0.1}}),
+    "best": lambda content, text: content["best by language"].update({text: {"step": 40, "score": 0.1}}),
     "usage": lambda content, text: content["expert usage at inference"].update(
         {text: content["expert usage at inference"]["hu"]}
     ),

@@ -317,11 +317,11 @@ def rewrite(path, change):
         (lambda m, t: m.update(fingerprint='{"dtype": "float32", "weights": {}}'), "does not say which backbone"),
         (
             lambda m, t: t.update({"model.encoder.layers.0.experts.gl.fc1.bias": torch.ones(48, dtype=torch.int8)}),
-            r"fc1.bias holds torch.int8 or NaN",
+            r"fc1.bias holds I8, expected floating-point numbers",
         ),
         (
             lambda m, t: t.update({"model.encoder.layers.0.experts.gl.fc1.bias": torch.full((48,), torch.nan)}),
-            r"fc1.bias holds torch.float32 or NaN",
+            r"fc1.bias holds NaN or infinity",
         ),
         (
             lambda m, t: t.update({"model.encoder.layers.0.experts.gl.fc1.bias": torch.ones(3)}),
