@@ -48,7 +48,7 @@ def test_what_a_training_pushes_can_be_loaded(hub, client, whisper_dir, recordin
         script = """
 from transformers import AutoModelForSpeechSeq2Seq, WhisperProcessor
 model = AutoModelForSpeechSeq2Seq.from_pretrained("me/run", languages=["gl"], trust_remote_code=True)
-WhisperProcessor.from_pretrained("me/run")
+WhisperProcessor.from_pretrained("me/run", trust_remote_code=True)
 print(type(model).__module__.split(".")[0], model.config.languages)
 """
         environment = {"HF_ENDPOINT": hub.endpoint, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1"}
