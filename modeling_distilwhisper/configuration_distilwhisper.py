@@ -1,9 +1,12 @@
 """Configuration of DistilWhisper: Whisper's settings, and those of language experts and gates."""
 
+import math
 import re
 
 from huggingface_hub.dataclasses import strict
 from transformers import WhisperConfig
+
+MAX_GATE_DIM = 65_536  # far above any use: a config from elsewhere must not ask for terabytes
 
 
 @strict
@@ -117,8 +120,8 @@ class DistilWhisperConfig(WhisperConfig):
         for name in ("skip_gate_prob", "gate_dropout", "expert_dropout"):
             value = getattr(self, name)
             _check_range(name, value, 0 <= value < 1, "from 0 to below 1")
-        _check_range("gate_noise_max", self.gate_noise_max, self.gate_noise_max >= 0, "0 or more")
-        _check_range("gate_dim", self.gate_dim, self.gate_dim >= 1, "1 or more")
+        _check_range("gate_noise_max", self.gate_noise_max, 0 <= self.gate_noise_max < math.inf, "finite, 0 or more")
+        _check_range("gate_dim", self.gate_dim, 1 <= self.gate_dim <= MAX_GATE_DIM, f"from 1 to {MAX_GATE_DIM}")
         largest = min(self.d_model, self.encoder_ffn_dim, self.decoder_ffn_dim)
         _check_range(
             "expert_rank", self.expert_rank, 0 <= self.expert_rank < largest, f"from 0 (full) to {largest - 1}"

@@ -194,6 +194,8 @@ def checked_backbone(name: str, config: WhisperConfig, variant: str | None, hub:
     except torch.OutOfMemoryError:
         raise
     except (SafetensorError, RuntimeError, EOFError, KeyError) as error:
+        if "meta device" in str(error):  # of the caller, who must not load within it
+            raise
         raise ValueError(
             f"The weights of {name} could not be loaded ({type(error).__name__}: {error}). If a file is damaged, fetch "
             "or save it again."

@@ -82,7 +82,7 @@ class Source:
             numbers = {name: int(options.pop(name)) for name in (*SPLITS, "seed") if name in options}
         except ValueError:
             location = ""
-        if not location or min(numbers.values(), default=0) < 0:
+        if not location or min(numbers.values(), default=0) < 0 or "" in options:
             raise ValueError(
                 f"{spec!r} is not a valid corpus. Expected "
                 "[name=][reader:]location[?train=10000&validation=1000&seed=0], "

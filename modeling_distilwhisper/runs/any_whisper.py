@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, WhisperConfig, W
 from transformers.utils import find_adapter_config_file
 
 from ..languages_distilwhisper import complete_generation_config
-from ..repository_distilwhisper import pickles_refused
+from ..repository_distilwhisper import config_of, pickles_refused
 from .precision import QUANTISED, precision_settings
 from .settings import split_name
 
@@ -102,9 +102,7 @@ def load_processor(location: str, revision: str | None = None) -> WhisperProcess
     try:
         return WhisperProcessor.from_pretrained(location, **hub)
     except (OSError, ValueError):
-        base = adapted_base(location) or WhisperConfig.get_config_dict(location, **hub)[0].get(
-            "base_model_name_or_path"
-        )
+        base = adapted_base(location) or config_of(location, hub).get("base_model_name_or_path")
         if base is None:
             raise
         return WhisperProcessor.from_pretrained(base)

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub.errors import StrictDataclassError
+
 CLASSES = ("right", "clear error", "bare", "silently wrong", "hang", "leak")
 SECONDS = 30.0  # after which a trial hangs
 MEMORY = 2_000_000_000  # bytes above those of the libraries
@@ -111,7 +113,7 @@ def _of_error(error: BaseException) -> Verdict:
     text = f"{type(error).__name__}: {error}"
     if re.search(r"alloc|out of memory|std::bad_alloc", str(error), re.IGNORECASE):
         return Verdict("leak", text[:300])
-    is_clear = type(error) in (ValueError, ImportError, Refused) or isinstance(error, OSError)
+    is_clear = type(error) in (ValueError, ImportError, Refused) or isinstance(error, OSError | StrictDataclassError)
     if is_clear and len(str(error).split()) >= SHORTEST and not UNEXPECTED.search(str(error)):
         return Verdict("clear error", str(error)[:300])
     place = traceback.extract_tb(error.__traceback__)[-1]

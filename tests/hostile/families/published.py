@@ -28,7 +28,9 @@ TEXTS = {
     "code": "`code` ${HOME}",
 }
 # The words by which such a text would be markup in the page.
-MARKUP = re.compile(r"<script|<img src=x|<iframe|!\[x\]\(http|\]\(javascript:|^# OWNED|^rm -rf|\b49\b", re.MULTILINE)
+MARKUP = re.compile(
+    r"(?<!\\)(?:<script|<img src=x|<iframe|!\[x\]\(http|\]\(javascript:)|^# OWNED|^rm -rf|\b49\b", re.MULTILINE
+)
 NAMES = (
     'me/x")\nimport os\nos.system("true',
     'me/"; print(1) #',
@@ -46,11 +48,12 @@ def make(folder, content, *flags):
 
 
 def check(text):
-    body = re.sub(r"^```.*?^```$", "", text.split("\n---\n", 1)[1], flags=re.MULTILINE | re.DOTALL)
+    body = re.sub(r"^---\n.*?\n---\n", "", text, count=1, flags=re.DOTALL)
+    body = re.sub(r"^```.*?^```$", "", body, flags=re.MULTILINE | re.DOTALL)
     body = re.sub(r"`[^`\n]*`", "", body)
     if found := MARKUP.search(body):
         raise Wrong(f"markup in the card: {body[max(0, found.start() - 40) : found.end() + 40]!r}")
-    front = yaml.safe_load(text.split("---\n")[1])
+    front = yaml.safe_load(re.match(r"---\n(.*?)\n---\n", text, flags=re.DOTALL)[1])
     if front.get("license") == "mit":
         raise Wrong("the front matter was changed")
 
