@@ -22,11 +22,6 @@ def is_hub_id(name: str | None) -> bool:
     return not Path(name or "").exists()
 
 
-def _tells_no_path(name: str) -> bool:
-    """Whether a name is a Hub id or looks like one: such as openai/whisper-base, even if a folder here is called so."""
-    return is_hub_id(name) or bool(re.fullmatch(r"[\w-]+/[\w.-]+", name))
-
-
 def public_name(name: str | os.PathLike | None) -> str | None:
     """A Hub id as it is; of a folder the last part of its path, which tells nothing about the machine."""
     if name is None or is_hub_id(str(name)):
@@ -47,7 +42,7 @@ def hide_paths(folder: Path, keep_base_model: bool = False) -> None:
         public = without_paths(config)
         if keep_base_model and "base_model_name_or_path" in config:
             public["base_model_name_or_path"] = config["base_model_name_or_path"]
-        elif config.get("base_model_name_or_path") and not _tells_no_path(config["base_model_name_or_path"]):
+        elif config.get("base_model_name_or_path") and not is_hub_id(config["base_model_name_or_path"]):
             public.update(dict.fromkeys(BASE_MODEL))
         if public != config:
             path.write_text(json.dumps(public, indent=2, sort_keys=True) + "\n", encoding="utf-8")

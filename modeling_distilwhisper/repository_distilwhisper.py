@@ -29,6 +29,8 @@ from .expert_file_distilwhisper import language_of_file
 SIZES: tuple[str, ...] = ("d_model", "vocab_size", "num_mel_bins", "max_source_positions", "max_target_positions")
 SIZES += tuple(f"{side}_{part}" for side in ("encoder", "decoder") for part in ("layers", "ffn_dim", "attention_heads"))
 
+FREE = 1_000_000  # weights that a config may ask for whatever its files hold: 4 MB harm nobody
+
 # The arguments of `from_pretrained` that say where a file is. A `hub` dictionary holds some of them.
 HUB_ARGUMENTS = ("cache_dir", "force_download", "local_files_only", "token", "revision", "subfolder")
 
@@ -221,7 +223,7 @@ def check_size(name: str, config: WhisperConfig, stored: int) -> None:
     weights += config.decoder_layers * (8 * d_model + 2 * config.decoder_ffn_dim)
     weights += config.vocab_size + config.max_source_positions + config.max_target_positions
     weights = d_model * (weights + 3 * d_model + 3 * config.num_mel_bins)
-    most = stored * (2 if getattr(config, "quantization_config", None) else 1)  # 4 bits are the smallest
+    most = max(FREE, stored * (2 if getattr(config, "quantization_config", None) else 1))  # 4 bits
     if weights > most:
         raise ValueError(
             f"{name} asks for a model of {weights:,} weights, and the files next to it have {stored:,} bytes. Fetch or "

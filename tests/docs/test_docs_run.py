@@ -109,7 +109,9 @@ def whisper_on_the_hub(place: Path) -> Iterator[None]:
     """Within it, openai/whisper-base is on the Hub and is no folder, and models name it as their backbone."""
     (place / "openai").rename(place / "elsewhere")
     for config in place.glob("distilwhisper-*/config.json"):
-        config.write_text(config.read_text().replace(f"{place}/openai", "openai"))
+        content = json.loads(config.read_text())
+        if not str(content["base_model_name_or_path"]).startswith("openai/"):  # saved without the path of the folder
+            config.write_text(json.dumps(content | {"base_model_name_or_path": "openai/whisper-base"}))
     yield
     (place / "elsewhere").rename(place / "openai")
 
