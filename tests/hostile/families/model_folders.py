@@ -28,7 +28,7 @@ CONFIG = {
     "vocab_size": (1, 10**11),
     "gate_budget": (2.0, "half"),
     "gate_budgets": ({"gl": 7}, ["gl"], {"zz": 0.5}),
-    "model_type": ("whisper", "bert", "nothing", 7),
+    "model_type": ("bert", "nothing", 7),
     "max_target_positions": (0, 10**11),
 }
 
