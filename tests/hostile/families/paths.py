@@ -155,8 +155,8 @@ ARCHIVES = {
     "a hard link": lambda tar: add(tar, "cv/gl/clips/a.mp3", b"", type=tarfile.LNKTYPE, linkname="/etc/hostname"),
     "a pipe": lambda tar: add(tar, "cv/gl/clips/a.mp3", b"", type=tarfile.FIFOTYPE),
     "a device": lambda tar: add(tar, "cv/gl/clips/a.mp3", b"", type=tarfile.CHRTYPE),
-    "a gigabyte of zeros": lambda tar: add(tar, "cv/gl/clips/a.mp3", bytes(1_000_000_000)),
-    "a listing of a gigabyte": lambda tar: add(tar, "cv/gl/dev.tsv", bytes(1_000_000_000)),
+    "200 MB of zeros": lambda tar: add(tar, "cv/gl/clips/a.mp3", bytes(200_000_000)),
+    "a listing of 200 MB": lambda tar: add(tar, "cv/gl/dev.tsv", bytes(200_000_000)),
     "a listing that is a link": lambda tar: add(
         tar, "cv/gl/dev.tsv", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd"
     ),
