@@ -11,14 +11,14 @@ from transformers import WhisperProcessor
 from ..data.audio import read_audio
 from ..data.features import speech_features
 from ..languages_distilwhisper import is_english
-from ..runs.numbers import COUNT, SECONDS
+from ..runs.numbers import AT_LEAST_0, COUNT
 from ..runs.records import RecordFile
 
 METADATA = ("id", "data_set", "split", "language", "sentence_id", "gender", "age", "accent", "speaker", "seconds")
 # What a record must have to be scored.
 RECORD = {
     **{name: str for name in ("id", "data_set", "split", "language", "reference", "hypothesis")},
-    **{name: SECONDS for name in ("seconds", "compute_seconds")},
+    **{name: AT_LEAST_0 for name in ("seconds", "compute_seconds")},
 }
 
 

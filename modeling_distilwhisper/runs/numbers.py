@@ -10,13 +10,15 @@ MOST = 2**31 - 1  # what every library takes as a whole number
 
 @dataclass(frozen=True)
 class Range:
-    """The numbers that a setting takes. Called with a text, it is a type of `argparse`.
+    """The numbers that a setting takes. Called with a text, it is a type of `argparse`. No number is infinite.
 
     Args:
         kind: `int` or `float`.
         least: the smallest number.
         most: the largest number.
         above: whether `least` itself is out of range.
+        below: whether `most` itself is out of range.
+        also: a number outside of it that is taken too, such as -1 for "not set".
 
     Example:
         >>> SHARE = Range(float, 0, 1)
@@ -32,22 +34,30 @@ class Range:
     least: float
     most: float = MOST
     above: bool = False
+    below: bool = False
+    also: int | None = None
 
     def __str__(self) -> str:
         kind = "a whole number" if self.kind is int else "a number"
         if self == FINITE:
             return kind
         if self.above:
-            return f"{kind} above {self.least}"
-        return f"{kind} of {self.least} or more" if self.most == MOST else f"{kind} from {self.least} to {self.most}"
+            end = "" if self.most == MOST else f", at most {self.most}"
+            text = f"{kind} above {self.least}{end}"
+        elif self.most == MOST:
+            text = f"{kind} of {self.least} or more"
+        else:
+            text = f"{kind} from {self.least} to {'below ' if self.below else ''}{self.most}"
+        return text if self.also is None else f"{text}, or {self.also}"
 
     def __contains__(self, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, Real if self.kind is float else Integral):
             return False
-        if isinstance(value, Integral):
-            return self.least <= int(value) <= self.most and not (self.above and value == self.least)
-        number = float(value)
-        return math.isfinite(number) and self.least <= number <= self.most and not (self.above and number == self.least)
+        number = int(value) if isinstance(value, Integral) else float(value)
+        if self.also is not None and number == self.also:
+            return True
+        is_inside = math.isfinite(number) and self.least <= number <= self.most
+        return is_inside and not (self.above and number == self.least) and not (self.below and number == self.most)
 
     def __call__(self, text: str) -> int | float:
         try:
@@ -72,8 +82,8 @@ class Range:
 FINITE = Range(float, -math.inf, math.inf)
 COUNT = Range(int, 1)
 COUNT_OR_ZERO = Range(int, 0)
-SECONDS = Range(float, 0)
-TEMPERATURE = Range(float, 0, above=True)
+AT_LEAST_0 = Range(float, 0)
+ABOVE_0 = Range(float, 0, above=True)
 
 # By the setting's name, which means the same in every command.
 RANGES = {
@@ -90,7 +100,7 @@ RANGES = {
     "k": COUNT_OR_ZERO,  # 0: hidden states
     "workers": COUNT_OR_ZERO,
     "tokens": Range(int, 6, 440),  # five are the prompt and the end, and Whisper's texts have up to 448
-    "temperatures": TEMPERATURE,
+    "temperatures": ABOVE_0,
     "port": Range(int, 1, 65535),
-    "gate_noise_max": Range(float, 0),
+    "gate_noise_max": AT_LEAST_0,
 }

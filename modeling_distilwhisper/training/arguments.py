@@ -6,23 +6,25 @@ import torch
 from transformers import Seq2SeqTrainingArguments
 
 from ..evaluation.normalization import normalizer_name
+from ..runs.numbers import ABOVE_0, AT_LEAST_0, COUNT, COUNT_OR_ZERO, Range
 from .kd_weight import SCHEDULES
 from .losses import DIVERGENCES
-from .number_ranges import ABOVE_0, AT_LEAST_0, BELOW_1, COUNT, COUNT_OR_0, Range, check_numbers
 from .processes import notice_lost_processes, quiet_but_errors
 
+BELOW_1 = Range(float, 0, 1, below=True)
+SEED = Range(int, 0, 2**32 - 1)
 # Of our arguments, and of those of Transformers, which checks few of them.
 RANGES = {
     "kd_beta": AT_LEAST_0,
     "kd_beta_end": AT_LEAST_0,
     "kd_beta_max": ABOVE_0,
     "kd_temperature": ABOVE_0,
-    "language_temperature": Range(1),
+    "language_temperature": Range(float, 1),
     "warmup_epochs": AT_LEAST_0,
-    "gate_momentum": Range(0, 1, without_low=True),
+    "gate_momentum": Range(float, 0, 1, above=True),
     "learning_rate": ABOVE_0,
     "num_train_epochs": ABOVE_0,
-    "max_steps": Range(1, whole=True, also=-1),
+    "max_steps": Range(int, 1, also=-1),
     "per_device_train_batch_size": COUNT,
     "per_device_eval_batch_size": COUNT,
     "gradient_accumulation_steps": COUNT,
@@ -41,9 +43,9 @@ RANGES = {
     "save_steps": ABOVE_0,
     "eval_delay": AT_LEAST_0,
     "save_total_limit": COUNT,
-    "seed": Range(0, 2**32 - 1, whole=True),
-    "data_seed": Range(0, 2**32 - 1, whole=True),
-    "dataloader_num_workers": COUNT_OR_0,
+    "seed": SEED,
+    "data_seed": SEED,
+    "dataloader_num_workers": COUNT_OR_ZERO,
     "dataloader_prefetch_factor": COUNT,
     "ddp_bucket_cap_mb": COUNT,
     "ddp_timeout": COUNT,
@@ -123,7 +125,9 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
     logging_steps: float = field(default=10, metadata={"help": "Steps between two lines of the log."})
 
     def __post_init__(self):
-        check_numbers(self, RANGES)
+        for name, allowed in RANGES.items():
+            if (value := getattr(self, name)) is not None:
+                allowed.check(f"--{name}", value)
         # On machines without an accelerator: Transformers allows half precision on a CPU only if `use_cpu` is set.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         asked = self.do_train, self.do_eval, self.do_predict  # Transformers sets `do_eval` wherever it may evaluate

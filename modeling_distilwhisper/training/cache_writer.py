@@ -14,6 +14,7 @@ from transformers import WhisperTokenizer
 
 from ..data.labels import IGNORED, label_ids
 from ..runs.files import atomic_path, write_atomically
+from ..runs.numbers import ABOVE_0, COUNT
 from .cache_files import (
     FORMAT,
     KEY,
@@ -27,7 +28,6 @@ from .cache_files import (
     read_table,
     schema_of,
 )
-from .number_ranges import ABOVE_0, COUNT
 from .teacher import Teacher
 from .top_logits import top_logits
 

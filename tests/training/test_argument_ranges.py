@@ -3,12 +3,11 @@
 import dataclasses
 import math
 import re
-from types import SimpleNamespace
 
 import pytest
 
+from modeling_distilwhisper.runs.numbers import COUNT, Range
 from modeling_distilwhisper.training.arguments import RANGES, DistilWhisperTrainingArguments
-from modeling_distilwhisper.training.number_ranges import COUNT, Range, check_numbers
 
 
 def make(tmp_path, **settings):
@@ -18,32 +17,32 @@ def make(tmp_path, **settings):
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("per_device_train_batch_size", 0, "a whole number, 1 or more"),  # all rows in one batch
-        ("per_device_eval_batch_size", -1, "a whole number, 1 or more"),
-        ("gradient_accumulation_steps", 0, "a whole number, 1 or more"),
-        ("generation_num_beams", 0, "a whole number, 1 or more"),
-        ("max_steps", 0, "a whole number, 1 or more, or -1"),  # it would train for all epochs
-        ("max_steps", -2, "a whole number, 1 or more, or -1"),
-        ("save_steps", -2, "a finite number, above 0"),
-        ("kd_beta_max", 0.0, "a finite number, above 0"),
-        ("language_temperature", 0.5, "a finite number, 1 or more"),
-        ("gate_momentum", 1.5, "a finite number, above 0 and at most 1"),
-        ("label_smoothing_factor", 1.0, "a finite number, 0 or more and below 1"),
-        ("per_device_train_batch_size", 2.5, "a whole number, 1 or more"),
-        ("per_device_train_batch_size", True, "a whole number, 1 or more"),
-        ("num_train_epochs", "2", "a finite number, above 0"),
-        ("seed", -1, "a whole number, 0 or more and at most 4294967295"),
+        ("per_device_train_batch_size", 0, "a whole number of 1 or more"),  # all rows in one batch
+        ("per_device_eval_batch_size", -1, "a whole number of 1 or more"),
+        ("gradient_accumulation_steps", 0, "a whole number of 1 or more"),
+        ("generation_num_beams", 0, "a whole number of 1 or more"),
+        ("max_steps", 0, "a whole number of 1 or more, or -1"),  # it would train for all epochs
+        ("max_steps", -2, "a whole number of 1 or more, or -1"),
+        ("save_steps", -2, "a number above 0"),
+        ("kd_beta_max", 0.0, "a number above 0"),
+        ("language_temperature", 0.5, "a number of 1 or more"),
+        ("gate_momentum", 1.5, "a number above 0, at most 1"),
+        ("label_smoothing_factor", 1.0, "a number from 0 to below 1"),
+        ("per_device_train_batch_size", 2.5, "a whole number of 1 or more"),
+        ("per_device_train_batch_size", True, "a whole number of 1 or more"),
+        ("num_train_epochs", "2", "a number above 0"),
+        ("seed", -1, "a whole number from 0 to 4294967295"),
     ],
 )
 def test_a_number_out_of_range_is_refused_with_what_is_expected(tmp_path, name, value, expected):
-    with pytest.raises(ValueError, match=re.escape(f"--{name} must be {expected}, got {value!r}.")):
+    with pytest.raises(ValueError, match=re.escape(f"--{name}: expected {expected}, got {value!r}.")):
         make(tmp_path, **{name: value})
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", RANGES)
 def test_no_number_may_be_nan_or_infinite(tmp_path, name, value):
-    with pytest.raises(ValueError, match=f"--{name} must be .*, got {value}"):
+    with pytest.raises(ValueError, match=f"--{name}: expected .*, got {value}"):
         make(tmp_path, **{name: value})
 
 
@@ -64,5 +63,5 @@ def test_what_transformers_allows_stays_allowed(tmp_path):
 
 def test_a_range_names_its_ends():
     assert 1 in COUNT and 0 not in COUNT and 1.5 not in COUNT and "1" not in COUNT and False not in COUNT
-    assert 1.0 not in Range(high=1, without_high=True) and 0.0 not in Range(without_low=True)
-    check_numbers(SimpleNamespace(rows=None), {"rows": COUNT})
+    assert 1.0 not in Range(float, 0, 1, below=True) and 0.0 not in Range(float, 0, above=True)
+    assert -1 in Range(int, 1, also=-1) and 0 not in Range(int, 1, also=-1)
