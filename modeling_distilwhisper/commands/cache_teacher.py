@@ -28,7 +28,6 @@ from ..data.collate import SpeechCollator
 from ..data.selection import read_rows
 from ..data.sources import parse_sources
 from ..runs.any_whisper import load_config, load_processor, weights_digest
-from ..runs.lock import hold
 from ..runs.numbers import Range
 from ..runs.precision import PRECISIONS
 from ..training.cache_files import KEY, tokenizer_digest
@@ -76,7 +75,6 @@ def main(argv: list[str], prog: str) -> None:
     teacher = load_teacher(arguments.teacher, arguments.teacher_precision, arguments.device).prepare(
         config, processor, arguments.device
     )
-    hold(arguments.output_dir)
     writer = open_cache(arguments, teacher, processor, config)
     collator = SpeechCollator(processor, extra=WithDigests(teacher.batch_extra))
     table = []

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import torch
-from filelock import FileLock, Timeout
 from safetensors.torch import save_file
 from transformers import WhisperTokenizer
 
 from ..data.labels import IGNORED, label_ids
 from ..runs.files import atomic_path, write_atomically
+from ..runs.lock import hold
 from ..runs.numbers import ABOVE_0, COUNT
 from .cache_files import (
     FORMAT,
@@ -69,12 +69,7 @@ class CacheWriter:
         if k is not None and not temperatures:
             raise ValueError("A cache with k needs at least one temperature, got none.")
         self.folder, self.teacher, self.k, self.temperatures = Path(folder), teacher, k, temperatures
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.lock = FileLock(self.folder / ".lock", timeout=0)
-        try:
-            self.lock.acquire()  # for as long as the process lives
-        except Timeout:
-            raise OSError(f"Another process is writing into {folder}. Wait for it, or use another folder.") from None
+        hold(self.folder)
         manifest = {"format": FORMAT, **metadata, "k": k, "temperatures": temperatures if k else None}
         path = self.folder / MANIFEST
         before = read_manifest(path) if path.is_file() else None

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from modeling_distilwhisper.data.collate import SpeechCollator
+from modeling_distilwhisper.runs.lock import release
 from modeling_distilwhisper.training.cache_files import tokenizer_digest
 from modeling_distilwhisper.training.cache_writer import CacheWriter, WithDigests
 from modeling_distilwhisper.training.losses import js_divergence, kl_divergence
@@ -194,6 +195,7 @@ def test_a_cache_of_another_kind_is_not_mixed_in(whisper, cache):
     metadata = {name: manifest[name] for name in manifest.keys() - {"format", "k", "temperatures", "data"}}
     with pytest.raises(ValueError, match=r"another kind: temperatures \[1.0, 2.0\], now \[1.0\]. Use another folder"):
         CacheWriter(cache, Teacher(whisper), k=1600, temperatures=[1.0], metadata=metadata, data=[])
+    release(cache)
     assert {path.name: path.read_bytes() for path in cache.iterdir()} == before
 
 
