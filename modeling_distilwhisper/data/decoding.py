@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import soundfile
 
+from ..workarounds import without_notes_of_mpg123
 from .mono import SAMPLING_RATE, Mono, check_length
 from .windows import File, Window, id3_length, links_of
 
@@ -21,9 +22,11 @@ SHORT_BLOCK = 1152  # frames, after the promised ones: of a block with an error 
 UNKNOWN_LENGTH = 1 << 60  # libsndfile's number of frames if the header has none is above it
 TOLERANCE = 0.1  # seconds that may be missing: encoders count their frames differently
 # What a program writes as the size of audio that it does not know yet: the largest numbers, or those less the header.
-PLACEHOLDERS = (range(2**31 - 4096, 2**31), range(2**32 - 4096, 2**32))
+PLACEHOLDERS = tuple(range(2**bits - 4096, 2**bits) for bits in (31, 32, 63, 64))
 # Of libsndfile's log. `data : 96000 (should be 47978)` is a promised size, and that which the file has.
-WRONG_SIZE = re.compile(r"^ *(?:data|SSND|BODY|riff|Data Size|Data length)\s*:?\s*(\d+) \(?should be (\d+)", re.M)
+WRONG_SIZE = re.compile(
+    r"^ *(?:data|SSND|BODY|riff|Riff size|Data Size|Data length)\s*:?\s*(\d+) \(?should be (\d+)", re.M
+)
 FRAMES = re.compile(r"\bFrames\s*: (\d+)$|'COMM' chunk \((\d+)\) not equal|'ds64' chunk of (\d+)\.", re.M)
 CUT = ("truncated", "lacks an end-of-stream bit", "Junk after the last page")
 CHUNK_HEAD = 8  # bytes
@@ -130,6 +133,7 @@ def _read_flac(link: Window, tag: int, start: bytes, channel: int | None) -> Mon
     return mono
 
 
+@without_notes_of_mpg123()
 def _read_mp3(link: Window, info: int | None, channel: int | None) -> Mono:
     """Reads MPEG audio; to its end, if there is more than its first header says.
 
