@@ -3,7 +3,6 @@
 import io
 from contextlib import suppress
 
-import numpy as np
 import pytest
 import soundfile
 from helpers.speech import RATE, tone
@@ -33,9 +32,6 @@ def test_a_damaged_mp3_prints_no_notes_of_its_decoder(capfd):
     with suppress(soundfile.LibsndfileError), soundfile.SoundFile(io.BytesIO(content)) as file:
         file.read()
     assert "mpg123" in capfd.readouterr().err, "libsndfile alone prints them"
-    try:
-        samples = read_audio(bytes(content))
-        assert np.isfinite(samples).all()
-    except ValueError as error:
-        assert "readable" in str(error)
+    with pytest.raises(ValueError, match="not readable audio"):
+        read_audio(bytes(content))
     assert capfd.readouterr().err == ""
