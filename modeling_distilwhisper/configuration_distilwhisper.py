@@ -165,10 +165,12 @@ def check_language_codes(languages: list[str] | tuple[str, ...] | str) -> list[s
     """Returns `languages` as a list if each is a code.
 
     Raises:
-        ValueError: one of them is not; or `languages` is a single code that is not in a list.
+        ValueError: one of them is not; or `languages` is no list, such as a single code.
     """
     if isinstance(languages, str):
         raise ValueError(f"`languages` must be a list of codes, got {languages!r}. Write [{languages!r}].")
+    if not isinstance(languages, list | tuple):
+        raise ValueError(f"`languages` must be a list of codes such as ['gl'], got {languages!r}.")
     return [check_language_code(language) for language in languages]
 
 

@@ -6,6 +6,7 @@ import inspect
 import pytest
 
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.configuration_distilwhisper import check_language_codes
 
 
 @pytest.mark.parametrize(
@@ -60,3 +61,10 @@ def test_from_whisper_names_every_setting_of_gates_and_experts_with_the_defaults
     settings = {name for name in defaults if name.startswith(("gate_", "expert_", "skip_"))}
     assert {"gate_budget", "expert_rank"} <= settings
     assert {name: parameters[name].default for name in settings} == {name: defaults[name] for name in settings}
+
+
+@pytest.mark.parametrize("languages", [None, 7, {"gl": 1}, {"gl"}, "gl"])
+def test_languages_that_are_no_list_are_refused_in_a_sentence(languages):
+    """A config.json from elsewhere may hold anything. A mapping would be taken for its keys, a text for its letters."""
+    with pytest.raises(ValueError, match="`languages` must be a list of codes"):
+        check_language_codes(languages)
