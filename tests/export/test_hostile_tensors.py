@@ -62,6 +62,6 @@ def test_a_storage_that_claims_more_than_its_record_is_refused(tmp_path):
 def test_a_size_in_their_config_is_not_believed(theirs, whisper_dir, setting, value):
     config = json.loads((theirs / "config.json").read_text())
     (theirs / "config.json").write_text(json.dumps(config | {setting: value}))
-    with pytest.raises(ValueError, match=r"asks for|wrong setting|not the Whisper that") as caught:
+    with pytest.raises(ValueError, match=r"`gate_dim` must be|asks for|wrong setting|not the Whisper that") as caught:
         convert_checkpoint(theirs, str(whisper_dir))
     assert type(caught.value) is ValueError
