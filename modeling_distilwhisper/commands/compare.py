@@ -18,10 +18,10 @@ from statistics import mean
 from typing import Any
 
 import yaml
-from tabulate import tabulate
 from transformers.hf_argparser import string_to_bool
 
 from ..data.language_codes import chosen_languages
+from ..reporting.markdown import table_of
 from ..runs.files import file_name, write_atomically
 from ..runs.forms import check_form
 from ..runs.lock import hold
@@ -144,9 +144,9 @@ def report(models: Mapping[str, str], shared: Settings, minutes: Mapping[str, fl
     means = []
     for system in models:
         wers = mean_wers(scores, shared["languages"], system)
-        means.append({title: system, **wers, "training, minutes": minutes.get(system)})
-    formats = [".3f"] * (len(means[0]) - 1) + [".1f"]
-    table = tabulate(means, headers="keys", floatfmt=formats, missingval="-", tablefmt="github")
+        spent = f"{minutes[system]:.1f}" if system in minutes else None
+        means.append({title: system, **wers, "training, minutes": spent})
+    table = table_of(means, ".3f")
     write_atomically(folder / "means.md", f"{table}\n")
     print(f"\n{table}")
     picture = ""

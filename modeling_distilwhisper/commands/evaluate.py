@@ -19,7 +19,6 @@ from itertools import product
 from pathlib import Path
 
 from datasets import Dataset
-from tabulate import tabulate
 from transformers import WhisperProcessor
 
 from ..data.selection import Selection, read_rows
@@ -27,6 +26,7 @@ from ..data.sources import SPEC_FORM, Source, parse_sources
 from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.summary import difference_rows, error_rates_of, group_rows, score_rows, wer_difference
 from ..evaluation.transcription import transcribe_rows
+from ..reporting.markdown import table_of
 from ..runs.any_whisper import adapted_base, load_model, load_processor, name_models, weights_digest
 from ..runs.extras import require
 from ..runs.files import file_name, write_atomically
@@ -222,10 +222,7 @@ def write_summary(summary: dict[str, list[dict]], folder: Path, precision: str) 
     """Writes summary.json and summary.md; returns the text of the latter."""
     content = summary | {"precision": precision}
     write_atomically(folder / "summary.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    text = "\n\n".join(
-        f"## {name}\n\n{tabulate(rows, headers='keys', floatfmt='.3f', tablefmt='github')}"
-        for name, rows in summary.items()
-    )
+    text = "\n\n".join(f"## {name}\n\n{table_of(rows, '.3f')}" for name, rows in summary.items())
     write_atomically(folder / "summary.md", f"{text}\n")
     return text
 

@@ -101,7 +101,7 @@ def read_rows(
         raise ValueError(f"max_rows must be 1 or more, got {max_rows}. Leave it out to use all rows.")
     language = chosen_language(language)
     left_out: Counter[str] = Counter()
-    rows = source.read(split, language, left_out)
+    rows = source.read(split, language, left_out, max_rows if filter_rows is None else None)
     if filter_rows is not None:
         rows, dropped = filter_rows(rows)
         left_out.update(dropped)

@@ -103,13 +103,16 @@ class Source:
         settings = {name: value.replace("{language}", language) for name, value in self.settings.items()}
         return self.location.replace("{language}", language), settings
 
-    def read(self, split: str, language: str, left_out: Counter[str] | None = None) -> Dataset:
+    def read(
+        self, split: str, language: str, left_out: Counter[str] | None = None, at_most: int | None = None
+    ) -> Dataset:
         """Reads the rows of a split in a language (`FEATURES`).
 
         Args:
             split: "train", "validation" or "test".
             language: Whisper's code or name. A code takes the place of `{language}`, so that no path (`../x`) can.
             left_out: gets the number of rows of a table that the reader left out, by reason.
+            at_most: fetch no more than this many rows of a corpus that is streamed. Others are read whole.
 
         Raises:
             ValueError: split or language is unknown, the reader lacks a setting, or what the reader raises.
@@ -120,6 +123,8 @@ class Source:
         read, count = READERS[self.reader], self.counts.get(split)
         takes_count = self.reader == "common_voice" or "streaming" in self.settings
         extra: dict[str, Any] = {"count": count} if takes_count else {}
+        if at_most is not None and self.settings.get("streaming", "").lower() == "true":
+            count = extra["count"] = min(at_most, at_most if count is None else count)
         if self.reader != "hub":  # it reads no table
             extra["left_out"] = left_out
         location, settings = self._with_language(language)
@@ -135,7 +140,7 @@ class Source:
         for column, values in {"id": ids, "data_set": [self.name] * len(ids)}.items():
             rows = rows.add_column(column, values, feature=FEATURES[column])
         rows = rows.select_columns(list(FEATURES))
-        if count is not None and count > len(rows):
+        if count is not None and count > len(rows) and count != at_most:
             logger.warning(f"{self.spec}: expected {count} rows of {split} {language}, got {len(rows)}.")
         if count is None or count >= len(rows):
             return rows

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from ..runs.files import atomic_path
@@ -102,8 +103,8 @@ def draw_gates(
         panel.imshow(gates[side], vmin=0, vmax=1, cmap="Blues", aspect="auto", interpolation="none", extent=extent)
         panel.set(ylabel=f"{side} layer", yticks=range(layers))
     panels["encoder"].set(xlabel="time, s")
-    panels["encoder"].set_title(title, parse_math=False)  # a sentence may hold dollar signs
-    labels = {"rotation": 60, "ha": "right", "fontsize": 8, "parse_math": False}
+    panels["encoder"].set_title(title)
+    labels = {"rotation": 60, "ha": "right", "fontsize": 8}
     panels["decoder"].set_xticks(np.arange(len(tokens)) + 0.5, tokens, **labels)
     save_figure(figure, path)
 
@@ -145,6 +146,8 @@ def add_legend(figure: Figure, panel, columns: int = 6) -> None:
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Writes a PNG. An interruption leaves no partial file."""
+    """Writes a PNG. An interruption leaves no partial file. Names with dollar signs are names, not formulas."""
+    for text in figure.findobj(Text):
+        text.set_parse_math(False)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)

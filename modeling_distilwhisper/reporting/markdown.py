@@ -68,15 +68,19 @@ def python_string(value: str) -> "Markdown":
     return Markdown(f'"{escaped}"')
 
 
-def table_of(rows: Sequence[Row]) -> "Markdown":
+def table_of(rows: Sequence[Row], number_format: str = ".3g") -> "Markdown":
     """A table in Markdown; "" without rows.
+
+    Args:
+        rows: mappings from a column's name to its value.
+        number_format: of each `float`.
 
     Raises:
         ValueError: a row is not a mapping, or a cell is a list or a mapping.
     """
     if not all(isinstance(row, Mapping) for row in rows):
         raise ValueError("Expected rows of a table: a list of mappings from a column's name to its value.")
-    cells = [{_in_table(name): _cell(value) for name, value in row.items()} for row in rows]
+    cells = [{_in_table(name): _cell(value, number_format) for name, value in row.items()} for row in rows]
     return Markdown(tabulate(cells, headers="keys", tablefmt="github", disable_numparse=True, missingval="-"))
 
 
@@ -101,9 +105,9 @@ def _in_table(value: Any) -> "Markdown":
     return Markdown(re.sub(r"(?<!\\)\|", r"\\|", as_markdown(value)))
 
 
-def _cell(value: Any) -> "Markdown | None":
+def _cell(value: Any, number_format: str) -> "Markdown | None":
     if isinstance(value, Mapping | list):
         raise ValueError(f"Expected a number or text in each cell of a table, got {value!r}.")
     if value is None or value != value:
         return None
-    return Markdown(f"{value:.3g}") if isinstance(value, float) else _in_table(value)
+    return Markdown(f"{value:{number_format}}") if isinstance(value, float) else _in_table(value)

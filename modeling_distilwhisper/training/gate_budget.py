@@ -4,6 +4,7 @@ A batch is one forward pass in one process. A step is one step of the optimiser:
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -99,7 +100,8 @@ def move_thresholds(
         for column, language in enumerate(model.config.experts_by_token.values()):
             if count[row, column]:
                 target = total[row, column] / count[row, column]
-                threshold = layer.experts.get_submodule(f"{language}.gate").get_buffer("threshold")
+                gate: Any = layer.experts.get_submodule(f"{language}.gate")  # a wrapper passes on its attributes
+                threshold = gate.threshold
                 threshold.copy_(target if threshold.isinf() else threshold + momentum * (target - threshold))
 
 

@@ -14,6 +14,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import WhisperForConditionalGeneration
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.commands.evaluate import write_summary
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.folder import read_folder
 
@@ -115,6 +116,14 @@ def test_other_settings_do_not_mix_with_what_is_there(scored, place):
     command, _, _ = scored
     code, _, errors = run(*command, "--num_beams", "2", cache=place / "cache")
     assert code != 0 and "num_beams 1, now 2" in errors
+
+
+def test_a_name_is_shown_in_the_summary_and_makes_no_markup_there(tmp_path):
+    row = {"system": '<img src="x">|1e5', "data_set": "[a](https://b.c)", "wer": 0.25}
+    text = write_summary({"scores": [row]}, tmp_path, "float32")
+    assert (tmp_path / "summary.md").read_text() == f"{text}\n"
+    assert r"\<img src=" in text and r"\|1e5" in text and "`[a](https://b.c)`" in text and "0.250" in text
+    assert json.loads((tmp_path / "summary.json").read_text())["scores"] == [row], "data are data"
 
 
 def test_clips_longer_than_the_window_are_transcribed_whole(place, whisper_dir, processor):

@@ -49,6 +49,7 @@ def test_streamed_rows_are_those_that_a_download_gives_and_no_more_than_wanted(c
 
 
 def test_streaming_reads_no_rows_after_the_last_that_is_wanted(corpus):
+    """For `--max_rows` too: a try on a few rows of a large corpus fetches few."""
     first = corpus / "test-00000-of-00001.parquet"
     content = first.read_bytes()
     first.unlink()
@@ -57,6 +58,9 @@ def test_streaming_reads_no_rows_after_the_last_that_is_wanted(corpus):
     damaged = content[:4] + b"\xff" * 76 + content[80:]  # its rows; the list of its columns, at the end, stays
     (corpus / "test-00002-of-00003.parquet").write_bytes(damaged)
     assert len(read_hub(str(corpus), "test", "gl", streaming="true", count=4)) == 4
+    for setting, expected in {"": 4, "&test=2": 2, "&test=9": 4}.items():
+        (source,) = parse_sources([f"hub:{corpus}?streaming=true{setting}"], ["gl"])
+        assert len(source.read("test", "gl", at_most=4)) == expected
     for streaming in ("true", "false"):
         with pytest.raises(ValueError, match="cannot be read"):
             read_hub(str(corpus), "test", "gl", streaming=streaming)

@@ -10,6 +10,7 @@ from peft import LoraConfig, get_peft_model
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.evaluation.gates import forced_gates
 from modeling_distilwhisper.routing_distilwhisper import Routing
+from modeling_distilwhisper.training.gate_budget import move_thresholds
 
 SHARED = r".*\.layers\.\d+\.fc[12]"  # the shared matrices alone
 KINDS = {"full": 0, "low-rank": 4}
@@ -108,6 +109,11 @@ def test_a_gate_that_peft_saves_is_used(whisper_dir, processor, rank):
     changed = logits(adapted, batch)
     with forced_gates(adapted, is_open=False):
         assert torch.equal(logits(adapted, batch), changed)
+    shape = (len(model.routed_layers()), len(model.config.languages))
+    move_thresholds(model, [torch.full(shape, -torch.inf)], momentum=1.0)
+    with forced_gates(adapted, is_open=True):
+        opened = logits(adapted, batch)
+    assert torch.equal(logits(adapted, batch), opened), "training moves the thresholds that are used"
 
 
 @pytest.mark.parametrize("name", ["fc1", "experts.gl", "experts.gl.fc1", "experts.gl.fc2", "experts.gl.gate"])

@@ -75,3 +75,12 @@ def test_the_gates_of_an_utterance_lie_over_its_time_and_its_tokens(drawn, tmp_p
     assert np.array_equal(time.images[0].get_array(), gates["encoder"]) and time.get_xlim() == (0, 2)
     assert [label.get_text() for label in tokens.get_xticklabels()] == ["<|gl|>", "la", "ri", "."]
     assert tokens.get_ylim() == (2.5, -0.5), "a row for each layer, the first on top"
+
+
+def test_a_name_with_dollar_signs_is_drawn_as_it_is_not_as_a_formula(drawn, tmp_path):
+    row = {"data_set": r"a $\frac$ b", "language": "gl", "words": 1, "normalizer": "$x_$", r"$\no$": 0.3}
+    figures.draw_wer([row], [r"$\no$"], tmp_path / "wer.png")
+    usage = {r"$\no$, gl": {"encoder 0": 0.5, "decoder 0": 0.5}}
+    figures.draw_expert_usage(usage, [0.5], tmp_path / "usage.png")
+    assert drawn[0].axes[0].get_title() == r"a $\frac$ b"
+    assert len(list(tmp_path.iterdir())) == 2
