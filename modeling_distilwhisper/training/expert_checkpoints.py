@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from transformers.trainer import TRAINING_ARGS_NAME
+
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .best_experts import BestExperts
 from .finite_steps import check_finite
@@ -43,10 +45,12 @@ class ExpertCheckpoints(HubPushes):
 
     def _save(self, output_dir=None, state_dict=None):
         check_finite(self.model, "The model")
+        output_dir = output_dir or self.args.output_dir
         if not self.is_routed:
-            return super()._save(output_dir, state_dict)
-        if self.args.should_save:
-            output_dir = output_dir or self.args.output_dir
+            super()._save(output_dir, state_dict)
+            # A pickle of the arguments, the token for the Hub among them. Nothing reads it.
+            Path(output_dir, TRAINING_ARGS_NAME).unlink(missing_ok=True)
+        elif self.args.should_save:
             self.model.save_pretrained(output_dir, save_backbone=False, state_dict=state_dict)
             self.processing_class.save_pretrained(output_dir)
 

@@ -159,6 +159,7 @@ def test_lora_is_a_flag_and_keeps_the_best_adapter_alone(settings, whisper_dir, 
     code, _, errors = run(file, *flags, "--num_train_epochs", 3)
     assert code == 0 and "Resuming from" in errors, errors[-3000:]
     assert not (tmp_path / "model.safetensors").exists()
+    assert not list(tmp_path.rglob("training_args.bin")), "a pickle, which would hold the token for the Hub"
     weights = load_file(tmp_path / "adapter_model.safetensors")
     assert {name.split(".")[-3] for name in weights} == {"fc1", "fc2"}
     assert all(2 in tensor.shape for tensor in weights.values())
