@@ -10,6 +10,7 @@ import os
 import runpy
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -52,11 +53,13 @@ def _run(
 ) -> None:
     import datasets
     import torch
+    from tqdm import tqdm
 
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
     torch.set_num_threads(1)
+    tqdm.set_lock(threading.RLock())  # its own is shared by all processes: one that is killed with it stops all others
     if "HF_DATASETS_CACHE" in environment:  # read when the library was imported
         datasets.config.HF_DATASETS_CACHE = Path(environment["HF_DATASETS_CACHE"])
     for number, path in enumerate((output, errors), start=1):
