@@ -96,6 +96,7 @@ def test_a_finished_comparison_of_before_is_reported_and_nothing_is_made_again(f
     assert f"{results['openness at inference']['gl']['decoder']:.2f}" in printed, "the key of before is read"
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_of_before_goes_on_to_the_same_experts(files):
     finished = load_file(files / RUN / "expert.gl.safetensors")
     for name in ("results.json", "expert.gl.safetensors", "checkpoint-4/trainer_state.json"):

@@ -42,6 +42,7 @@ def systems(monkeypatch):
     return {name: inference.Transcriber(name, args) for name in inference.SYSTEMS}
 
 
+@pytest.mark.slow
 def test_all_systems_write_the_same_and_half_of_the_tokens_take_an_expert(systems):
     heard, written = {}, {}
     for name, system in systems.items():

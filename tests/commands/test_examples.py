@@ -27,6 +27,7 @@ def test_an_example_is_short_and_says_how_it_is_started(path):
     assert f"    python examples/{path.name}" in ast.get_docstring(ast.parse(text), clean=False)
 
 
+@pytest.mark.slow
 def test_recordings_are_transcribed_into_files_of_each_format(saved, model, processor, recordings, tmp_path):
     flags = ["--model", saved, "--language", "gl", "--output_dir", tmp_path / "out", "--formats", "txt", "json"]
     run("transcribe.py", recordings["gl"] / "test", *flags, "--device", "cpu", "--batch_size", 3)

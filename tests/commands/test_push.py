@@ -37,6 +37,7 @@ def test_a_whole_model_goes_with_its_card(hub, client, saved, model, tmp_path):
     assert client(load_and_generate, "me/whole", tmp_path / "cache", **with_token) == tokens(model)
 
 
+@pytest.mark.slow
 def test_experts_alone_go_beside_those_that_are_there(hub, client, on_hub):
     assert client(run_command, "push", on_hub, "me/experts", "--languages", "gl")[0] == 0
     first = files_of(hub, "me/experts")

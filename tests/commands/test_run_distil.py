@@ -150,6 +150,7 @@ def test_full_fine_tuning_is_a_flag_and_saves_a_plain_whisper(settings, tmp_path
     assert json.loads((tmp_path / "config.json").read_text())["model_type"] == "whisper"
 
 
+@pytest.mark.slow
 def test_lora_is_a_flag_and_keeps_the_best_adapter_alone(settings, whisper_dir, processor, tmp_path):
     file, _ = settings
     flags = ("--method", "lora", *SHORT, "--lora_rank", 2, "--learning_rate", 0.05, "--output_dir", tmp_path)

@@ -20,7 +20,10 @@ def at_root(files):
     return {name for name in files if "/" not in name}
 
 
-@pytest.mark.parametrize("strategy", ["end", "every_save", "checkpoint", "all_checkpoints"])
+SLOW = [pytest.param(strategy, marks=pytest.mark.slow) for strategy in ("end", "all_checkpoints")]
+
+
+@pytest.mark.parametrize("strategy", ["every_save", "checkpoint", *SLOW])
 def test_what_a_training_pushes_can_be_loaded(hub, client, whisper_dir, recordings, tmp_path, strategy):
     trained = client(train_and_push, whisper_dir, recordings, tmp_path / "run", "me/run", hub_strategy=strategy)
     repository = hub.repositories["me/run"]
@@ -82,6 +85,7 @@ def test_a_hub_that_cannot_be_reached_ends_no_training(hub, client, whisper_dir,
     assert (tmp_path / "run/checkpoint-2/expert.gl.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_the_command_pushes_the_run_with_its_card_and_its_token_is_written_nowhere(
     hub, client, whisper_dir, recordings, tmp_path
 ):

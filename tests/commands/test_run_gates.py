@@ -12,6 +12,7 @@ from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.evaluation.gates import measure_expert_usage
 
 
+@pytest.mark.slow
 def test_shares_of_each_model_corpus_and_language_as_json_and_pictures(whisper_dir, processor, model, tmp_path):
     for name in ("a", "b"):
         for seed, language in enumerate(("gl", "ca")):

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,12 @@ def test_every_block_is_run_or_is_a_listing_and_no_page_is_without_blocks():
         assert blocks(page), page
 
 
+@cache
+def finished(module: str, *arguments: str) -> subprocess.CompletedProcess:
+    """What `python -m module` ended with, once for all pages."""
+    return subprocess.run([sys.executable, "-m", module, *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
 def require_known(place: str, command: list[str]) -> None:
     """Fails for a command that nothing here runs or checks; checks those that are not scripts."""
     while re.fullmatch(r"DISTILWHISPER_TEST_\w+=\S+", command[0]):
@@ -42,9 +49,7 @@ def require_known(place: str, command: list[str]) -> None:
         assert script[0] in {**RUN, **PARSED}, f"{place}: no test runs or parses {script[0]}"
         assert script[0].startswith("distilwhisper ") or (ROOT / script[0]).is_file(), place
     elif name in PYTHON and rest[:2] == ["-m", "pytest"]:
-        done = subprocess.run(
-            [sys.executable, *rest, "--noconftest", "--markers"], cwd=ROOT, capture_output=True, text=True
-        )
+        done = finished(*rest[1:], "--noconftest", "--markers")
         assert done.returncode == 0, f"{place}: {done.stderr}"
         assert all((ROOT / word).is_file() for word in rest if word.startswith("tests")), place
         marker = rest[rest.index("-m", 1) + 1] if "-m" in rest[1:] else None
@@ -66,12 +71,10 @@ def require_known(place: str, command: list[str]) -> None:
     elif name == "pre-commit":
         assert rest == ["install"] and (ROOT / ".pre-commit-config.yaml").is_file(), place
     elif name == "ruff":
-        options = [sys.executable, "-m", "ruff", *rest[:-1], "tests/helpers/pages.py", "--exit-zero"]
-        if rest[0] == "format":
-            options.remove("--exit-zero")
-        assert subprocess.run(options, cwd=ROOT, capture_output=True).returncode == 0, place
+        exit_zero = [] if rest[0] == "format" else ["--exit-zero"]
+        assert finished("ruff", *rest[:-1], "tests/helpers/pages.py", *exit_zero).returncode == 0, place
     elif name == "hf":
-        done = subprocess.run([sys.executable, "-m", "huggingface_hub.cli.hf", *rest, "--help"], capture_output=True)
+        done = finished("huggingface_hub.cli.hf", *rest, "--help")
         assert done.returncode == 0, f"{place}: {done.stderr}"
     elif name == "distilwhisper":
         assert rest in (["--help"], ["--version"]), place

@@ -58,6 +58,7 @@ def test_a_whole_model_is_pushed_with_all_that_the_pipeline_needs(hub, client, s
     assert client(transcribe_by_pipeline, "me/complete", tmp_path / "cache", "gl") == transcript, "by its name alone"
 
 
+@pytest.mark.slow
 def test_a_whole_model_is_pushed_with_its_folders_card_and_keeps_the_repositorys(hub, client, saved):
     (saved / "README.md").write_text("Mine, with é.", encoding="utf-8")
     client(push, saved, "me/complete", "push_to_hub")

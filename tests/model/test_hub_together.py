@@ -20,6 +20,7 @@ def at_each_commit(hub, act, times):
     hub.meanwhile = meanwhile
 
 
+@pytest.mark.slow
 def test_a_language_that_came_in_between_stays_listed(hub, client, saved, russian, model, tmp_path):
     repository = hub.add("me/model", saved)
 

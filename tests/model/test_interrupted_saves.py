@@ -32,6 +32,7 @@ def require_that_each_moment_loads(model, tmp_path, settings: dict, kinds: str) 
     assert lines[0]["loads"] == "old" and lines[-1]["loads"] == "new" and lines[-1]["leftovers"] == 0
 
 
+@pytest.mark.slow
 def test_a_save_that_is_killed_before_any_move_of_a_file_leaves_a_folder_that_loads(model, tmp_path):
     require_that_each_moment_loads(model, tmp_path, {}, "moves")
 

@@ -106,6 +106,7 @@ def test_a_quantised_model_with_its_backbone_loads_as_it_was(wide_whisper_dir, p
     torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_script_trains_an_adapter_on_a_quantised_student_that_loads(wide_whisper_dir, recordings, tmp_path):
     flags = ["--student", wide_whisper_dir, "--student_precision", "int8", "--method", "lora", "--languages", "gl"]
     flags += ["--data", recordings["gl"], "--output_dir", tmp_path / "run", "--max_steps", 2, "--report_to", "none"]

@@ -266,6 +266,7 @@ def test_gradient_checkpointing_changes_no_gradient_and_no_gate(model):
         torch.testing.assert_close(gradients_again[name], gradient, msg=name)
 
 
+@pytest.mark.slow
 def test_compiled_forward_is_one_graph_for_any_languages(model):
     """Blending has no data-dependent shapes: other rows in other languages need no new graph."""
     graphs = []
@@ -283,6 +284,7 @@ def test_compiled_forward_is_one_graph_for_any_languages(model):
     assert len(graphs) == 1
 
 
+@pytest.mark.slow
 def test_a_compiled_forward_gives_the_gates_too(model):
     batch, labels = example(model, ["gl", "fr", "ca"])
     compiled = torch.compile(model, backend="eager", fullgraph=True)

@@ -159,6 +159,7 @@ def test_a_transcript_by_an_old_whisper_is_not_cut_after_twenty_tokens(copied):
     assert load_model(str(copied)).generation_config.max_length == 64
 
 
+@pytest.mark.slow
 def test_the_training_command_takes_an_old_whisper_as_student_and_teacher(copied, tmp_path):
     as_old_as_can_be(copied)
     data = speech.write_folder(tmp_path / "data", "gl", rows=4)

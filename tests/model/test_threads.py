@@ -89,6 +89,7 @@ def test_a_backward_pass_after_the_block_recomputes_the_gates_of_the_forward_pas
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
 
 
+@pytest.mark.slow
 def test_a_compiled_model_obeys_forced_gates_and_forgets_them(model, audio):
     prompt = torch.tensor([[model.config.decoder_start_token_id, model.config.language_token_ids["gl"], 5, 6]] * 2)
     compiled = torch.compile(model, backend="eager")

@@ -134,6 +134,7 @@ def test_hooks_see_the_tokens_and_change_the_output(whisper_dir, name, tokens, r
     assert seen and not torch.allclose(hooked, plain, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["layers", "experts"])
 def test_compiled_parts_compute_the_same(whisper_dir, processor, part):
     model = build(whisper_dir)

@@ -106,6 +106,7 @@ def test_a_run_that_is_killed_again_and_again_ends_where_the_unbroken_one_ends(
     assert not (tmp_path / "killed" / checkpoints.UNFINISHED).exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_says_so_and_keeps_the_checkpoint_before(whisper_dir, processor, recordings, tmp_path):
     model = load(whisper_dir)
     trainer = make_trainer(

@@ -145,6 +145,7 @@ def test_training_from_the_cache_is_training_from_the_teacher(
             torch.testing.assert_close(state[name], tensor, atol=5e-3, rtol=1e-2, msg=name)
 
 
+@pytest.mark.slow
 def test_the_script_trains_from_the_cache_and_a_stopped_cache_is_finished(whisper_dir, data, cache, tmp_path):
     """Half of the files and a half-written one: what lacks is added, what is there is not made again."""
     begun = tmp_path / "begun"

@@ -286,6 +286,7 @@ def note_dtype(seen, module, given, output):
     seen.append(output.dtype)
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_as_float32_does_but_for_its_rounding(whisper_dir, whisper, processor, recordings, tmp_path):
     """With gradient checkpointing, as one would on a small GPU; the weights that learn stay in float32."""
     ends = []
@@ -374,6 +375,7 @@ def test_each_row_is_scored_by_the_rules_of_its_own_language(model, processor, r
     assert scores["wer_gl"] == 0 and scores["wer_ca"] == 1 and scores["wer"] == 2 / 5
 
 
+@pytest.mark.slow
 def test_training_in_bfloat16_continues_after_the_model_was_scored(whisper_dir, processor, recordings, tmp_path):
     """Undoing what scoring wrapped around the model must not undo what it is made of."""
     model = load(whisper_dir, languages=["gl"])

@@ -64,6 +64,7 @@ def test_the_bars_show_loss_gates_error_rate_and_time_left(
     assert not any("'loss'" in line for line in lines), "no lines of raw figures between"
 
 
+@pytest.mark.slow
 def test_the_bar_of_a_resumed_run_starts_where_it_stopped(whisper_dir, processor, recordings, tmp_path, capfd):
     settings = {"num_train_epochs": 1, "disable_tqdm": False, "lr_scheduler_type": "constant"}
     make_trainer(load(whisper_dir), processor, recordings, tmp_path, **settings).train()

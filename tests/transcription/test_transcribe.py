@@ -360,6 +360,7 @@ def test_recordings_of_one_name_have_different_paths_of_transcripts(tmp_path):
         transcript_paths([talks[0], further], out)
 
 
+@pytest.mark.slow
 def test_transcripts_of_another_recording_or_with_other_settings_do_not_count_as_done(saved, tmp_path):
     first, second = (
         record(tmp_path / "two" / name / "talk.wav", pitch=pitch) for name, pitch in (("a", 300), ("b", 800))
