@@ -10,8 +10,9 @@ import os
 import runpy
 import sys
 import tempfile
-import threading
 from pathlib import Path
+
+from helpers.progress import own_lock_of_bars
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -53,13 +54,12 @@ def _run(
 ) -> None:
     import datasets
     import torch
-    from tqdm import tqdm
 
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
     torch.set_num_threads(1)
-    tqdm.set_lock(threading.RLock())  # its own is shared by all processes: one that is killed with it stops all others
+    own_lock_of_bars()
     if "HF_DATASETS_CACHE" in environment:  # read when the library was imported
         datasets.config.HF_DATASETS_CACHE = Path(environment["HF_DATASETS_CACHE"])
     for number, path in enumerate((output, errors), start=1):

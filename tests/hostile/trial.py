@@ -9,14 +9,13 @@ import re
 import resource
 import shutil
 import tempfile
-import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from helpers.progress import own_lock_of_bars
 from huggingface_hub.errors import StrictDataclassError
-from tqdm import tqdm
 
 CLASSES = ("right", "clear error", "bare", "silently wrong", "hang", "leak")
 SECONDS = 30.0  # after which a trial hangs
@@ -83,7 +82,7 @@ def judge(trial: Trial) -> Verdict:
 
 def _run(trial: Trial, folder: Path, sender) -> None:
     os.setsid()
-    tqdm.set_lock(threading.RLock())  # its own is shared by all processes: one that is killed with it stops all others
+    own_lock_of_bars()
     used = int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     logging.disable(logging.NOTSET)
