@@ -110,7 +110,7 @@ def whisper_on_the_hub(place: Path) -> Iterator[None]:
     (place / "openai").rename(place / "elsewhere")
     for config in place.glob("distilwhisper-*/config.json"):
         content = json.loads(config.read_text())
-        if not str(content["base_model_name_or_path"]).startswith("openai/"):  # saved without the path of the folder
+        if not str(content.get("base_model_name_or_path")).startswith("openai/"):  # saved without the folder's path
             config.write_text(json.dumps(content | {"base_model_name_or_path": "openai/whisper-base"}))
     yield
     (place / "elsewhere").rename(place / "openai")
