@@ -114,7 +114,7 @@ def explained_write(path: str | os.PathLike) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         number = getattr(error, "errno", None)
         if isinstance(error, SafetensorError):  # it has the number in its text alone
-            number = int(match[1]) if (match := re.search(r"os error (\d+)", str(error))) else None
+            number = int(match[1]) if (match := re.search(r"(?:os error|Os \{ code:) (\d+)", str(error))) else None
         name = getattr(error, "filename", None)
         if number is None or (isinstance(name, (str, bytes)) and not _is_near(Path(os.fsdecode(name)), path)):
             raise

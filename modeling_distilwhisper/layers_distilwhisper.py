@@ -111,7 +111,8 @@ class BuiltOnWhisper(PreTrainedModel):
         self._replace_parts(config)
         self.post_init()
         if checkpointing:
-            self.activation_checkpointing_enable()
+            # Its name before Transformers 5.23 is the other.
+            (getattr(self, "activation_checkpointing_enable", None) or self.gradient_checkpointing_enable)()
 
     def _replace_parts(self, config: DistilWhisperConfig) -> None:
         """Puts routed parts in the place of Whisper's."""

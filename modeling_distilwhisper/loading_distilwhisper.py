@@ -7,7 +7,6 @@ from typing import Any
 from huggingface_hub.errors import HFValidationError
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, WhisperConfig
 from transformers.utils import GENERATION_CONFIG_NAME, SAFE_WEIGHTS_NAME
-from transformers.utils.hub import resolve_revision
 
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_codes
 from .experts_distilwhisper import LanguageExpertsMixin
@@ -16,6 +15,7 @@ from .repository_distilwhisper import (
     HUB_ARGUMENTS,
     base_model_settings,
     checked_backbone,
+    commit_of_now,
     config_of,
     explained_settings,
     has_one_of,
@@ -153,10 +153,10 @@ class LoadingMixin(LanguageExpertsMixin):
             return cls._from_state_dict(*model_args, config=config, languages=languages, **kwargs)
         name = str(pretrained_model_name_or_path)
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}
-        where = {key: hub[key] for key in ("revision", "token", "cache_dir", "local_files_only") if key in hub}
-        if (revision := resolve_revision(name, **where)) is not None:
+        asked = {"revision": hub.get("revision")}
+        if (commit := commit_of_now(name, hub)) is not None:
             # All files of one commit, even if somebody pushes meanwhile.
-            hub["revision"] = kwargs["revision"] = revision
+            hub["revision"] = kwargs["revision"] = commit
         settings: Any = config
         if not isinstance(config, PreTrainedConfig):
             dtype = {key: kwargs.pop(key) for key in ("dtype", "torch_dtype") if key in kwargs}
@@ -182,7 +182,7 @@ class LoadingMixin(LanguageExpertsMixin):
             _keep_generation_config(_model_of(loaded), name, hub)
             loaded_config = _model_of(loaded).config
             if loaded_config.base_model_name_or_path is None:  # saved without it: the backbone is here
-                loaded_config.update(base_model_settings(name, hub))
+                loaded_config.update(base_model_settings(name, hub | asked))
         else:
             loaded = cls._from_base_model(name, *model_args, config=without_experts, **kwargs)
             _keep_generation_config(_model_of(loaded), name, hub, replace=True)

@@ -20,6 +20,7 @@ from transformers.utils import (
     WEIGHTS_INDEX_NAME,
     WEIGHTS_NAME,
     cached_file,
+    extract_commit_hash,
 )
 
 from .configuration_distilwhisper import DistilWhisperConfig, check_language_codes
@@ -114,6 +115,18 @@ def config_of(source: str, hub: dict) -> dict[str, Any]:
     if path is not None:
         read_config(path, f"{source}/{CONFIG_NAME}")
     return WhisperConfig.get_config_dict(source, **arguments)[0]  # or says where it looked
+
+
+def commit_of_now(source: str, hub: dict) -> str | None:
+    """The commit that a revision of a Hub repository stands for now; `None` for a folder, or if it cannot be known."""
+    if os.path.isdir(source):
+        return None
+    where = {key: hub[key] for key in ("revision", "token", "cache_dir", "local_files_only", "subfolder") if key in hub}
+    try:
+        path = cached_file(source, CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **where)
+    except (OSError, ValueError):  # loading says what is wrong
+        return None
+    return extract_commit_hash(path, None)
 
 
 @contextmanager
@@ -270,6 +283,7 @@ __all__ = [
     "check_hub_arguments",
     "check_size",
     "checked_backbone",
+    "commit_of_now",
     "config_of",
     "explained_settings",
     "has_one_of",

@@ -204,7 +204,7 @@ def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:
             if data_set not in started:
                 continue
             expected = {note["id"] for note in notes if note["kept"]}
-            run, subfolder = runs[*system, data_set]
+            run, subfolder = runs[(*system, data_set)]
             records = RecordFile(subfolder / f"{language}.jsonl").read(TRANSCRIPT_FORM)
             records = [record for record in records if record["id"] in expected]
             if len(records) < len(expected):

@@ -30,8 +30,9 @@ from ..data.sources import parse_sources
 from ..runs.any_whisper import load_config, load_processor, weights_digest
 from ..runs.numbers import Range
 from ..runs.precision import PRECISIONS
-from ..training.cache_files import KEY, tokenizer_digest
+from ..training.cache_files import tokenizer_digest
 from ..training.cache_writer import CacheWriter, WithDigests
+from ..training.row_names import KEY
 from ..training.teacher import Teacher, load_teacher
 from ..workarounds import commit_of
 from .command_line import DEVICE, command, parse_dataclasses

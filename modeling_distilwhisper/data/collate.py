@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from transformers import WhisperProcessor
 
-from .audio import SAMPLING_RATE, read_audio
 from .labels import IGNORED, label_ids
+from .mono import SAMPLING_RATE
+from .samples import samples_of_row
 
 
 @dataclass
@@ -37,7 +38,7 @@ class SpeechCollator:
         """Makes the batch.
 
         Args:
-            rows: with `audio` (in a form that `read_audio` takes), `text` and `language`.
+            rows: with `audio` (what `read_audio` takes, or samples at 16 kHz), `text` and `language`.
 
         Returns:
             `input_features` `(batch, mel bins, frames)`, `attention_mask` `(batch, frames)`, 1 in frames with audio,
@@ -46,7 +47,7 @@ class SpeechCollator:
         Raises:
             ValueError: the vocabulary has no token for a row's language or for the task; or audio cannot be read.
         """
-        samples = [read_audio(row["audio"]) for row in rows]
+        samples = [samples_of_row(row["audio"]) for row in rows]
         features = self.processor.feature_extractor(
             samples,
             sampling_rate=SAMPLING_RATE,

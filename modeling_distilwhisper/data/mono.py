@@ -1,7 +1,6 @@
 """Blocks of decoded audio to mono samples at 16 kHz, and the bounds on what a recording may be."""
 
 import numpy as np
-import soxr
 
 SAMPLING_RATE = 16_000  # Hz, Whisper's
 MAX_HOURS = 8  # 1.8 GB of samples. A small file can unfold to any length.
@@ -70,7 +69,11 @@ class Mono:
         self.rest: Exception | None = None
         self._energies = np.zeros(channels)
         self._energy_of_mean = 0.0
-        self._resampler = None if rate == SAMPLING_RATE else soxr.ResampleStream(rate, SAMPLING_RATE, 1, "float32")
+        self._resampler = None
+        if rate != SAMPLING_RATE:
+            import soxr  # samples that are at this rate already need no library
+
+            self._resampler = soxr.ResampleStream(rate, SAMPLING_RATE, 1, "float32")
         self._samples = bytearray()  # grows in place, unlike a list of arrays that is joined at the end
 
     @property

@@ -1,12 +1,12 @@
 """Arrays that users give as recordings: understood, or refused with what to give."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from numbers import Number
 from typing import Any
 
 import numpy as np
 
-from .mono import check_level
+from .mono import SAMPLING_RATE, check_level
 
 EXPECTED = "Expected mono samples (samples,) at 16 kHz: float32 from -1 to 1 (`read_audio` gives them), or int16"
 
@@ -42,6 +42,27 @@ def as_samples(clip: Any, name: str = "The clip") -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"{name} cannot be used: {error}. {EXPECTED}.") from None
     return np.ascontiguousarray(samples, dtype=np.float32)
+
+
+def samples_of_row(audio: Any) -> np.ndarray:
+    """Samples `(samples,)` of a row's audio: of one that is decoded already, or of what `read_audio` takes.
+
+    Args:
+        audio: samples at 16 kHz, as `as_samples` takes them; a mapping of them, `array`, and their `sampling_rate`, as
+            `datasets` decodes them; or a path, the bytes of a file, or a mapping with `bytes` and `path`.
+
+    Raises:
+        ValueError: it is at another rate, or what `as_samples` and `read_audio` raise.
+    """
+    if isinstance(audio, Mapping) and "array" in audio:
+        if (rate := audio.get("sampling_rate")) != SAMPLING_RATE:
+            raise ValueError(f"The audio of a row is at {rate} Hz, expected {SAMPLING_RATE}. Resample it first.")
+        return as_samples(audio["array"], "The audio of a row")
+    if isinstance(audio, list) or hasattr(audio, "ndim"):
+        return as_samples(audio, "The audio of a row")
+    from .audio import read_audio  # which needs libraries that samples in memory do not
+
+    return read_audio(audio)
 
 
 def as_clips(clips: Sequence) -> list[np.ndarray]:

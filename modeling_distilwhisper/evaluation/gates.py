@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import torch
-from datasets import Dataset
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
@@ -16,6 +16,9 @@ from ..data.labels import IGNORED
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperOutput
 from ..routing_distilwhisper import RoutedFeedForward
 from ..runs.numbers import COUNT
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SIDES = ("encoder", "decoder")
 
@@ -114,7 +117,7 @@ def usage_shares(layers: Iterable[tuple[str, int]], counts: torch.Tensor) -> dic
 
 
 def batches_of(
-    rows: Dataset, collate: SpeechCollator, batch_size: int, device: torch.device | str, title: str = "Gates"
+    rows: "Dataset", collate: SpeechCollator, batch_size: int, device: torch.device | str, title: str = "Gates"
 ) -> Iterator[dict[str, torch.Tensor]]:
     """The rows in batches, as `measure_expert_usage` takes them, with a progress bar.
 

@@ -5,10 +5,8 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
-import jiwer
 import numpy as np
 import regex
-from scipy.stats import bootstrap
 
 from .normalization import NORMALIZERS, normalizer_name
 
@@ -163,6 +161,8 @@ def count_errors(
         for texts in (references, hypotheses)
     ]
     references, hypotheses = ([" ".join(text.units) for text in texts] for texts in compared)
+    import jiwer  # here and not above: training on a machine without it needs the rest of this module
+
     words = _edits(jiwer.process_words(references, hypotheses).alignments)
     references, hypotheses = ([text.characters for text in texts] for texts in compared)
     characters = _edits(jiwer.process_characters(references, hypotheses).alignments)
@@ -266,6 +266,8 @@ def bootstrap_interval(statistic, samples, seed: int = 0, paired: bool = True) -
     """
     if min(map(len, samples)) < 2:
         return None
+    from scipy.stats import bootstrap  # it takes seconds to import
+
     ends = bootstrap(
         samples,
         statistic,

@@ -131,6 +131,9 @@ def weights_digest(location: str) -> str | None:
     digest = hashlib.sha256()
     files = sorted(path for path in Path(location).glob("*") if path.suffix in (".safetensors", ".bin"))
     for path in files:
+        content = hashlib.sha256()
         with open(path, "rb") as file:
-            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+            while block := file.read(1 << 20):
+                content.update(block)
+        digest.update(path.name.encode() + content.digest())
     return digest.hexdigest() if files else None

@@ -139,9 +139,9 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
             quiet_but_errors()
         notice_lost_processes(self.world_size)
         # Layers return gates in addition to their output, which reentrant checkpointing does not support.
-        for kwargs in (self.activation_checkpointing_kwargs, self.gradient_checkpointing_kwargs):
-            if (kwargs or {}).get("use_reentrant"):
-                raise ValueError("--activation_checkpointing_kwargs: use_reentrant must be false for gates to learn.")
+        for name in ("activation_checkpointing_kwargs", "gradient_checkpointing_kwargs"):  # the latter before 5.23
+            if (getattr(self, name, None) or {}).get("use_reentrant"):
+                raise ValueError(f"--{name}: use_reentrant must be false for gates to learn.")
         # A process whose batch has no row of a language has no gradient for that language's experts.
         if self.ddp_find_unused_parameters is None:
             self.ddp_find_unused_parameters = True

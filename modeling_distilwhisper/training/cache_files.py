@@ -17,9 +17,9 @@ import pyarrow.compute as pc
 from transformers import WhisperProcessor
 
 from ..runs.forms import check_form, read_json_file
+from .row_names import KEY
 
 FORMAT = 1
-KEY = ("data_set", "split", "language", "id")
 MANIFEST, OUTPUT = "manifest.json", "output.safetensors"
 MANIFEST_FORM = {"k": int | None, "temperatures": list | None, "tokenizer": str, "vocabulary": int}
 HOW_TO_COMPLETE = "Run `distilwhisper cache-teacher` on this data: it adds missing and changed rows."

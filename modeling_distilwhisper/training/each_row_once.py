@@ -65,7 +65,17 @@ class EachRowOnce(Seq2SeqTrainer):
         real = sum(bool((batch["labels"] != IGNORED).any()) for batch in batches)
         counted = torch.tensor(float(real), device=self.accelerator.device)
         self._batches_of_step = max(float(self.accelerator.reduce(counted, "mean")), 1e-9)
-        return batches, self._get_num_items_in_batch(batches, device)
+        return batches, self._count_tokens(batches, device) if batches else None
+
+    def _count_tokens(self, batches: list, device: torch.device) -> torch.Tensor:
+        """The target tokens of a step: of all processes, or of this one without `average_tokens_across_devices`.
+
+        Some releases of Transformers leave out the first token of each row, which is a target here.
+        """
+        count = torch.stack([(batch["labels"] != IGNORED).sum() for batch in batches]).sum().to(device)
+        if self.args.average_tokens_across_devices and self.accelerator.num_processes > 1:
+            count = self.accelerator.reduce(count, "sum")
+        return count
 
     def _rows_of_last_batches(self) -> int:
         """How many rows of an epoch's last batches, of all processes together, count; 0 or less: all of them."""

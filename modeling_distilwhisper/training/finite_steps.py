@@ -37,7 +37,8 @@ class FiniteSteps(Seq2SeqTrainer):
         self._begin()
 
     def _begin(self) -> None:
-        self._in_a_row = self._skipped_here = self._skipped_since_line = self._steps_since_line = 0
+        self._in_a_row = self._steps_here = self._skipped_here = 0
+        self._skipped_since_line = self._steps_since_line = 0
         self._step_batches: list[tuple[list[str], bool]] = []  # the rows, and whether the loss is finite
         self._step_loss: torch.Tensor | float = 0.0  # what this step has added to `_tr_loss`
 
@@ -71,6 +72,7 @@ class FiniteSteps(Seq2SeqTrainer):
         flag = torch.tensor(float(not is_finite), device=self.accelerator.device)
         is_taken = not float(self.accelerator.reduce(flag, "sum"))
         self._end_step(is_taken=is_taken)
+        self._steps_here += 1
         self._steps_since_line += 1
         if is_taken:
             self._in_a_row = 0
@@ -128,7 +130,7 @@ class FiniteSteps(Seq2SeqTrainer):
         Raises:
             ValueError: every step was skipped.
         """
-        steps = self.state.global_step - self._initial_global_step
+        steps = self._steps_here
         if steps and steps == self._skipped_here:
             raise ValueError(
                 f"Each of the {steps} steps of this training had a loss or gradient that is not finite, and was "

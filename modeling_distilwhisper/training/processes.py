@@ -1,8 +1,8 @@
 """Several processes of one training: one of them prints what people read, and fewer than were asked for are noticed."""
 
 import os
+import sys
 
-import datasets
 from transformers.utils import logging
 
 logger = logging.get_logger(__name__)
@@ -16,8 +16,9 @@ def quiet_but_errors() -> None:
     """Stops lines and bars of Transformers, datasets and this library in this process, but for errors."""
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    datasets.utils.logging.set_verbosity_error()
-    datasets.disable_progress_bars()
+    if datasets := sys.modules.get("datasets"):
+        datasets.utils.logging.set_verbosity_error()
+        datasets.disable_progress_bars()
 
 
 def notice_lost_processes(world_size: int) -> str | None:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
-from .cache_files import KEY
-
+KEY = ("data_set", "split", "language", "id")  # the columns that tell a row from all others
 ROW_NAMES = "row_names"
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperFeatureExtractor, WhisperProcessor
 
-from ..data.audio import SAMPLING_RATE
+from ..data.mono import SAMPLING_RATE
 from ..runs.any_whisper import load_processor, load_weights
 from ..runs.precision import precision_settings
 from .vocabulary import token_map

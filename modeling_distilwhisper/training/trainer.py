@@ -5,10 +5,9 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from datasets import Dataset
 from transformers import (
     EvalPrediction,
     ProgressCallback,
@@ -38,7 +37,11 @@ from .progress import ProgressBars
 from .row_names import NamedRows
 from .sampling import LanguageSampler
 from .teacher import Teacher
-from .teacher_cache import TeacherCache
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from .teacher_cache import TeacherCache
 
 
 class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
@@ -91,9 +94,9 @@ class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
         model: DistilWhisperForConditionalGeneration | WhisperForConditionalGeneration,
         args: DistilWhisperTrainingArguments,
         *,
-        teacher: Teacher | TeacherCache | WhisperForConditionalGeneration | None = None,
-        train_dataset: Dataset | torch.utils.data.Dataset | None = None,
-        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        teacher: "Teacher | TeacherCache | WhisperForConditionalGeneration | None" = None,
+        train_dataset: "Dataset | torch.utils.data.Dataset | None" = None,
+        eval_dataset: "Dataset | dict[str, Dataset] | None" = None,
         processing_class: WhisperProcessor | None = None,
         data_collator: Callable[[list[dict]], dict[str, torch.Tensor]] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
@@ -143,15 +146,16 @@ class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
             # gradients would be added to another's, and the files of experts need complete tensors.
             raise ValueError("Experts are not trained under FSDP. Start the processes without it: `torchrun` is DDP.")
 
-    def _prepared(self, teacher) -> Teacher | TeacherCache | None:
+    def _prepared(self, teacher) -> "Teacher | TeacherCache | None":
         """The teacher, prepared for this student."""
-        if isinstance(teacher, TeacherCache):
-            temperature, device = self.args.kd_temperature, self.args.device
-            return teacher.prepare(self.train_dataset, self.model.config, self.processing_class, temperature, device)
         if teacher is None:
             return None
-        teacher = teacher if isinstance(teacher, Teacher) else Teacher(teacher)
-        return teacher.prepare(self.model.config, self.processing_class, self.args.device)
+        if isinstance(teacher, torch.nn.Module):
+            teacher = Teacher(teacher)
+        if isinstance(teacher, Teacher):
+            return teacher.prepare(self.model.config, self.processing_class, self.args.device)
+        temperature, device = self.args.kd_temperature, self.args.device
+        return teacher.prepare(self.train_dataset, self.model.config, self.processing_class, temperature, device)
 
     def _train_only_present_languages(self) -> None:
         self.model.freeze_backbone()

@@ -10,11 +10,11 @@ import statistics
 from dataclasses import dataclass
 
 import torch
-from tabulate import tabulate
 from transformers import LogitsProcessor, logging, set_seed
 from transformers.modeling_outputs import BaseModelOutput
 
 from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from .tables import print_table
 from .turns import take_turns
 from .whispers import LANGUAGES, make_whisper
 
@@ -74,7 +74,8 @@ def run(arguments: argparse.Namespace) -> None:
                 {precision: title} | {name: f"{result[quantity] / 1e6:.0f}" for name, result in results.items()}
             )
         aligned = ("left", *["right"] * len(SYSTEMS))
-        print(f"\n{tabulate(table, headers='keys', disable_numparse=True, colalign=aligned)}", flush=True)
+        print()
+        print_table(table, disable_numparse=True, colalign=aligned)
 
 
 class ForcedText(LogitsProcessor):

@@ -5,31 +5,28 @@ a data loader's processes meanwhile. The teacher has the student's size.
 """
 
 import argparse
+import importlib.util
 import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import soundfile
 import torch
-from tabulate import tabulate
 from transformers import WhisperForConditionalGeneration
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
-from ...data.audio import SAMPLING_RATE
 from ...data.collate import SpeechCollator
 from ...data.labels import IGNORED
-from ...data.rows import make_rows
+from ...data.mono import SAMPLING_RATE
 from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ...runs.extras import require
 from ...training.arguments import DistilWhisperTrainingArguments
-from ...training.cache_files import tokenizer_digest
-from ...training.cache_writer import CacheWriter, WithDigests
+from ...training.lora import with_lora
 from ...training.teacher import Teacher
-from ...training.teacher_cache import TeacherCache
 from ...training.trainer import DistilWhisperTrainer
-from ..training_run.models import with_lora
+from .tables import print_table
 from .turns import take_turns
 from .whispers import LANGUAGES, make_processor, make_whisper
 
@@ -49,28 +46,32 @@ SYSTEMS = {
 }
 STEP = "step"
 CACHES = {"likeliest tokens": 64, "hidden states": None}
+CACHED = [name for name, (_, teacher) in SYSTEMS.items() if teacher in CACHES]
+NEEDED = {LORA: "peft"} | dict.fromkeys(CACHED, "datasets")  # the library that a system needs beside the others
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = [name for name in SYSTEMS if name not in (BASELINE, CLSR)]
+    found = [name for name in names if name not in NEEDED or importlib.util.find_spec(NEEDED[name])]
     parser.add_argument(
         "--beside",
         nargs="*",
         choices=names,
-        default=names,
+        default=found,
         metavar="SYSTEM",
-        help=f"systems to time with {BASELINE!r} and {CLSR!r}, if all together need too much memory: {names}",
+        help=f"systems to time with {BASELINE!r} and {CLSR!r}; by default all whose libraries are here: {names}",
     )
     parser.add_argument("--batch_size", type=int, default=4, help="rows in a batch")
     parser.add_argument("--tokens", type=int, default=40, help="label tokens of each row")
 
 
 def run(arguments: argparse.Namespace) -> None:
-    if LORA in arguments.beside:
-        require("peft")
+    for library in {NEEDED[name] for name in arguments.beside if name in NEEDED}:
+        require(library)
     systems = [name for name in SYSTEMS if name in (BASELINE, CLSR, *arguments.beside)]
     with tempfile.TemporaryDirectory() as folder:
         arguments.folder = Path(folder)
+        arguments.in_files = any(name in CACHED for name in arguments.beside)
         write_batch(arguments)
         results = take_turns(TrainingStep, systems, arguments)
     seconds = {name: result["seconds"][STEP] for name, result in results.items()}
@@ -92,17 +93,26 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"whisper-{arguments.size}, random weights, batch {arguments.batch_size}, {arguments.tokens} label tokens,")
     print(f"{arguments.rounds} steps, ", end="")
     print(f"float32, {arguments.device}, {torch.get_num_threads()} threads\n")
-    print(tabulate(table, headers="keys", floatfmt=".2f"))
+    print_table(table, floatfmt=".2f")
+    if left_out := [name for name in SYSTEMS if name not in systems]:
+        libraries = " or ".join(dict.fromkeys(NEEDED.values()))
+        print(f"\nLeft out: {', '.join(left_out)}. --beside adds them; some need {libraries}.")
 
 
 def write_batch(arguments: argparse.Namespace) -> None:
     """Writes the student, the recordings of one batch (noise of 30 s), and the teacher's predictions for them."""
     folder = arguments.folder
     make_whisper(arguments.size, seed=0).save_pretrained(folder / "student")
+    if not arguments.in_files:
+        return
+    import soundfile
+
+    from ...training.cache_files import tokenizer_digest
+    from ...training.cache_writer import CacheWriter, WithDigests
+
     processor = make_processor()
-    random = np.random.default_rng(0)
     for number in range(arguments.batch_size):
-        soundfile.write(folder / f"{number}.wav", 0.1 * random.standard_normal(30 * SAMPLING_RATE), SAMPLING_RATE)
+        soundfile.write(folder / f"{number}.wav", noise(number), SAMPLING_RATE)
     rows = list(read_rows(arguments))
     teacher = Teacher(make_whisper(arguments.size, seed=1))
     batch = SpeechCollator(processor, extra=WithDigests(None))(rows)
@@ -114,13 +124,22 @@ def write_batch(arguments: argparse.Namespace) -> None:
         writer.write(writer.lines(rows, batch, decoder_input_ids))
 
 
+def noise(number: int) -> np.ndarray:
+    """30 s of noise."""
+    samples = 0.1 * np.random.default_rng(number).standard_normal(30 * SAMPLING_RATE)
+    return samples.astype(np.float32)
+
+
 def read_rows(arguments: argparse.Namespace):
+    """The rows of the batch: in memory, or with their audio in files where a teacher's cache has to find them."""
     text = "a" * (arguments.tokens - 5)  # the others: the space before it, language, task, no timestamps, end
     columns = {"text": text, "language": LANGUAGE, "data_set": "noise", "split": "train"}
-    return make_rows(
-        {"audio": arguments.folder / f"{number}.wav", "id": str(number), **columns}
-        for number in range(arguments.batch_size)
-    )
+    numbers = range(arguments.batch_size)
+    if not arguments.in_files:
+        return [{"audio": noise(number), "id": str(number), **columns} for number in numbers]
+    from ...data.rows import make_rows
+
+    return make_rows({"audio": arguments.folder / f"{number}.wav", "id": str(number), **columns} for number in numbers)
 
 
 def make_trainer(name: str, arguments: argparse.Namespace) -> DistilWhisperTrainer:
@@ -136,10 +155,12 @@ def make_trainer(name: str, arguments: argparse.Namespace) -> DistilWhisperTrain
     elif trained == "fc1 and fc2":
         for parameter_name, parameter in model.named_parameters():
             parameter.requires_grad_(".fc1." in parameter_name or ".fc2." in parameter_name)
-    teacher: Teacher | TeacherCache | None = None
+    teacher: Any = None
     if kind == "live":
         teacher = Teacher(make_whisper(arguments.size, seed=1))
     elif kind is not None:
+        from ...training.teacher_cache import TeacherCache
+
         teacher = TeacherCache(folder / kind)
     training_args = DistilWhisperTrainingArguments(
         output_dir=str(folder / name),

@@ -10,6 +10,7 @@ from ...configuration_distilwhisper import DistilWhisperConfig
 from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ...runs.any_whisper import load_weights
 from ...runs.precision import precision_settings
+from ...training.lora import with_lora
 from ...training.teacher import Teacher, load_teacher
 from ...training.teacher_cache import TeacherCache
 from .arguments import ModelArguments
@@ -98,13 +99,6 @@ def _add_languages(model: DistilWhisperForConditionalGeneration, model_args: Mod
             model.add_language(language)
     model.config.expert_rank = rank  # of the languages that were there; each file of experts says its own
     model.freeze_backbone()
-
-
-def with_lora(model: WhisperForConditionalGeneration, rank: int):
-    """The model with LoRA on the feed-forward layers, where experts are too; alpha is twice the rank."""
-    from peft import LoraConfig, get_peft_model  # it takes seconds to import, and is an extra
-
-    return get_peft_model(model, LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=["fc1", "fc2"]))
 
 
 def load_teachers(
