@@ -3,8 +3,18 @@
 import math
 import re
 
-from huggingface_hub.dataclasses import strict
-from transformers import WhisperConfig
+import transformers
+from packaging.version import Version
+
+OLDEST = "5.4.0"  # of Transformers. This file comes first where a checkpoint brings its code, so it says so.
+if Version(transformers.__version__).release < Version(OLDEST).release:
+    raise ImportError(
+        f"DistilWhisper needs transformers {OLDEST} or newer, found {transformers.__version__}. "
+        'Install it: pip install -U "transformers"'
+    )
+
+from huggingface_hub.dataclasses import strict  # noqa: E402
+from transformers import WhisperConfig  # noqa: E402
 
 MAX_GATE_DIM = 65_536  # far above any use: a config from elsewhere must not ask for terabytes
 

@@ -51,3 +51,20 @@ def test_a_folder_transcribes_without_the_package_as_before_saving(model, proces
     assert results.pop("class") == "DistilWhisperForConditionalGeneration"
     assert results.pop("resaved"), "loaded, saved and loaded again, it transcribes otherwise"
     assert results == expected
+
+
+@pytest.mark.slow
+def test_a_transformers_too_old_for_the_code_in_a_folder_is_told_in_a_sentence(model, tmp_path):
+    model.save_pretrained(tmp_path / "saved")
+    script = """
+import transformers
+transformers.__version__ = "4.57.1"
+try:
+    transformers.AutoModelForSpeechSeq2Seq.from_pretrained(sys.argv[1], trust_remote_code=True)
+except ImportError as error:
+    print(error)
+"""
+    printed = run_without_the_package(script, tmp_path, tmp_path / "saved")
+    assert printed[-1].startswith(
+        "DistilWhisper needs transformers 5.4.0 or newer, found 4.57.1. Install it: pip install"
+    )
