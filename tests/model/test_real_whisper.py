@@ -74,9 +74,9 @@ def clips_of(prompts, language, count=6):
 
 @pytest.mark.parametrize("language", ["ru", "fr"])
 def test_prompts_are_transcribed_as_by_plain_whisper(plain, routed, processor, prompts, language):
-    """Russian has a new expert, French none."""
+    """Russian has a new expert, French none. Greedily: with the pipeline's five beams it takes minutes."""
     clips = clips_of(prompts, language)
-    settings = {"generate_kwargs": {"language": language, "task": "transcribe"}, "batch_size": 3}
+    settings = {"generate_kwargs": {"language": language, "task": "transcribe", "num_beams": 1}, "batch_size": 3}
     theirs = make_pipeline(plain, processor)(clips, **settings)
     assert make_pipeline(routed, processor)(clips, **settings) == theirs
     assert sum(len(result["text"].split()) for result in theirs) > 10
@@ -91,7 +91,7 @@ def test_prompts_are_transcribed_as_by_plain_whisper(plain, routed, processor, p
 def test_audio_over_30_s_is_transcribed_as_by_plain_whisper(plain, routed, processor, prompts, language):
     long = np.concatenate(clips_of(prompts, language, 14))
     assert len(long) > 31 * SAMPLING_RATE
-    settings = {"generate_kwargs": {"language": language}, "return_timestamps": True}
+    settings = {"generate_kwargs": {"language": language, "num_beams": 1}, "return_timestamps": True}
     ours, theirs = (make_pipeline(model, processor)(long, **settings) for model in (routed, plain))
     assert ours == theirs
     assert len(theirs["chunks"]) > 3
@@ -164,7 +164,7 @@ def test_a_short_training_keeps_to_its_language_and_its_folder_is_enough(
     assert usage["all"] == pytest.approx(model.config.gate_budget, abs=0.15)
 
     french = clips_of(prompts, "fr")
-    settings = {"generate_kwargs": {"language": "fr"}, "batch_size": 3}
+    settings = {"generate_kwargs": {"language": "fr", "num_beams": 1}, "batch_size": 3}
     assert make_pipeline(model, processor)(french, **settings) == make_pipeline(plain, processor)(french, **settings)
 
     clip, other = clips_of(prompts, "ru", 2)
