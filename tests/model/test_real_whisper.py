@@ -190,7 +190,7 @@ def test_the_scoring_script_gives_the_known_error_rates_of_whisper_base(checkpoi
     command = ["--models", f"plain={checkpoint}", "--data", f"{folder}/{{language}}", "--languages", "ru", "fr"]
     command += ["--normalizer", "report", "--output_dir", str(tmp_path / "scores")]
     subprocess.run([sys.executable, script, *command], check=True)
-    scores = json.loads((tmp_path / "scores/summary.json").read_text())["scores"]
+    scores = json.loads((tmp_path / "scores/scores.json").read_text())
     wers = {row["language"]: row["wer"] for row in scores}
     assert wers == pytest.approx({"ru": 0.230, "fr": 0.163}, abs=0.005)
 
