@@ -4,12 +4,11 @@ import math
 import re
 
 import transformers
-from packaging.version import Version
 
-OLDEST = "5.4.0"  # of Transformers. This file comes first where a checkpoint brings its code, so it says so.
-if Version(transformers.__version__).release < Version(OLDEST).release:
+OLDEST = (5, 4)  # of Transformers. This file comes first where a checkpoint brings its code, so it says so.
+if tuple(map(int, transformers.__version__.split(".")[:2])) < OLDEST:
     raise ImportError(
-        f"DistilWhisper needs transformers {OLDEST} or newer, found {transformers.__version__}. "
+        f"DistilWhisper needs transformers {'.'.join(map(str, OLDEST))} or newer, found {transformers.__version__}. "
         'Install it: pip install -U "transformers"'
     )
 
