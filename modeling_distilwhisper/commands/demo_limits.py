@@ -31,13 +31,14 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 UPLOAD, JOIN, FILE = "/gradio_api/upload", "/gradio_api/queue/join", "/gradio_api/file="
+RUN = "/gradio_api/run/predict"  # what needs no queue: an example is put into the page
 ADDRESSES = {
     "GET": (
         *("/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json", "/pwa_icon", "/login_check"),
         *("/gradio_api/info", "/gradio_api/app_id", "/gradio_api/startup-events", "/gradio_api/theme.css"),
         *("/gradio_api/queue/data", "/gradio_api/upload_progress", "/gradio_api/login_check"),
     ),
-    "POST": (UPLOAD, JOIN, "/gradio_api/cancel", "/gradio_api/reset"),
+    "POST": (UPLOAD, JOIN, RUN, "/gradio_api/cancel", "/gradio_api/reset"),
 }
 ADDRESSES["HEAD"] = ADDRESSES["GET"]
 FOLDERS = ("/assets/", "/static/", "/svelte/", "/gradio_api/heartbeat/", FILE)  # of these, all that is in them
@@ -106,7 +107,7 @@ class Guard:
         length = dict(scope["headers"]).get(b"content-length", b"0")
         if not length.isdigit() or int(length) > body.most:
             return await _answer(send, 413, f"A request may have {body.most} bytes.")
-        if path.rstrip("/") == JOIN:
+        if path.rstrip("/") in (JOIN, RUN):
             content = await body.complete()
             if content is None:
                 return await _answer(send, 413, f"A request may have {body.most} bytes.")
