@@ -1,10 +1,8 @@
 """Every corpus is read as its makers released it, to the letter, and no odd row is merged, lost or fatal."""
 
-import io
 import json
 import os
 import shutil
-import tarfile
 import unicodedata
 from collections import Counter
 
@@ -14,7 +12,6 @@ import pytest
 from datasets import Audio, ClassLabel, Features, Value, load_dataset, load_dataset_builder
 from helpers import corpora, speech
 
-from modeling_distilwhisper.data.archives import unpack
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.collate import SpeechCollator
 from modeling_distilwhisper.data.common_voice import read_common_voice
@@ -22,17 +19,14 @@ from modeling_distilwhisper.data.fleurs import CODES, read_fleurs
 from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.data.hub import read_hub
 from modeling_distilwhisper.data.rows import FEATURES
-from modeling_distilwhisper.data.sources import SPEC_FORM, Source, parse_sources, read_sources
+from modeling_distilwhisper.data.sources import Source, parse_sources, read_sources
 from modeling_distilwhisper.data.usable import keep_scorable, keep_usable
 from modeling_distilwhisper.evaluation.translation import with_english
 
+pytestmark = pytest.mark.usefixtures("cache")
+
+
 TEXTS = ["la ri", "mo tu la", 'say "mo"']
-
-
-@pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
-    return tmp_path / "cache"
 
 
 @pytest.fixture(params=["folder", "archive"])
@@ -93,77 +87,6 @@ def test_the_sample_is_the_best_voted_with_ties_in_the_files_order(common_voice)
     rows = read_common_voice(common_voice, "train", "gl", count=5)
     assert [name[-5] for name in rows["id"]] == ["4", "6", "8", "5", "7"]
     assert len(read_common_voice(common_voice, "train", "gl", count=3000)) == 9
-
-
-def test_only_chosen_clips_leave_the_archive_and_it_is_read_only_once(tmp_path, cache, monkeypatch):
-    archive = corpora.pack(corpora.write_common_voice(tmp_path, "gl"))
-    rows = read_common_voice(archive, "train", "gl", count=2)
-    clips = sorted(path.name for path in cache.rglob("*.mp3"))
-    assert clips == ["common_voice_gl_train4.mp3"], "of the two chosen clips one is missing"
-    assert len(keep_scorable(rows)[0]) == 1
-    monkeypatch.setattr("tarfile.open", None)  # what is absent is not looked for again either
-    assert read_common_voice(archive, "train", "gl", count=2)["id"] == rows["id"]
-
-
-def test_an_archive_cannot_write_outside_its_folder(tmp_path, cache):
-    archive = tmp_path / "bad.tar"
-    with tarfile.open(archive, "w") as members:
-        for name in ("../../evil.txt", "x/../../evil.txt", "good.txt"):
-            corpora.add(members, name, b"text")
-    folder = unpack(archive, ["../../evil.txt", "x/../../evil.txt", "good.txt"])
-    assert [path.name for path in tmp_path.rglob("*.txt")] == ["good.txt"]
-    assert (folder / "good.txt").read_bytes() == b"text"
-
-
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE, tarfile.DIRTYPE])
-def test_links_pipes_and_devices_stay_in_the_archive(tmp_path, cache, kind):
-    archive = tmp_path / "bad.tar"
-    with tarfile.open(archive, "w") as members:
-        member = tarfile.TarInfo("gl/a.wav")
-        member.type, member.linkname = kind, "/etc/passwd"
-        members.addfile(member)
-        corpora.add(members, "gl/b.wav", b"sound")
-    folder = unpack(archive, ["gl/a.wav", "gl/b.wav"])
-    assert [path.name for path in folder.glob("gl/*")] == ["b.wav"]
-
-
-@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
-@pytest.mark.parametrize("name", ["gl/a.wav", "unwanted.bin"])
-def test_an_archive_that_unfolds_without_end_is_refused(tmp_path, cache, monkeypatch, kind, name):
-    """Zeros shrink to a thousandth: an archive of a few MB could fill disk or memory."""
-    monkeypatch.setattr("modeling_distilwhisper.data.archives.MOST_BYTES_MORE", 2**20)
-    archive = tmp_path / "bomb.tar.gz"
-    with tarfile.open(archive, "w:gz") as members:
-        member = tarfile.TarInfo(name)
-        member.type, member.size = kind, 2**24
-        members.addfile(member, io.BytesIO(bytes(2**24)))
-        corpora.add(members, "gl/b.wav", b"sound")
-    with pytest.raises(ValueError, match="bomb.tar.gz unfolds to more than 20 times its size"):
-        unpack(archive, ["gl/a.wav", "gl/b.wav"])
-    assert not list(cache.rglob("*.wav")) and not list(cache.rglob(".*partial*"))
-
-
-def test_names_in_an_archive_may_have_another_normal_form_than_in_the_listing(tmp_path):
-    archive = tmp_path / "mac.tar"
-    with tarfile.open(archive, "w") as members:
-        corpora.add(members, unicodedata.normalize("NFD", "dev/été.wav"), b"sound")
-    folder = unpack(archive, ["dev/été.wav", r"dev\x.wav"])
-    assert (folder / "dev/été.wav").read_bytes() == b"sound"
-
-
-def test_a_cut_archive_is_named(tmp_path):
-    archive = corpora.pack(corpora.write_common_voice(tmp_path, "gl"))
-    archive.write_bytes(archive.read_bytes()[:2000])
-    with pytest.raises(ValueError, match=r"tar.gz cannot be read as a tar archive \(.*\). Fetch it again"):
-        read_common_voice(archive, "test", "gl")
-
-
-def test_a_name_too_long_for_any_file_is_one_missing_clip(tmp_path):
-    release = corpora.write_common_voice(tmp_path, "gl")
-    listing = release / "gl/test.tsv"
-    listing.write_text(listing.read_text().replace("common_voice_gl_test0.mp3", "x" * 300))
-    _, left_out = keep_scorable(read_common_voice(corpora.pack(release), "test", "gl"))
-    assert left_out["missing audio file"] == 2
 
 
 def test_two_releases_in_one_folder_are_not_mistaken_for_each_other(tmp_path):
@@ -355,54 +278,3 @@ def test_corpora_of_every_kind_stand_in_one_data_set(tmp_path, parquet, processo
     again = read_sources(sources, "test", ["gl"])
     assert again["id"] == rows["id"], "the same rows are chosen each time"
     assert len(read_sources(sources[:1], "test", ["gl", "ca"])) == 8
-
-
-@pytest.mark.parametrize("language", ["../x", "gl/../../x", "/etc", "gl\0", "", "Klingon", "xx", "*"])
-def test_a_language_that_is_none_becomes_no_path(tmp_path, language):
-    speech.write_folder(tmp_path / "x", "gl")
-    speech.write_folder(tmp_path / "recordings/gl", "gl")
-    (source,) = parse_sources([f"{tmp_path}/recordings/{{language}}"], ["gl"])
-    for refused in (
-        lambda: source.read("test", language),
-        lambda: parse_sources(["data"], ["gl", language]),
-        lambda: read_sources([source], "test", [language]),
-        lambda: read_folder(tmp_path / "x", "test", language),
-        lambda: read_common_voice(tmp_path, "test", language),
-        lambda: read_fleurs(tmp_path, "test", language),
-    ):
-        with pytest.raises(ValueError, match="Whisper has no language .* Expected one of: af, am, .* such as Catalan"):
-            refused()
-    for code in ("Galician", "GL", "gl-ES"):
-        assert len(source.read("test", code)) == len(read_sources([source], "test", [code, "gl"])) == 4
-
-
-@pytest.mark.parametrize("written", ["", "fleurs:", "data?train=many", "data?train=-1", "data?train", "a=?test=1"])
-def test_a_source_that_names_nothing_says_how_to(written):
-    with pytest.raises(ValueError, match="is not a valid corpus. Expected .*common_voice, fleurs, hub"):
-        Source.parse(written)
-
-
-@pytest.mark.parametrize("spec", ["mls:x", "fluers:google/fleurs?test=3", "corpus=Common_Voice:release/{language}"])
-def test_an_unknown_reader_is_not_read_as_a_folder(spec):
-    with pytest.raises(ValueError, match=r"No reader '\w+'\. Known: folder, common_voice, fleurs, hub\."):
-        Source.parse(spec)
-
-
-def test_a_colon_in_the_path_of_a_folder_stays_in_the_path(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    for name in ("take:one", "take:[two]/gl"):
-        (tmp_path / name).mkdir(parents=True)
-    for spec in ("take:one", "take:[two]/{language}", "C:/recordings", r"D:\recordings", "folder:mls:x", "a/b:c"):
-        source = Source.parse(spec)
-        assert source.reader == "folder" and source.location == spec.removeprefix("folder:")
-
-
-def test_help_texts_name_every_reader():
-    assert SPEC_FORM == "[name=][folder:|common_voice:|fleurs:|hub:]location[?setting=value]"
-
-
-def test_a_setting_that_the_reader_does_not_have_is_named(tmp_path):
-    with pytest.raises(ValueError, match="The reader fleurs cannot take {'txt': 'x'}"):
-        Source.parse("fleurs:somewhere?txt=x").read("test", "gl")
-    with pytest.raises(ValueError, match="Unknown split 'dev'. Expected one of train, validation, test"):
-        Source.parse("somewhere").read("dev", "gl")

@@ -12,44 +12,13 @@ import re
 import threading
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
-from uuid import uuid4
+
+from .hub_repository import LARGE, Commit, Repository, blob_of
 
 USERS = {"hf_me": "me", "hf_other": "other"}  # by token
-LARGE = (".safetensors", ".bin")  # what `.gitattributes` of a new repository sends to LFS
-
-
-@dataclass
-class Commit:
-    oid: str
-    parent: str | None
-    message: str
-    files: dict[str, bytes]
-
-
-@dataclass
-class Repository:
-    owner: str
-    private: bool = False
-    commits: list[Commit] = field(default_factory=list)
-    refs: dict[str, str] = field(default_factory=dict)
-
-    def at(self, revision: str = "main") -> Commit | None:
-        oid = self.refs.get(revision, revision)
-        return next((commit for commit in self.commits if commit.oid == oid), None)
-
-    def commit(self, files: dict[str, bytes | None], message: str = "by hand", branch: str = "main") -> Commit:
-        """Adds files to what is there, or takes those away that are `None`."""
-        parent = self.at(branch)
-        every = {**(parent.files if parent else {}), **files}
-        oid = uuid4().hex + "0" * 8  # another in each repository: clients keep what they fetched by it
-        whole = {path: content for path, content in every.items() if content is not None}
-        self.commits.append(Commit(oid, parent and parent.oid, message, whole))
-        self.refs[branch] = oid
-        return self.commits[-1]
 
 
 class Answer(Exception):
@@ -163,7 +132,7 @@ def info(hub: Hub, user, headers, query, body, repo_id, revision="main"):
     commit = hub.find_commit(user, repo_id, revision)
     siblings = [{"rfilename": path} for path in commit.files]
     if "blobs" in query:
-        siblings = [{"rfilename": path, **_blob(path, content)} for path, content in commit.files.items()]
+        siblings = [{"rfilename": path, **blob_of(path, content)} for path, content in commit.files.items()]
     raise Answer(200, {"id": repo_id, "sha": commit.oid, "siblings": siblings, "tags": [], "downloads": 0, "likes": 0})
 
 
@@ -172,7 +141,7 @@ def tree(hub: Hub, user, headers, query, body, repo_id, revision, folder=""):
     paths = [path for path in commit.files if path.startswith(f"{folder}/" if folder else "")]
     if not paths:
         raise Answer(404, {"error": f"{folder} does not exist"}, X_Error_Code="EntryNotFound")
-    blobs = {path: _blob(path, commit.files[path]) for path in paths}
+    blobs = {path: blob_of(path, commit.files[path]) for path in paths}
     for blob in blobs.values():
         if "lfs" in blob:
             blob["lfs"]["oid"] = blob["lfs"].pop("sha256")  # its name in this answer
@@ -185,7 +154,7 @@ def resolve(hub: Hub, user, headers, query, body, repo_id, revision, path):
         known = {"X_Error_Code": "EntryNotFound", "X_Repo_Commit": commit.oid}
         raise Answer(404, b"Entry not found", **known)
     content = commit.files[path]
-    blob = _blob(path, content)
+    blob = blob_of(path, content)
     if "lfs" not in blob:
         raise Answer(200, content, ETag=f'"{blob["blobId"]}"', X_Repo_Commit=commit.oid)
     oid = blob["lfs"]["sha256"]
@@ -202,7 +171,7 @@ def preupload(hub: Hub, user, headers, query, body, repo_id, revision):
         path = file["path"]
         about = {"path": path, "uploadMode": "lfs" if path.endswith(LARGE) else "regular", "shouldIgnore": False}
         if path in there:
-            blob = _blob(path, there[path])
+            blob = blob_of(path, there[path])
             about["oid"] = blob["lfs"]["sha256"] if "lfs" in blob else blob["blobId"]
         answers.append(about)
     raise Answer(200, {"files": answers})
@@ -299,16 +268,6 @@ ROUTES = {
     "PUT /lfs/([0-9a-f]{64})": lfs_put,
     "(?:GET|HEAD) /lfs/([0-9a-f]{64})": lfs_get,
 }
-
-
-def _blob(path: str, content: bytes) -> dict:
-    """What the Hub says of a file: its id in git, its size, and where it is large, that of its content."""
-    about = {"size": len(content)}
-    if path.endswith(LARGE):
-        about["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content), "pointerSize": 134}
-        content = f"oid sha256:{about['lfs']['sha256']}".encode()  # git holds a pointer
-    oid = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
-    return {**about, "blobId": oid, "oid": oid}
 
 
 @contextmanager

@@ -8,6 +8,9 @@ words from each; a few Russian clips of a 13th woman, the only speaker with her 
 import json
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+
 from modeling_distilwhisper.bias.grid import ROWS, TRANSCRIPTS
 from modeling_distilwhisper.runs.records import RecordFile
 
@@ -92,3 +95,10 @@ def write_cell(folder: Path, model: str, precision: str, data_set: str, language
 
 def text_with_errors(wrong: int) -> str:
     return " ".join(f"{'x' if index < wrong else 'w'}{index}" for index in range(WORDS))
+
+
+def one(table: pd.DataFrame, **about) -> pd.Series:
+    """The row with these values."""
+    rows = table[np.logical_and.reduce([table[name] == value for name, value in about.items()])]
+    assert len(rows) == 1, f"{len(rows)} rows of {about}"
+    return rows.iloc[0]

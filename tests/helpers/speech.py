@@ -47,3 +47,8 @@ def make_pipeline(model, processor):
 def is_loud(samples: np.ndarray) -> bool:
     """A voice activity detector for tones."""
     return bool(np.abs(samples).max(initial=0) > 0.1)
+
+
+def clip(seconds, pitch=500):
+    noise = np.random.default_rng(int(pitch)).standard_normal(int(seconds * RATE)).astype(np.float32)
+    return 0.1 * noise + tone(pitch, seconds)[: len(noise)]

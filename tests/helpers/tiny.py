@@ -126,3 +126,11 @@ def row(batch: dict[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:
 
 def state_of(model) -> dict[str, torch.Tensor]:
     return copy.deepcopy(model.state_dict())
+
+
+def logits_of(model, processor, languages=("gl", "ca", "fr")):
+    batch = make_audio(processor, [1.0] * len(languages))
+    tokens = processor.tokenizer.convert_tokens_to_ids([f"<|{language}|>" for language in languages])
+    labels = torch.cat([torch.tensor(tokens)[:, None], torch.arange(5, 12).repeat(len(tokens), 1)], dim=1)
+    with torch.no_grad():
+        return model.eval()(**batch, labels=labels).logits

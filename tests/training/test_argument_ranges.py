@@ -66,3 +66,28 @@ def test_a_range_names_its_ends():
     assert 1 in COUNT and 0 not in COUNT and 1.5 not in COUNT and "1" not in COUNT and False not in COUNT
     assert 1.0 not in Range(float, 0, 1, below=True) and 0.0 not in Range(float, 0, above=True)
     assert -1 in Range(int, 1, also=-1) and 0 not in Range(int, 1, also=-1)
+
+
+# By its name before Transformers 5.23, and since.
+CHECKPOINTING = [
+    field.name
+    for field in dataclasses.fields(DistilWhisperTrainingArguments)
+    if field.name in ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs")
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"kd_divergence": "l2"}, "--kd_divergence must be one of js, kl, got 'l2'"),
+        ({"kd_temperature": 0.0}, "--kd_temperature: expected a number above 0"),
+        ({"gate_momentum": 0.0}, "--gate_momentum: expected a number above 0, at most 1"),
+        ({"kd_beta": -1.0}, "--kd_beta: expected a number of 0 or more"),
+        ({"warmup_epochs": -1.0}, "--warmup_epochs: expected a number of 0 or more"),
+        ({"normalizer": "none"}, "The normalizer must be one of marks, report, got 'none'"),
+        *(({name: {"use_reentrant": True}}, "use_reentrant must be false") for name in CHECKPOINTING),
+    ],
+)
+def test_arguments_out_of_range_are_refused(tmp_path, settings, message):
+    with pytest.raises(ValueError, match=message):
+        DistilWhisperTrainingArguments(output_dir=str(tmp_path), **settings)

@@ -1,14 +1,12 @@
 """Training moves the experts of the languages at hand and nothing else, follows the budget, and can be resumed."""
 
-import dataclasses
 import itertools
-from functools import partial
 
 import pytest
 import torch
 from helpers import tiny
 from helpers.training import load, make_trainer, rows_of
-from transformers import EvalPrediction, WhisperForConditionalGeneration
+from transformers import EvalPrediction
 
 from modeling_distilwhisper.data.collate import SpeechCollator
 from modeling_distilwhisper.data.labels import label_ids
@@ -170,23 +168,6 @@ def test_full_fine_tuning_runs_through_the_same_trainer(whisper, processor, reco
     assert not torch.equal(before["model.encoder.layers.0.fc1.weight"], whisper.model.encoder.layers[0].fc1.weight)
 
 
-def test_a_teacher_in_half_precision_teaches(whisper_dir, whisper, processor, recordings, tmp_path):
-    model = load(whisper_dir, ["gl"])
-    trainer = make_trainer(
-        model,
-        processor,
-        recordings,
-        tmp_path,
-        teacher=whisper.to(torch.bfloat16),
-        max_steps=2,
-        eval_strategy="no",
-        save_strategy="no",
-        load_best_model_at_end=False,
-    )
-    trainer.train()
-    assert 0 <= trainer.state.log_history[0]["kd_loss"] < 0.1  # the same model, but for its rounding
-
-
 def test_labels_without_a_loaded_language_are_refused_in_any_data_set(whisper_dir, processor, recordings, tmp_path):
     """A data set of the user without a column of languages."""
 
@@ -283,32 +264,6 @@ def test_processes_may_lack_a_language(tmp_path):
     assert DistilWhisperTrainingArguments(output_dir=str(tmp_path)).ddp_find_unused_parameters is True
 
 
-def note_dtype(seen, module, given, output):
-    seen.append(output.dtype)
-
-
-@pytest.mark.slow
-def test_bfloat16_trains_as_float32_does_but_for_its_rounding(whisper_dir, whisper, processor, recordings, tmp_path):
-    """With gradient checkpointing, as one would on a small GPU; the weights that learn stay in float32."""
-    ends = []
-    for settings in ({}, {"bf16": True, "activation_checkpointing": True}):
-        model = load(whisper_dir, ["gl"])
-        off = {"eval_strategy": "no", "save_strategy": "no", "load_best_model_at_end": False}
-        trainer = make_trainer(
-            model, processor, recordings, tmp_path, teacher=whisper, num_train_epochs=4, **off, **settings
-        )
-        seen: list[torch.dtype] = []
-        hook = whisper.model.encoder.layers[0].fc1.register_forward_hook(partial(note_dtype, seen))
-        trainer.train()
-        assert set(seen) == {torch.bfloat16 if settings else torch.float32}, "the teacher's precision"
-        hook.remove()
-        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
-        ends.append([entry["ce_loss"] for entry in trainer.state.log_history if "ce_loss" in entry])
-    full, rounded = ends
-    assert rounded[0] == pytest.approx(full[0], rel=0.02) and rounded != full
-    assert sum(rounded[-3:]) == pytest.approx(sum(full[-3:]), rel=0.1)
-
-
 def test_epochs_drawn_by_language_differ_from_each_other(whisper_dir, processor, recordings, tmp_path):
     """If the sampler did not get the epoch, training would use only a part of the rows of large languages."""
     model, drawn = load(whisper_dir), []
@@ -339,38 +294,6 @@ def test_a_teacher_of_another_vocabulary_is_refused(whisper_dir, processor, reco
         make_trainer(load(whisper_dir), processor, recordings, tmp_path, teacher=teacher)
 
 
-# By its name before Transformers 5.23, and since.
-CHECKPOINTING = [
-    field.name
-    for field in dataclasses.fields(DistilWhisperTrainingArguments)
-    if field.name in ("gradient_checkpointing_kwargs", "activation_checkpointing_kwargs")
-]
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"kd_divergence": "l2"}, "--kd_divergence must be one of js, kl, got 'l2'"),
-        ({"kd_temperature": 0.0}, "--kd_temperature: expected a number above 0"),
-        ({"gate_momentum": 0.0}, "--gate_momentum: expected a number above 0, at most 1"),
-        ({"kd_beta": -1.0}, "--kd_beta: expected a number of 0 or more"),
-        ({"warmup_epochs": -1.0}, "--warmup_epochs: expected a number of 0 or more"),
-        ({"normalizer": "none"}, "The normalizer must be one of marks, report, got 'none'"),
-        *(({name: {"use_reentrant": True}}, "use_reentrant must be false") for name in CHECKPOINTING),
-    ],
-)
-def test_arguments_out_of_range_are_refused(tmp_path, settings, message):
-    with pytest.raises(ValueError, match=message):
-        DistilWhisperTrainingArguments(output_dir=str(tmp_path), **settings)
-
-
-def test_a_teacher_in_half_precision_is_scored_in_it(whisper_dir, processor, recordings, tmp_path):
-    half = WhisperForConditionalGeneration.from_pretrained(whisper_dir, dtype=torch.bfloat16)
-    trainer = make_trainer(half, processor, recordings, tmp_path)
-    metrics = trainer.predict(rows_of(recordings, ["gl"], "test")).metrics
-    assert metrics["test_words"] == 8 and next(half.parameters()).dtype == torch.bfloat16
-
-
 def test_each_row_is_scored_by_the_rules_of_its_own_language(model, processor, recordings, tmp_path, monkeypatch):
     """Or the checkpoint of an unspaced language would be chosen by an error rate that means nothing."""
     monkeypatch.setattr("modeling_distilwhisper.evaluation.normalization.UNSPACED", ("gl",))
@@ -381,17 +304,3 @@ def test_each_row_is_scored_by_the_rules_of_its_own_language(model, processor, r
     )
     scores = trainer._score(EvalPrediction(predictions=hypotheses.numpy(), label_ids=references.numpy()))
     assert scores["wer_gl"] == 0 and scores["wer_ca"] == 1 and scores["wer"] == 2 / 5
-
-
-@pytest.mark.slow
-def test_training_in_bfloat16_continues_after_the_model_was_scored(whisper_dir, processor, recordings, tmp_path):
-    """Undoing what scoring wrapped around the model must not undo what it is made of."""
-    model = load(whisper_dir, languages=["gl"])
-    settings = {"bf16": True, "num_train_epochs": 1, "eval_strategy": "epoch", "save_strategy": "epoch"}
-    trainer = make_trainer(model, processor, recordings, tmp_path, **settings)
-    before = trainer.predict(rows_of(recordings, ["gl"], "test")).metrics
-    trainer.train()
-    after = trainer.predict(rows_of(recordings, ["gl"], "test")).metrics
-    assert before["test_words"] == after["test_words"] == 8
-    trainer.release()
-    assert "forward" not in vars(model)

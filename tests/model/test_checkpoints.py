@@ -1,41 +1,22 @@
-"""Saved models are loaded unchanged: complete, in part, without the backbone. Files that do not fit are refused."""
+"""Saved models are loaded unchanged: complete, in part, without the backbone."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from helpers import tiny
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from transformers import (
     AutoConfig,
     AutoModelForSpeechSeq2Seq,
     AutoProcessor,
-    WhisperConfig,
     WhisperForConditionalGeneration,
 )
 
 import modeling_distilwhisper
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.fingerprint_distilwhisper import fingerprint
-
-
-@pytest.fixture
-def saved(model, processor, tmp_path):
-    folder = tmp_path / "saved"
-    model.save_pretrained(folder)
-    processor.save_pretrained(folder)
-    return folder
-
-
-def logits(model, processor, languages=("gl", "ca", "fr")):
-    batch = tiny.make_audio(processor, [1.0] * len(languages))
-    tokens = processor.tokenizer.convert_tokens_to_ids([f"<|{language}|>" for language in languages])
-    labels = torch.cat([torch.tensor(tokens)[:, None], torch.arange(5, 12).repeat(len(tokens), 1)], dim=1)
-    with torch.no_grad():
-        return model.eval()(**batch, labels=labels).logits
 
 
 def test_a_folder_holds_whispers_keys_and_one_file_a_language(saved, whisper):
@@ -64,7 +45,7 @@ def test_a_folder_holds_whispers_keys_and_one_file_a_language(saved, whisper):
 def test_loaded_outputs_are_the_saved_ones(model, saved, processor, how):
     loaded = how.from_pretrained(saved)
     assert type(loaded) is DistilWhisperForConditionalGeneration and not loaded.training
-    assert torch.equal(logits(loaded, processor), logits(model, processor))
+    assert torch.equal(tiny.logits_of(loaded, processor), tiny.logits_of(model, processor))
 
 
 @pytest.mark.parametrize("how", [DistilWhisperForConditionalGeneration, AutoModelForSpeechSeq2Seq])
@@ -72,9 +53,9 @@ def test_a_subset_equals_the_whole_and_opens_no_other_file(model, saved, process
     (saved / "expert.ca.safetensors").write_bytes(b"opening me would fail")
     loaded = how.from_pretrained(saved, languages=["gl"])
     assert loaded.config.languages == ["gl"]
-    ours, theirs = logits(loaded, processor), logits(model, processor)
+    ours, theirs = tiny.logits_of(loaded, processor), tiny.logits_of(model, processor)
     torch.testing.assert_close(ours[0], theirs[0], atol=1e-4, rtol=1e-4)
-    plain = logits(whisper, processor)
+    plain = tiny.logits_of(whisper, processor)
     torch.testing.assert_close(ours[1:], plain[1:], atol=1e-4, rtol=1e-4)
     with pytest.raises(ValueError, match="expert.ca.safetensors is not a complete safetensors file"):
         how.from_pretrained(saved)
@@ -85,12 +66,12 @@ def test_no_languages_is_plain_whisper(saved, processor, whisper, how):
     for path in saved.glob("expert.*"):
         path.unlink()
     loaded = how.from_pretrained(saved, languages=[])
-    assert torch.equal(logits(loaded, processor), logits(whisper, processor))
+    assert torch.equal(tiny.logits_of(loaded, processor), tiny.logits_of(whisper, processor))
 
 
 def test_a_plain_whisper_loads_from_the_same_folder(saved, processor, whisper):
     plain = WhisperForConditionalGeneration.from_pretrained(saved)
-    assert torch.equal(logits(plain, processor), logits(whisper, processor))
+    assert torch.equal(tiny.logits_of(plain, processor), tiny.logits_of(whisper, processor))
 
 
 def test_without_the_backbone_it_comes_from_the_base_model(model, processor, tmp_path, whisper_dir):
@@ -98,7 +79,7 @@ def test_without_the_backbone_it_comes_from_the_base_model(model, processor, tmp
     names = {path.name for path in (tmp_path / "experts").iterdir()}
     assert "model.safetensors" not in names and "modeling_distilwhisper.py" in names
     loaded = AutoModelForSpeechSeq2Seq.from_pretrained(tmp_path / "experts")
-    assert torch.equal(logits(loaded, processor), logits(model, processor))
+    assert torch.equal(tiny.logits_of(loaded, processor), tiny.logits_of(model, processor))
     assert loaded.generation_config.lang_to_id == model.generation_config.lang_to_id
     settings = json.loads((tmp_path / "experts/generation_config.json").read_text()) | {"max_length": 33}
     (tmp_path / "experts/generation_config.json").write_text(json.dumps(settings))
@@ -133,11 +114,11 @@ def test_low_rank_experts_are_saved_small_and_load_beside_full_ones(whisper_dir,
     assert (tmp_path / "expert.ru.safetensors").stat().st_size < (saved / "expert.gl.safetensors").stat().st_size
     both = DistilWhisperForConditionalGeneration.from_pretrained(saved)
     both.load_experts(tmp_path, "ru")
-    ours, theirs = logits(both, processor, ["ru", "gl"]), logits(low, processor, ["ru"])
+    ours, theirs = tiny.logits_of(both, processor, ["ru", "gl"]), tiny.logits_of(low, processor, ["ru"])
     torch.testing.assert_close(ours[0], theirs[0], atol=1e-4, rtol=1e-4)
     both.save_pretrained(tmp_path / "both")
     again = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "both")
-    assert torch.equal(logits(again, processor, ["ru", "gl"]), ours)
+    assert torch.equal(tiny.logits_of(again, processor, ["ru", "gl"]), ours)
 
 
 def test_auto_classes_know_the_type(saved):
@@ -153,7 +134,7 @@ def test_settings_given_on_loading_win(saved):
 def test_a_removed_language_is_plain_whisper_again(model, processor, whisper):
     model.remove_language("gl")
     model.remove_language("ca")
-    assert torch.equal(logits(model, processor), logits(whisper, processor))
+    assert torch.equal(tiny.logits_of(model, processor), tiny.logits_of(whisper, processor))
     assert not [name for name in model.state_dict() if ".experts." in name]
 
 
@@ -189,7 +170,7 @@ def test_a_variant_of_the_weights_is_found(model, processor, tmp_path):
     model.save_pretrained(tmp_path, variant="fp16")
     assert not (tmp_path / "model.safetensors").exists()
     loaded = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path, variant="fp16")
-    assert torch.equal(logits(loaded, processor), logits(model, processor))
+    assert torch.equal(tiny.logits_of(loaded, processor), tiny.logits_of(model, processor))
 
 
 def test_a_given_state_is_what_is_saved(model, tmp_path):
@@ -204,150 +185,6 @@ def test_a_push_without_the_backbone_names_the_way_to_do_that(model, tmp_path):
 
 
 # What does not fit
-
-
-def test_a_configuration_of_another_kind_is_refused(saved):
-    with pytest.raises(ValueError, match="Expected a DistilWhisperConfig, got a WhisperConfig"):
-        DistilWhisperForConditionalGeneration.from_pretrained(saved, config=WhisperConfig())
-
-
-def test_a_path_that_is_no_folder_is_refused(model, saved):
-    for path in ("/no/such/folder", saved / "expert.gl.safetensors"):
-        with pytest.raises(OSError, match="is neither a folder nor a reachable Hub repository with experts"):
-            model.load_experts(path, "ru")
-
-
-def test_a_backbone_that_is_gone_is_named_with_the_setting_that_names_it(fresh, whisper_dir, tmp_path):
-    shutil.copytree(whisper_dir, tmp_path / "w")
-    moved = DistilWhisperForConditionalGeneration.from_whisper(tmp_path / "w", languages=["gl"])
-    moved.save_pretrained(tmp_path / "experts", save_backbone=False)
-    shutil.rmtree(tmp_path / "w")
-    with pytest.raises(OSError, match="holds experts alone, and its backbone, .*w, could not be loaded"):
-        DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "experts")
-
-
-def test_the_fingerprint_reaches_the_last_weight_of_a_large_matrix(model):
-    """An embedding has more weights than single precision counts."""
-    embedding = model.model.decoder.embed_tokens
-    embedding.weight = torch.nn.Parameter(torch.zeros(51_865, 512, dtype=torch.float16))
-    embedding.weight.data[-1, -1] = 1.0
-    weights = json.loads(fingerprint(model))["weights"]["decoder.embed_tokens.weight"]
-    assert weights == [0.0, 0.0, 0.0, 1.0]
-
-
-@pytest.mark.parametrize("name", ["encoder_attn.q_proj", "self_attn.q_proj", "embed_tokens", "fc2"])
-def test_a_backbone_changed_anywhere_is_another_backbone(saved, processor, tmp_path, name):
-    other = tiny.make_whisper(processor)
-    for key, parameter in other.named_parameters():
-        if name in key and key.endswith("weight"):
-            parameter.data += 1e-5
-    other.save_pretrained(tmp_path / "other")
-    model = DistilWhisperForConditionalGeneration.from_whisper(tmp_path / "other", languages=[])
-    with pytest.raises(ValueError, match=f"{name}.weight differs"):
-        model.load_experts(saved, "gl")
-
-
-def test_a_missing_expert_names_those_that_are_there(saved):
-    with pytest.raises(OSError, match=r"no expert.ru.safetensors. Languages it has experts for: ca, gl"):
-        DistilWhisperForConditionalGeneration.from_pretrained(saved, languages=["ru"])
-
-
-def test_a_code_that_whisper_does_not_know_is_refused_with_those_it_knows(whisper_dir, model):
-    with pytest.raises(ValueError, match="no language 'xx'. Expected one of: ca, en, fr, gl, ru"):
-        DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["xx"])
-    with pytest.raises(ValueError, match="loaded already"):
-        model.add_language("gl")
-    with pytest.raises(ValueError, match="No expert of 'ru' is loaded. Loaded: gl, ca"):
-        model.remove_language("ru")
-
-
-@pytest.mark.parametrize("code", ["../gl", "gl/../../etc", "galician", "GL", "", "g.l"])
-def test_no_code_becomes_a_path_unchecked(model, saved, tmp_path, code):
-    for action in (
-        lambda: model.load_experts(saved, code),
-        lambda: model.add_language(code),
-        lambda: model.save_experts(tmp_path, [code]),
-        lambda: DistilWhisperForConditionalGeneration.from_pretrained(saved, languages=[code]),
-    ):
-        with pytest.raises(ValueError, match="is not a language code"):
-            action()
-
-
-def test_a_string_of_languages_is_refused(saved):
-    with pytest.raises(ValueError, match=r"must be a list of codes, got 'gl'. Write \['gl'\]"):
-        DistilWhisperForConditionalGeneration.from_pretrained(saved, languages="gl")
-
-
-def test_experts_of_another_backbone_are_refused_by_its_weights(saved, processor, tmp_path):
-    other = tiny.make_whisper(processor)
-    with torch.no_grad():  # as a step of fine-tuning would
-        for parameter in other.parameters():
-            parameter += 1e-5 * torch.randn_like(parameter)
-    other.save_pretrained(tmp_path / "other")
-    model = DistilWhisperForConditionalGeneration.from_whisper(tmp_path / "other", languages=[])
-    with pytest.raises(
-        ValueError, match="made on another backbone .*whisper.* than this one .*other.*fc1.weight differs"
-    ):
-        model.load_experts(saved, "gl")
-
-
-def test_experts_of_another_shape_are_refused_by_their_dimensions(saved, processor, tmp_path):
-    tiny.make_whisper(processor, decoder_layers=1).save_pretrained(tmp_path / "other")
-    model = DistilWhisperForConditionalGeneration.from_whisper(tmp_path / "other", languages=[])
-    with pytest.raises(ValueError, match="with decoder_layers 2, and this one has 1"):
-        model.load_experts(saved, "gl")
-
-
-def rewrite(path, change):
-    with safe_open(path, framework="pt") as file:
-        metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}
-    change(metadata, tensors)
-    save_file(tensors, path, metadata=metadata)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda m, t: t.pop("model.encoder.layers.0.experts.gl.gate.score.weight"), "missing tensors .*gate.score"),
-        (lambda m, t: t.update(stranger=torch.ones(1)), "unexpected tensors .*stranger"),
-        (lambda m, t: m.update(language="ca"), "holds the experts of 'ca', expected 'gl'"),
-        (lambda m, t: m.update(distilwhisper_version="7"), "not an expert file of version 1"),
-        (lambda m, t: m.pop("fingerprint"), "does not say which backbone"),
-        (lambda m, t: m.update(fingerprint="{}"), "does not say which backbone"),
-        (lambda m, t: m.update(fingerprint='{"dtype": "float32", "weights": {}}'), "does not say which backbone"),
-        (
-            lambda m, t: t.update({"model.encoder.layers.0.experts.gl.fc1.bias": torch.ones(48, dtype=torch.int8)}),
-            r"fc1.bias holds I8, expected floating-point numbers",
-        ),
-        (
-            lambda m, t: t.update({"model.encoder.layers.0.experts.gl.fc1.bias": torch.full((48,), torch.nan)}),
-            r"fc1.bias holds NaN or infinity",
-        ),
-        (
-            lambda m, t: t.update({"model.encoder.layers.0.experts.gl.fc1.bias": torch.ones(3)}),
-            r"fc1.bias has shape \(3,\), expected \(48,\)",
-        ),
-        (lambda m, t: m.clear(), "not an expert file"),
-        (lambda m, t: m.update(gate_dim="sixty-four"), "gate_dim"),
-    ],
-)
-def test_a_foreign_or_damaged_expert_file_is_refused(saved, change, message):
-    rewrite(saved / "expert.gl.safetensors", change)
-    with pytest.raises(ValueError, match=message):
-        DistilWhisperForConditionalGeneration.from_pretrained(saved, languages=["gl"])
-
-
-def test_a_refused_file_leaves_the_model_as_it_was(model, saved, processor):
-    model.save_experts(saved.parent / "copy")
-    rewrite(saved / "expert.gl.safetensors", lambda m, t: t.update(stranger=torch.ones(1)))
-    before = logits(model, processor)
-    with pytest.raises(ValueError, match="unexpected tensors"):
-        model.reload_experts(saved)
-    model.remove_language("gl")
-    with pytest.raises(ValueError, match="unexpected tensors"):
-        model.load_experts(saved, "gl")
-    model.load_experts(saved.parent / "copy", "gl")
-    assert torch.equal(logits(model, processor), before)
 
 
 def test_plain_whisper_and_distilwhisper_folders_are_told_apart(whisper_dir, saved):
