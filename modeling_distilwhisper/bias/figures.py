@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from ..evaluation.languages import RESOURCE_CLASSES, transcription_hours
-from ..reporting.figures import DASHES, MARKERS, PALETTE, add_legend, save_figure
+from ..reporting.figures import DASHES, MARKERS, PALETTE, add_legend, in_legend, save_figure
 from ..runs.files import file_name
 from .sentences import CHANGES, THRESHOLD
 from .study import Study
@@ -162,7 +162,7 @@ def _lines_over_languages(series: Mapping[str, pd.DataFrame], title: str, value:
         style["linestyle"] = DASHES[index // len(PALETTE) % len(DASHES)]
         # The series stand side by side, so that no interval hides another.
         positions = np.arange(len(order)) + 0.3 * ((index + 0.5) / len(series) - 0.5)
-        panel.errorbar(positions, rows[value], yerr=_ends(rows, value), label=name, capsize=2, **style)
+        panel.errorbar(positions, rows[value], yerr=_ends(rows, value), label=in_legend(name), capsize=2, **style)
         hollow = style | {"linestyle": "", "markerfacecolor": "white", "zorder": 3}
         small = (rows["too small"] == True).to_numpy()  # noqa: E712 (a missing language is NaN)
         panel.plot(positions[small], rows[value][small], **hollow)
@@ -209,7 +209,7 @@ def _histogram(panel, table: pd.DataFrame) -> None:
         label = f"{row['group']} (n = {row['utterances']}{f', {TOO_FEW}' if row['too small'] else ''})"
         style = {"color": COLOURS.get(row["group"], PALETTE[index % len(PALETTE)])}
         style["hatch"] = "" if index < len(PALETTE) else "//"
-        bars = panel.bar(positions, shares, width, yerr=ends, capsize=2, label=label, **style)
+        bars = panel.bar(positions, shares, width, yerr=ends, capsize=2, label=in_legend(label), **style)
         _make_faint(bars, pd.DataFrame([row] * len(CHANGES)))
     panel.set_xticks(range(len(CHANGES)), CHANGE_LABELS)
     panel.set_ylim(0, 105)

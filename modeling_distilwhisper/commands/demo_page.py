@@ -64,12 +64,12 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
         # Only Gradio's copies remain, until `delete_cache`.
         with tempfile.TemporaryDirectory() as folder:
             if result.gates is not None:
-                plot = Path(folder, "gates.png")
-                draw_audio_gates(result.gates.frames, samples, result.experts.seconds, plot)
-                plot = picture.move_resource_to_block_cache(plot)
-            subtitles = Path(folder, f"{name_of(path)}.srt")
-            write_atomically(subtitles, to_srt(result.experts))
-            subtitles = download.move_resource_to_block_cache(subtitles)
+                drawn = Path(folder, "gates.png")
+                draw_audio_gates(result.gates.frames, samples, result.experts.seconds, drawn)
+                plot = picture.move_resource_to_block_cache(drawn)
+            written = Path(folder, f"{name_of(path)}.srt")
+            write_atomically(written, to_srt(result.experts))
+            subtitles = download.move_resource_to_block_cache(written)
         plain, experts = (marked(words) for words in changed_words(result.plain, result.experts))
         return (
             gr.Column(visible=True),

@@ -58,7 +58,7 @@ def samples_of_row(audio: Any) -> np.ndarray:
         if (rate := audio.get("sampling_rate")) != SAMPLING_RATE:
             raise ValueError(f"The audio of a row is at {rate} Hz, expected {SAMPLING_RATE}. Resample it first.")
         return as_samples(audio["array"], "The audio of a row")
-    if isinstance(audio, list) or hasattr(audio, "ndim"):
+    if isinstance(audio, list | np.ndarray) or hasattr(audio, "detach"):
         return as_samples(audio, "The audio of a row")
     from .audio import read_audio  # which needs libraries that samples in memory do not
 

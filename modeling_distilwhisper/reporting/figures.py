@@ -45,7 +45,9 @@ def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) 
         for index, system in enumerate(systems):
             wers = {x: 100 * row[system] for x, row in enumerate(set_rows) if row.get(system) is not None}
             centres = [x + (index + 0.5) * width - 0.4 for x in wers]
-            bars = panel.bar(centres, list(wers.values()), width, label=system, color=PALETTE[index % len(PALETTE)])
+            bars = panel.bar(
+                centres, list(wers.values()), width, label=in_legend(system), color=PALETTE[index % len(PALETTE)]
+            )
             panel.bar_label(bars, fmt="%.0f", fontsize=7)
         panel.set_xticks(
             range(len(set_rows)), [f"{row['language']}\n{row['words']} {row.get('unit', 'words')}" for row in set_rows]
@@ -73,7 +75,7 @@ def draw_expert_usage(usage: Mapping[str, Mapping[str, float]], budgets: Collect
             layers = [share for name, share in shares.items() if name.startswith(f"{side} ")]
             style = {"marker": MARKERS[index % len(MARKERS)], "color": PALETTE[index % len(PALETTE)]}
             style["linestyle"] = DASHES[index // len(PALETTE) % len(DASHES)]
-            panel.plot(np.arange(len(layers)), layers, label=language, **style)
+            panel.plot(np.arange(len(layers)), layers, label=in_legend(language), **style)
         for budget in budgets:
             panel.axhline(budget, color="grey", linestyle=":", label="budget")
         panel.set(title=side, xlabel="layer", ylim=(0, 1), xticks=range(len(layers)))
@@ -137,6 +139,11 @@ def _columns(values: np.ndarray, limit: int) -> np.ndarray:
     length = -(-values.shape[-1] // limit)
     padding = [(0, 0)] * (values.ndim - 1) + [(0, -values.shape[-1] % length)]
     return np.pad(values, padding, mode="edge").reshape(*values.shape[:-1], -1, length)
+
+
+def in_legend(name: str) -> str:
+    """A name as the label of a series: one that begins with `_` would be left out of the legend."""
+    return f" {name}" if name.startswith("_") else name
 
 
 def add_legend(figure: Figure, panel, columns: int = 6) -> None:

@@ -72,19 +72,19 @@ def test_no_file_of_another_server_is_fetched(tmp_path, path):
     assert ask(tmp_path, "GET", f"/gradio_api/{path}")[0] == 403
 
 
-def join(tmp_path, content) -> int:
-    body = content if isinstance(content, bytes) else json.dumps(content).encode()
-    return ask(tmp_path, "POST", "/gradio_api/queue/join", [body[:10], body[10:]])[0]
+@pytest.mark.parametrize("address", ["queue/join", "run/predict"])
+def test_a_recording_of_a_job_was_uploaded_here(tmp_path, address):
+    def join(content) -> int:
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        return ask(tmp_path, "POST", f"/gradio_api/{address}", [body[:10], body[10:]])[0]
 
-
-def test_a_recording_of_a_job_was_uploaded_here(tmp_path):
     ours = {"path": "/tmp/a.wav", "url": "http://127.0.0.1:7860/gradio_api/file=/tmp/a.wav", "meta": {}}
-    assert join(tmp_path, {"data": [ours, "gl", False]}) == 200, "a browser names the address of the page"
+    assert join({"data": [ours, "gl", False]}) == 200, "a browser names the address of the page"
     for path in ("http://169.254.169.254/latest", "https://x.org/big.wav", "file:///etc/passwd"):
-        assert join(tmp_path, {"data": [ours | {"path": path}, "gl", False]}) == 400
-        assert join(tmp_path, {"data": [[{"a": [ours | {"path": path}]}]]}) == 400
+        assert join({"data": [ours | {"path": path}, "gl", False]}) == 400
+        assert join({"data": [[{"a": [ours | {"path": path}]}]]}) == 400
     for broken in (b"", b"{", b"[" * 100_000, b"\xff\xfe", b'{"data": [' * 50_000):
-        assert join(tmp_path, broken) == 400
+        assert join(broken) == 400
 
 
 def test_a_body_passes_as_it_came(tmp_path):

@@ -173,6 +173,16 @@ def test_there_is_no_way_past_the_queue(page, path):
     assert page.post(f"/gradio_api/{path}", json={"data": [None, "gl", False]}).status_code == 404
 
 
+def test_a_transcription_is_not_run_by_the_address_that_needs_no_queue(page):
+    """Gradio puts an example into the page by it."""
+    for job in page.get("/config").json()["dependencies"]:
+        if job["queue"]:
+            content = {"data": [None, "gl", False], "fn_index": job["id"], "session_hash": "past"}
+            assert page.post("/gradio_api/run/predict", json=content).status_code == 404
+    jobs = [job["api_name"] for job in page.get("/config").json()["dependencies"] if job["queue"]]
+    assert "transcribe" in jobs
+
+
 def test_nothing_of_visitors_is_left_when_the_page_ends(whisper_dir, processor, tmp_path):
     folder = demo.write_files(tmp_path, whisper_dir, processor)
     with demo.serve(folder) as (address, process):

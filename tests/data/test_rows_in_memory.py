@@ -1,5 +1,7 @@
 """Rows whose audio is samples already, as a program or `datasets` gives them, make the batch that their files make."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -22,6 +24,8 @@ FORMS = {
     "a tensor": lambda audio: torch.from_numpy(read_audio(audio)),
     "decoded by datasets": lambda audio: {"array": read_audio(audio), "sampling_rate": 16_000, "path": None},
     "bytes and path": lambda audio: audio,
+    "the bytes of a file": lambda audio: Path(audio["path"]).read_bytes(),
+    "a view of these bytes": lambda audio: memoryview(Path(audio["path"]).read_bytes()),
     "a path": lambda audio: audio["path"],
 }
 

@@ -77,6 +77,14 @@ def test_the_gates_of_an_utterance_lie_over_its_time_and_its_tokens(drawn, tmp_p
     assert tokens.get_ylim() == (2.5, -0.5), "a row for each layer, the first on top"
 
 
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend(drawn, tmp_path):
+    row = {"data_set": "a", "language": "gl", "words": 1, "normalizer": "marks", "_ours": 0.3, "plain": 0.4}
+    figures.draw_wer([row], ["plain", "_ours"], tmp_path / "wer.png")
+    figures.draw_expert_usage({"_ours, gl": {"encoder 0": 0.5, "decoder 0": 0.5}}, [], tmp_path / "usage.png")
+    names = [[text.get_text().strip() for text in figure.legends[0].get_texts()] for figure in drawn]
+    assert names == [["plain", "_ours"], ["_ours, gl"]]
+
+
 def test_a_name_with_dollar_signs_is_drawn_as_it_is_not_as_a_formula(drawn, tmp_path):
     row = {"data_set": r"a $\frac$ b", "language": "gl", "words": 1, "normalizer": "$x_$", r"$\no$": 0.3}
     figures.draw_wer([row], [r"$\no$"], tmp_path / "wer.png")
