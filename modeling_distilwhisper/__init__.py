@@ -4,7 +4,6 @@ Importing it registers the model with the Auto classes of Transformers. All else
 """
 
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from . import workarounds as workarounds  # first: it silences what libraries say while they are imported
@@ -93,11 +92,7 @@ _LAZY = {
 }
 _MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}
 
-try:
-    __version__ = version("modeling_distilwhisper")
-except PackageNotFoundError:  # a checkout on the path that is not installed
-    __version__ = "0+unknown"
-
+__version__ = "0.1.0"
 __all__ = [
     "DistilWhisperConfig",
     "DistilWhisperForConditionalGeneration",
@@ -110,7 +105,14 @@ __all__ = [
 def __getattr__(name: str):
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}. It has: {', '.join(__all__)}.")
-    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    try:
+        return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+    except ModuleNotFoundError as error:
+        from .runs.extras import EXTRAS, MissingLibraryError, missing
+
+        if error.name not in EXTRAS:
+            raise
+        raise MissingLibraryError(missing(error.name), name=error.name) from None
 
 
 def __dir__() -> list[str]:

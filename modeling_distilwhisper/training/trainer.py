@@ -127,6 +127,7 @@ class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
         # Every part of the loss is divided by the tokens of the complete batch, over accumulation steps and processes.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True
+        self.accelerator.gradient_accumulation_steps = 1  # Transformers 5.4 and 5.5 would divide by them once more
         self.teacher = self._prepared(teacher)
         if self.is_routed:
             self._train_only_present_languages()

@@ -7,7 +7,6 @@ import torch
 from helpers import tiny
 from helpers.scripts import run_script
 from helpers.training import make_trainer
-from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import WhisperForConditionalGeneration
 
@@ -117,4 +116,4 @@ def test_the_script_trains_an_adapter_on_a_quantised_student_that_loads(wide_whi
     assert results["scores"]["after"]["gl"]["gl"]["words"] == 8 and "transcript" in " ".join(results["example"])
     assert not (tmp_path / "run/model.safetensors").exists()
     base = WhisperForConditionalGeneration.from_pretrained(wide_whisper_dir, **precision_settings("int8"))
-    PeftModel.from_pretrained(base, tmp_path / "run")
+    pytest.importorskip("peft").PeftModel.from_pretrained(base, tmp_path / "run")

@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from helpers import tiny
-from peft import LoraConfig, get_peft_model
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.evaluation.gates import forced_gates
@@ -36,7 +35,8 @@ def logits(model, batch):
 
 
 def with_lora(model, **settings):
-    return get_peft_model(model, LoraConfig(r=2, **settings))
+    peft = pytest.importorskip("peft")
+    return peft.get_peft_model(model, peft.LoraConfig(r=2, **settings))
 
 
 @pytest.mark.parametrize(
