@@ -53,11 +53,13 @@ def test_every_unusable_row_is_counted_by_its_reason(folder, processor):
         ["", "la", "gl", ""],
         ["../test/0.flac", "la", "gl", ""],
         ["/etc/passwd", "la", "gl", ""],
-        ["a\0b.wav", "la", "gl", ""],
+        ["a%00b.wav", "la", "gl", ""],
         ["x" * 300, "la", "gl", ""],
     ]
     soundfile.write(train / "noise.wav", np.full(8000, np.nan, dtype=np.float32), 16000, subtype="FLOAT")
     speech.write_metadata(train, lines)
+    table = train / "metadata.csv"
+    table.write_bytes(table.read_bytes().replace(b"%00", b"\0"))  # Python 3.10 cannot write it as CSV
     refused = Counter()
     rows, left_out = keep_usable(read_folder(folder, "train", left_out=refused), processor, max_tokens=64)
     assert refused == {"unknown language": 1, "file outside the folder": 2, "NUL sign": 1}

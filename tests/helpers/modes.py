@@ -1,9 +1,12 @@
 """Every way of decoding that Whisper offers, on the tiny model."""
 
 import copy
+from importlib.metadata import version
 
+import pytest
 import torch
 from helpers import tiny
+from packaging.version import Version
 from transformers import WhisperForCausalLM
 
 LONG = [5.0, 1.2, 3.1]  # seconds; the window is 2
@@ -50,6 +53,8 @@ def generate(model, processor, mode: str, audio: dict[str, torch.Tensor], langua
         kind = settings.pop("assistant")
         assistant = copy.deepcopy(model) if kind == "same" else tiny.make_whisper(processor, seed=0)
         if kind == "decoder":
+            if Version(version("transformers")) < Version("5.10"):
+                pytest.skip("a decoder as assistant fails inside Transformers before 5.10")
             decoder = WhisperForCausalLM(assistant.config).eval()
             decoder.model.decoder.load_state_dict(assistant.model.decoder.state_dict())
             decoder.proj_out.weight = decoder.model.decoder.embed_tokens.weight
