@@ -42,6 +42,19 @@ def inputs_for(mode: str, processor) -> dict[str, torch.Tensor]:
     return tiny.make_audio(processor, LONG if mode.startswith(("long", "previous")) else SHORT)
 
 
+def generate_plainly(
+    whisper, processor, mode: str, audio: dict[str, torch.Tensor], language
+) -> dict[str, torch.Tensor]:
+    """What Whisper itself transcribes. A release in which its assisted decoding fails has nothing to be equal to."""
+    try:
+        return generate(whisper, processor, mode, audio, language)
+    except (AttributeError, UnboundLocalError) as error:
+        release = version("transformers")
+        if not mode.startswith("assisted") or Version(release) >= Version("5.15"):
+            raise
+        pytest.skip(f"in Transformers {release}, plain Whisper fails: {error}")
+
+
 def generate(model, processor, mode: str, audio: dict[str, torch.Tensor], language) -> dict[str, torch.Tensor]:
     """Transcribes with `MODES[mode]`; `language` is one code or a code a row."""
     settings = dict(MODES[mode])
@@ -53,8 +66,6 @@ def generate(model, processor, mode: str, audio: dict[str, torch.Tensor], langua
         kind = settings.pop("assistant")
         assistant = copy.deepcopy(model) if kind == "same" else tiny.make_whisper(processor, seed=0)
         if kind == "decoder":
-            if Version(version("transformers")) < Version("5.10"):
-                pytest.skip("a decoder as assistant fails inside Transformers before 5.10")
             decoder = WhisperForCausalLM(assistant.config).eval()
             decoder.model.decoder.load_state_dict(assistant.model.decoder.state_dict())
             decoder.proj_out.weight = decoder.model.decoder.embed_tokens.weight
