@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-TASKS = ("docs/use.md", "docs/train.md", "docs/evaluate.md", "docs/deploy.md")
+TASKS = ("docs/install.md", "docs/use.md", "docs/train.md", "docs/evaluate.md", "docs/deploy.md")
 EXAMPLES = ("examples/bias/README.md", "examples/paper/README.md", "examples/quickstart/README.md")
 NAMES = ("README.md", *TASKS, "CONTRIBUTING.md", "docs/your_language.md", *EXAMPLES, "model_cards/README.md")
 PAGES = {name: ROOT / name for name in NAMES}
