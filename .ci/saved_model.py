@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
+SAMPLES = torch.sin(torch.arange(16_000) / 7) / 4  # a second
+BRIEF = {"language": "gl", "max_new_tokens": 12}
 SETTINGS = {"language": ["gl", "fr"], "task": "transcribe", "max_new_tokens": 12}
 SET = ", ".join(f"{name} {version(name)}" for name in ("transformers", "torch", "huggingface_hub", "numpy"))
 
@@ -20,6 +22,7 @@ SET = ", ".join(f"{name} {version(name)}" for name in ("transformers", "torch", 
 def save(folder: Path) -> None:
     sys.path.append(str(TESTS))
     from helpers import tiny
+    from transformers import pipeline
 
     from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
@@ -33,6 +36,8 @@ def save(folder: Path) -> None:
     processor.save_pretrained(folder / "model")
     save_file({"audio": audio}, folder / "audio.safetensors")
     expected = {"set": SET, "tokens": model.generate(audio, **SETTINGS).tolist()}
+    speech = pipeline("automatic-speech-recognition", model=str(folder / "model"))
+    expected["text"] = speech(SAMPLES.numpy(), generate_kwargs=BRIEF)["text"]
     (folder / "expected.json").write_text(json.dumps(expected), encoding="utf-8")
     print(f"Saved by {SET}")
 
@@ -51,6 +56,8 @@ def load(folder: Path) -> None:
     AutoProcessor.from_pretrained(folder / "model", trust_remote_code=True)
     speech = pipeline("automatic-speech-recognition", model=str(folder / "model"), trust_remote_code=True)
     assert speech.model.config.languages == ["gl", "ca"]
+    text = speech(SAMPLES.numpy(), generate_kwargs=BRIEF)["text"]
+    assert text == expected["text"], f"the pipeline of {expected['set']}: {expected['text']!r}; of {SET}: {text!r}"
     print(f"Saved by {expected['set']}\n  loaded by {SET}: the same {sum(map(len, tokens))} tokens")
 
 

@@ -12,7 +12,7 @@ Private parts are used outside this file only where they cannot be moved here:
   `_modules`, and the fingerprint a tensor's `_version`.
 - `commands/command_line.py` formats help texts with private parts of `argparse`, which has no public ones for it.
 
-Each has a test in `tests/test_private_parts.py`, which fails with its name where a release lacks it.
+For each name, `tests/test_private_parts.py` has a test that fails where a release lacks it.
 
 This module imports no other library: what it silences is said while they are imported.
 """

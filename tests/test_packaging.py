@@ -38,7 +38,7 @@ def test_on_a_page_of_the_package_alone_every_link_leads_somewhere(metadata):
         assert re.match(r"https?://", target) or target.startswith("#"), f"{target} leads nowhere"
         kind, _, path = address.removeprefix(f"{source}/").partition("/main/")
         if address.startswith(source):
-            assert kind == ("raw" if path.endswith(".svg") else "blob"), f"{target} is no picture"
+            assert kind == ("raw" if path.endswith((".svg", ".png")) else "blob"), f"{target} is no picture"
             assert (ROOT / path).is_file(), f"{target} is not in the repository"
 
 
@@ -49,6 +49,9 @@ def test_who_why_and_where_stand_in_the_metadata(metadata):
     assert names == {"Source", "Documentation", "Changelog", "Issues", "Paper"}
     pythons = re.findall(r"Python :: (3\.\d+)", str(metadata.get_all("Classifier")))
     assert metadata["Requires-Python"] == f">={pythons[0]}"
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    matrix = workflow["jobs"]["versions"]["strategy"]["matrix"]["include"]
+    assert pythons == [job["python"] for job in matrix], "each is tested"
 
 
 @pytest.mark.slow

@@ -3,13 +3,14 @@
 `modeling_distilwhisper/workarounds.py` says why each is needed and when it can go.
 """
 
+import argparse
 import inspect
 from importlib import import_module
 from importlib.metadata import version
 
 import pytest
 import torch
-from transformers import PretrainedConfig, PreTrainedModel, Trainer, WhisperForConditionalGeneration
+from transformers import PretrainedConfig, Trainer, WhisperForConditionalGeneration
 from transformers.utils import PushToHubMixin
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperTrainer
@@ -107,5 +108,10 @@ def test_pytorch_counts_changes_of_a_tensor_and_names_a_modules_hooks_and_childr
         assert isinstance(getattr(module, name), dict), f"torch {torch.__version__} has no Module.{name}"
 
 
-def test_a_config_without_a_commit_is_of_a_folder():
-    assert getattr(PretrainedConfig(), "_commit_hash", None) is None and issubclass(PreTrainedModel, PushToHubMixin)
+def test_a_config_knows_the_commit_that_it_was_loaded_from():
+    assert PretrainedConfig(_commit_hash="0" * 40)._commit_hash == "0" * 40
+
+
+@pytest.mark.parametrize("name", ["_format_action_invocation", "_format_args", "_get_default_metavar_for_optional"])
+def test_argparse_formats_flags_by_the_methods_that_the_help_calls(name):
+    assert callable(getattr(argparse.HelpFormatter, name))

@@ -37,7 +37,8 @@ def missing(library: str, extra: str | None = None) -> str:
         >>> missing("peft")
         'this needs peft, which is not installed. Install it: pip install "modeling_distilwhisper[compare]"'
     """
-    command = f'pip install "modeling_distilwhisper[{extra or EXTRAS[library]}]"'
+    extra = extra or EXTRAS.get(library)  # none: the package itself requires the library
+    command = f'pip install "modeling_distilwhisper[{extra}]"' if extra else f"pip install {library}"
     return f"this needs {library}, which is not installed. Install it: {command}"
 
 

@@ -54,8 +54,9 @@ def require_known(place: str, command: list[str]) -> None:
         assert all((ROOT / word).is_file() for word in rest if word.startswith("tests")), place
         marker = rest[rest.index("-m", 1) + 1] if "-m" in rest[1:] else None
         assert marker is None or f"@pytest.mark.{marker}:" in done.stdout, f"{place}: there is no marker {marker}"
-    elif name == "pip" and rest[2:] == ["--index-url", "https://download.pytorch.org/whl/cpu"]:  # not run: a network
-        assert rest[0] == "install" and rest[1] in (ROOT / "constraints.txt").read_text().splitlines(), place
+    elif name == "pip" and rest[-2:] == ["--index-url", "https://download.pytorch.org/whl/cpu"]:  # not run: a network
+        assert [word for word in rest[:-3] if word != "-q"] == ["install"], place
+        assert rest[-3] in (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines(), place
     elif name == "pip":
         assert set(rest[1:-1]) <= {"-q", "-c", "constraints.txt", "-e"} and rest[0] == "install", place
         settings = configparser.ConfigParser()

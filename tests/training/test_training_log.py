@@ -48,8 +48,10 @@ def test_the_log_counts_each_languages_utterances_and_steps_and_its_gates(whispe
 
 
 def test_the_bars_show_loss_gates_error_rate_and_time_left(
-    whisper_dir, whisper, processor, recordings, tmp_path, capfd
+    whisper_dir, whisper, processor, recordings, tmp_path, capfd, monkeypatch
 ):
+    monkeypatch.setenv("COLUMNS", "200")  # a wide terminal: old releases of tqdm take 80 where there is none
+    monkeypatch.setenv("LINES", "50")
     trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, teacher=whisper, disable_tqdm=False)
     trainer.train()
     trainer.predict(rows_of(recordings, ["gl"], "test"))

@@ -6,6 +6,7 @@ a data loader's processes meanwhile. The teacher has the student's size.
 
 import argparse
 import importlib.util
+import itertools
 import statistics
 import tempfile
 import time
@@ -47,12 +48,13 @@ SYSTEMS = {
 STEP = "step"
 CACHES = {"likeliest tokens": 64, "hidden states": None}
 CACHED = [name for name, (_, teacher) in SYSTEMS.items() if teacher in CACHES]
-NEEDED = {LORA: "peft"} | dict.fromkeys(CACHED, "datasets")  # the library that a system needs beside the others
+# The libraries that a system needs, of those that a machine with PyTorch and Transformers may lack.
+NEEDED: dict[str, tuple[str, ...]] = {LORA: ("peft",)} | dict.fromkeys(CACHED, ("datasets", "soundfile"))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = [name for name in SYSTEMS if name not in (BASELINE, CLSR)]
-    found = [name for name in names if name not in NEEDED or importlib.util.find_spec(NEEDED[name])]
+    found = [name for name in names if all(map(importlib.util.find_spec, NEEDED.get(name, ())))]
     parser.add_argument(
         "--beside",
         nargs="*",
@@ -66,8 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    for library in {NEEDED[name] for name in arguments.beside if name in NEEDED}:
-        require(library)
+    for name in arguments.beside:
+        require(*NEEDED.get(name, ()))
     systems = [name for name in SYSTEMS if name in (BASELINE, CLSR, *arguments.beside)]
     with tempfile.TemporaryDirectory() as folder:
         arguments.folder = Path(folder)
@@ -95,7 +97,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"float32, {arguments.device}, {torch.get_num_threads()} threads\n")
     print_table(table, floatfmt=".2f")
     if left_out := [name for name in SYSTEMS if name not in systems]:
-        libraries = " or ".join(dict.fromkeys(NEEDED.values()))
+        libraries = " or ".join(dict.fromkeys(itertools.chain(*NEEDED.values())))
         print(f"\nLeft out: {', '.join(left_out)}. --beside adds them; some need {libraries}.")
 
 
