@@ -40,9 +40,11 @@ OVERTAKEN = 412  # HTTP status if the parent of a commit is no longer the branch
 class PushExpertsMixin(SavingMixin):
     """Pushing a model with experts, or some of its languages.
 
-    Needs what `LanguageExpertsMixin` needs, and `from_pretrained` of `LoadingMixin`. It extends two private methods of
+    Needs what `LanguageExpertsMixin` needs, and `from_pretrained` of `LoadingMixin`. It extends a private method of
     Transformers' `PushToHubMixin`: `_upload_modified_files`.
     """
+
+    loaded_commit: str | None = None  # the commit of the Hub repository that the model was loaded from
 
     def push_experts_to_hub(
         self,
@@ -267,7 +269,7 @@ class PushExpertsMixin(SavingMixin):
         """
         config = self.config
         sources: list[tuple[str | None, dict]] = [
-            (self.name_or_path, {"revision": getattr(config, "_commit_hash", None)}),
+            (self.name_or_path, {"revision": self.loaded_commit}),
             (
                 config.base_model_name_or_path,
                 {"revision": config.base_model_revision, "subfolder": config.base_model_subfolder or ""},

@@ -187,6 +187,7 @@ class LoadingMixin(LanguageExpertsMixin):
             loaded = cls._from_base_model(name, *model_args, config=without_experts, **kwargs)
             _keep_generation_config(_model_of(loaded), name, hub, replace=True)
         model = _model_of(loaded)
+        model.loaded_commit = commit
         if isinstance(
             loaded, tuple
         ):  # the caller learns of weights that no file had; experts are not held against them

@@ -5,7 +5,7 @@ Private parts are used outside this file only where they cannot be moved here:
 - `DistilWhisperTrainer`, `ExpertCheckpoints` and `CompleteCheckpoints` override private methods of Transformers'
   `Trainer`, and the first reads `_gen_kwargs`. Their docstrings list them.
 - The code in a checkpoint (`*_distilwhisper.py`) runs without the package, so it cannot import this file.
-  `PushExpertsMixin` overrides a private method of `PushToHubMixin` and reads a config's `_commit_hash`,
+  `PushExpertsMixin` overrides a private method of `PushToHubMixin`,
   `LanguageRoutedGenerationMixin` overrides `_get_candidate_generator`, and `cached_file` is called with
   `_raise_exceptions_for_missing_entries=False`, for which there is no public argument. `BuiltOnWhisper` overrides
   `_init_weights`. Of PyTorch, `is_bare` reads a module's hooks (`_forward_hooks` and so on), `dense_weight` its
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import torch
     from datasets import Dataset
     from sacrebleu.metrics.base import Metric, Score
-    from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
+    from transformers import PreTrainedModel, TrainingArguments
 
 # By logger: messages of libraries about themselves, of which a user of ours can change nothing.
 MESSAGES_ABOUT_THEMSELVES = {
@@ -233,15 +233,6 @@ def with_plain_numbers(metric: "Metric") -> "Metric":
 
     vars(metric)["_compute_score_from_stats"] = compute_with_plain_numbers
     return metric
-
-
-def commit_of(config: "PretrainedConfig") -> str | None:
-    """The commit of the Hub repository that a config was loaded from; `None` for a folder.
-
-    Version: transformers 5.23 (`PretrainedConfig._commit_hash`).
-    Until: a config has a public attribute for it.
-    """
-    return getattr(config, "_commit_hash", None)
 
 
 def fingerprint_of(rows: "Dataset") -> str:

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import pytest
 import torch
-from transformers import PretrainedConfig, Trainer, WhisperForConditionalGeneration
+from transformers import Trainer, WhisperForConditionalGeneration
 from transformers.utils import PushToHubMixin
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration, DistilWhisperTrainer
@@ -45,7 +45,6 @@ OVERRIDES = [(theirs, ours, name) for (theirs, ours), names in OVERRIDDEN.items(
 READ = {
     "_hf_peft_config_loaded": ("transformers", "transformers.trainer_utils", "quantised_backbone_is_trainable"),
     "_gen_kwargs": ("transformers", "transformers.trainer_seq2seq", "EachRowOnce"),
-    "_commit_hash": ("transformers", "transformers.configuration_utils", "commit_of"),
     "_raise_exceptions_for_missing_entries": ("transformers", "transformers.utils.hub", "repository_distilwhisper"),
     "_is_accelerate_prepared": ("accelerate", "accelerate.accelerator", "undo_preparation"),
     "_original_forward": ("accelerate", "accelerate.accelerator", "undo_preparation"),
@@ -106,10 +105,6 @@ def test_pytorch_counts_changes_of_a_tensor_and_names_a_modules_hooks_and_childr
     assert tensor._version > before
     for name in ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks", "_modules"):
         assert isinstance(getattr(module, name), dict), f"torch {torch.__version__} has no Module.{name}"
-
-
-def test_a_config_knows_the_commit_that_it_was_loaded_from():
-    assert PretrainedConfig(_commit_hash="0" * 40)._commit_hash == "0" * 40
 
 
 @pytest.mark.parametrize("name", ["_format_action_invocation", "_format_args", "_get_default_metavar_for_optional"])

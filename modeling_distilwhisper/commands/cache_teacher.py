@@ -27,6 +27,7 @@ from transformers.models.whisper.modeling_whisper import shift_tokens_right
 from ..data.collate import SpeechCollator
 from ..data.selection import read_rows
 from ..data.sources import parse_sources
+from ..repository_distilwhisper import commit_of_now
 from ..runs.any_whisper import load_config, load_processor, weights_digest
 from ..runs.numbers import Range
 from ..runs.precision import PRECISIONS
@@ -34,7 +35,6 @@ from ..training.cache_files import tokenizer_digest
 from ..training.cache_writer import CacheWriter, WithDigests
 from ..training.row_names import KEY
 from ..training.teacher import Teacher, load_teacher
-from ..workarounds import commit_of
 from .command_line import DEVICE, command, parse_dataclasses
 from .training_run.models import precision_of_teacher
 
@@ -110,7 +110,7 @@ def open_cache(
     Range(int, 0, config.vocab_size).check("k", arguments.k)
     metadata = {
         "teacher": arguments.teacher,
-        "teacher weights": weights_digest(arguments.teacher) or commit_of(teacher.model.config),
+        "teacher weights": weights_digest(arguments.teacher) or commit_of_now(arguments.teacher, {}),
         "teacher precision": precision_of_teacher(teacher, arguments.teacher_precision),
         "tokenizer": tokenizer_digest(processor),
         "vocabulary": config.vocab_size,

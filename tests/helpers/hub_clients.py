@@ -28,9 +28,9 @@ def tokens(model, rows=("gl", "ca")) -> list[list[int]]:
     return model.eval().generate(noise, language=list(rows), task="transcribe", max_new_tokens=8).tolist()
 
 
-def push(folder, repo_id, how="push_experts_to_hub", name=None, **settings) -> str:
-    """Pushes what is in a folder; gives the id of the commit."""
-    model = DistilWhisperForConditionalGeneration.from_pretrained(folder)
+def push(folder, repo_id, how="push_experts_to_hub", name=None, loaded=None, **settings) -> str:
+    """Pushes what is in a folder or repository (`loaded`: which revision of it); gives the id of the commit."""
+    model = DistilWhisperForConditionalGeneration.from_pretrained(folder, **(loaded or {}))
     if name is not None:
         model.config.base_model_name_or_path = name
     return getattr(model, how)(repo_id, token=settings.pop("token", ME), **settings).oid

@@ -69,6 +69,16 @@ def test_a_whole_model_is_pushed_with_its_folders_card_and_keeps_the_repositorys
     assert b"Mended there." in repository.at().files["README.md"]
 
 
+def test_a_copy_gets_the_processor_of_the_revision_that_was_loaded(hub, client, saved, tmp_path):
+    client(push, saved, "me/complete", "push_to_hub")
+    repository = hub.repositories["me/complete"]
+    before = repository.at().files["processor_config.json"]
+    repository.refs["v1"] = repository.commits[-1].oid
+    repository.commit({"processor_config.json": before + b"\n"})
+    client(push, "me/complete", "me/copy", "push_to_hub", loaded={"revision": "v1", "cache_dir": tmp_path / "cache"})
+    assert hub.repositories["me/copy"].at().files["processor_config.json"] == before
+
+
 def test_two_of_twenty_languages_cost_two_files(hub, client, tmp_path):
     processor = tiny.make_processor(("en", *TWENTY))
     whisper = tiny.make_whisper(processor)
