@@ -31,6 +31,7 @@ def installed(tmp_path_factory):
     source.mkdir()
     for name in (
         "setup.cfg",
+        "setup.py",
         "pyproject.toml",
         "README.md",
         "LICENSE",
