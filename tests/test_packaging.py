@@ -38,7 +38,7 @@ def test_on_a_page_of_the_package_alone_every_link_leads_somewhere(metadata):
         assert re.match(r"https?://", target) or target.startswith("#"), f"{target} leads nowhere"
         kind, _, path = address.removeprefix(f"{source}/").partition("/main/")
         if address.startswith(source):
-            assert kind == ("raw" if path.endswith((".svg", ".png")) else "blob"), f"{target} is of the other kind, page or picture"
+            assert kind == ("raw" if path.endswith((".svg", ".png")) else "blob"), f"{target} is the wrong kind of link"
             assert (ROOT / path).is_file(), f"{target} is not in the repository"
 
 
