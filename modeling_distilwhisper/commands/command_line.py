@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import inspect
 import os
 import re
 import sys
@@ -146,7 +147,7 @@ def hide_inherited(parser: argparse.ArgumentParser, classes: tuple[type, ...]) -
     """Hides the settings that come from Transformers in `--help`, except the few that everyone needs."""
     shown = {"help", "output_dir", "per_device_eval_batch_size", "gradient_accumulation_steps", "max_steps", "seed"}
     shown |= {"bf16", "fp16", "report_to", "use_cpu", "push_to_hub", "hub_model_id"}
-    shown |= {name for one in classes for name in vars(one).get("__annotations__", {})}
+    shown |= {name for one in classes for name in inspect.get_annotations(one)}
     for action in parser._actions:
         if action.dest not in shown:
             action.help = argparse.SUPPRESS
