@@ -39,7 +39,7 @@ BATCH = 128
 LOCATIONS = ("student", "data", "output_dir")  # settings that are paths of this machine
 # With which gates forced, open or closed, a job is scored. Closed gates are the untrained model, so few jobs need them.
 BOTH = {"gates open": True, "gates closed": False}
-FORCED = {"train": {"gates open": True}, "search": {}, "ablation": BOTH, "smoke": BOTH}
+FORCED = {"train": {"gates open": True}, "search": {}, "candidate": {}, "ablation": BOTH, "smoke": BOTH}
 
 
 class GPUFeatureExtractor(WhisperFeatureExtractor):
@@ -80,7 +80,8 @@ def run_job(job: Job, weights: Path, prompts: Path, work: Path, extra: dict) -> 
             torch.cuda.empty_cache()
             record["GPU memory in training, GiB"] = torch.cuda.max_memory_reserved() / 2**30
         torch.set_float32_matmul_precision("highest")
-        rows = test_rows(job.language, prompts, settings.get("max_rows"))
+        chosen = validation_cells if job.kind == "candidate" else test_cells
+        rows = rows_of(chosen(job.language), prompts, settings.get("max_rows"))
         model = load_model(str(weights if job.kind == "plain" else folder), "float32", "cuda" if on_gpu else "cpu")
         transcripts = transcribe(model, processor, rows, folder)
         record |= {"counts": counts(transcripts), "transcripts": transcripts}
@@ -122,7 +123,9 @@ def train(kind: str, settings: dict, processor: WhisperProcessor, weights: Path,
     results = RunResults(
         scores=forced_scores(trainer, data, FORCED[kind]) if trainer.is_routed else {},
         data=data.records,
-        expert_usage=expert_usage(trainer, data) if trainer.is_routed and kind != "search" else {},
+        expert_usage=expert_usage(trainer, data)
+        if trainer.is_routed and kind in ("train", "ablation", "smoke")
+        else {},
         training=trained.metrics | {"steps by language": trainer.figures.steps},
         best_by_language=trainer.best_experts.scores(),
     )
@@ -163,13 +166,23 @@ def saved_weights(folder: Path) -> int:
     return total
 
 
-def test_rows(language: str, prompts: Path, max_rows: int | None) -> Dataset:
-    """Test prompts of the job's language, clean and shifted, its shifted validation prompts, and the clean test prompts
-    of the other languages. Their ids are `language/split/domain/name`. One data set, since a batch takes as long as its
-    longest row.
-    """
+def validation_cells(language: str) -> list[tuple[str, str, str]]:
+    """Corpus, split and language: the validation prompts of the job's language, clean and shifted."""
+    return [("prompts", "validation", language), ("shifted", "validation", language)]
+
+
+def test_cells(language: str) -> list[tuple[str, str, str]]:
+    """The test prompts of the job's language, clean and shifted, its shifted validation prompts, and the clean test
+    prompts of the other languages."""
     cells = [("prompts", "test", language), ("shifted", "test", language), ("shifted", "validation", language)]
-    cells += [("prompts", "test", other) for other in LANGUAGES if other != language]
+    return cells + [("prompts", "test", other) for other in LANGUAGES if other != language]
+
+
+def rows_of(cells: list[tuple[str, str, str]], prompts: Path, max_rows: int | None) -> Dataset:
+    """The rows of these cells as one data set, since a batch takes as long as its longest row.
+
+    Their ids are `language/split/domain/name`.
+    """
     parts = []
     for corpus, split, code in cells:
         (source,) = parse_sources([f"{corpus}=folder:{prompts}/{corpus}/{{language}}"], [code])
@@ -185,7 +198,7 @@ def test_rows(language: str, prompts: Path, max_rows: int | None) -> Dataset:
 
 
 def transcribe(model, processor: WhisperProcessor, rows: Dataset, folder: Path) -> list[dict[str, str]]:
-    """Greedy transcripts of `test_rows`."""
+    """Greedy transcripts of the rows."""
     file = RecordFile(folder / "transcripts.jsonl")
     records = transcribe_rows(file, model, processor, rows, batch_size=BATCH)
     transcripts = []
