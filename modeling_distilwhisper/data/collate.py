@@ -20,6 +20,8 @@ class SpeechCollator:
         processor: the model's processor.
         task: "transcribe" or "translate", the task token of every row.
         extra: gets the rows, their samples and the padded labels; returns further tensors of the batch by name.
+        augment: changes samples before features are made of them, such as an `Augmentation`. `extra` gets them
+            unchanged.
 
     Example:
         >>> from modeling_distilwhisper import SpeechCollator, load_processor, read_folder
@@ -33,6 +35,7 @@ class SpeechCollator:
     processor: WhisperProcessor
     task: str = "transcribe"
     extra: Callable[[list[dict], list[np.ndarray], torch.Tensor], dict[str, torch.Tensor]] | None = None
+    augment: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         """Makes the batch.
@@ -49,7 +52,7 @@ class SpeechCollator:
         """
         samples = [samples_of_row(row["audio"]) for row in rows]
         features = self.processor.feature_extractor(
-            samples,
+            samples if self.augment is None else [self.augment(clip) for clip in samples],
             sampling_rate=SAMPLING_RATE,
             return_attention_mask=True,
             return_tensors="pt",

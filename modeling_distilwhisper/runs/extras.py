@@ -19,6 +19,8 @@ EXTRAS = {
     "faster_whisper": "export",
     "bitsandbytes": "quantised",
     "torchao": "quantised",
+    "audiomentations": "augment",
+    "fast_mp3_augment": "augment",
 }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from transformers import Seq2SeqTrainingArguments
 
+from ..data.augmentation import KINDS, check_kinds
 from ..evaluation.normalization import normalizer_name
 from ..runs.numbers import ABOVE_0, AT_LEAST_0, COUNT, COUNT_OR_ZERO, Range
 from .kd_weight import SCHEDULES
@@ -70,6 +71,8 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
         gate_momentum: in each step, a hard gate's threshold becomes `old + gate_momentum * (quantile - old)`, where
             `quantile` is the one at which the step's batches would meet the budget.
         normalizer: the normaliser of the scores, one of `NORMALIZERS`.
+        augment: kinds of changes that training recordings get at random, of `KINDS` (`Augmentation`). The teacher
+            gets them unchanged.
 
     Raises:
         ValueError: a value is out of its range.
@@ -104,6 +107,9 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
         metadata={"help": "A hard gate's new threshold is old + gate_momentum x (quantile of the step - old)."},
     )
     normalizer: str = field(default="marks", metadata={"help": "Normaliser of the scores: 'marks' or 'report'."})
+    augment: list[str] = field(
+        default_factory=list, metadata={"help": f"Changes of training recordings at random: {' '.join(KINDS)}."}
+    )
 
     learning_rate: float = field(default=1e-4, metadata={"help": "Peak learning rate."})
     num_train_epochs: float = field(default=10.0, metadata={"help": "Passes over the training data."})
@@ -156,3 +162,4 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
                 f"A learned --kd_beta starts between 0 and --kd_beta_max, {self.kd_beta_max}, got {self.kd_beta}."
             )
         self.normalizer = normalizer_name(self.normalizer)
+        check_kinds(self.augment)

@@ -18,6 +18,7 @@ from transformers import (
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from .. import workarounds
+from ..data.augmentation import Augmentation
 from ..data.collate import SpeechCollator
 from ..data.labels import IGNORED
 from ..evaluation.gates import GateReport
@@ -36,7 +37,7 @@ from .prediction_scores import count_prediction_errors
 from .progress import ProgressBars
 from .row_names import NamedRows
 from .sampling import LanguageSampler
-from .teacher import Teacher
+from .teacher import Teacher, TeacherFeatures
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -132,6 +133,7 @@ class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
         if self.is_routed:
             self._train_only_present_languages()
             self._thresholds = BudgetThresholds(self.model, args.gate_momentum)
+        self.augmentation = Augmentation(args.augment, args.seed) if args.augment else None
         self.best_experts = BestExperts(Path(str(args.output_dir), "best"))
         self.kd_weight = DistillationWeight(args.kd_beta_schedule, args.kd_beta, args.kd_beta_end, args.kd_beta_max)
         self.figures = TrainingLog(self.accelerator)
@@ -180,14 +182,18 @@ class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
         """The data loader of Transformers, whose batches also hold the teacher's inputs and the rows' names."""
         collator = self.data_collator
         extra = None if self.teacher is None else self.teacher.batch_extra
-        if extra is None:
+        if self.augmentation is not None and isinstance(self.teacher, Teacher) and extra is None:
+            extra = TeacherFeatures(self.processing_class.feature_extractor)  # of the recording as it is
+        changes = {"extra": extra, "augment": self.augmentation}
+        needed = {name: value for name, value in changes.items() if value is not None}
+        if not needed:
             self.data_collator = NamedRows(collator)
         elif isinstance(collator, SpeechCollator):
-            self.data_collator = NamedRows(dataclasses.replace(collator, extra=extra))
+            self.data_collator = NamedRows(dataclasses.replace(collator, **needed))
         else:
             raise ValueError(
-                f"This teacher needs other inputs in each batch. Expected a SpeechCollator, which adds them, as "
-                f"data_collator, got a {type(collator).__name__}."
+                "This training needs a data_collator that makes features (--augment) or other inputs of its teacher: "
+                f"expected a SpeechCollator, got a {type(collator).__name__}."
             )
         try:
             return super().get_train_dataloader()
@@ -299,6 +305,8 @@ class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
 
     def _run_epoch(self, model, epoch, train_dataloader, *args, **kwargs):
         workarounds.set_epoch_of_samplers(train_dataloader, epoch)
+        if self.augmentation is not None:
+            self.augmentation.start_epoch(epoch)
         return super()._run_epoch(model, epoch, train_dataloader, *args, **kwargs)
 
     def release(self) -> None:

@@ -39,6 +39,7 @@ DEFINING = (
     "gate_momentum",
     "language_temperature",
     "normalizer",
+    "augment",
 )
 
 
