@@ -15,6 +15,7 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.expert_layers_distilwhisper import LanguageExpert
 from modeling_distilwhisper.reporting.model_card import count_parameters
+from modeling_distilwhisper.runs.extras import require
 from modeling_distilwhisper.training.lora import with_lora
 
 # Width, layers and heads of each side (the report's Table 1, Whisper's config.json).
@@ -81,6 +82,7 @@ def plain_whisper(size: str) -> WhisperForConditionalGeneration:
 
 def lora(size: str, rank: int) -> int:
     """Parameters that LoRA trains: on fc1 and fc2 of every layer."""
+    require("peft")
     with torch.device("meta"):
         return trained(with_lora(plain_whisper(size), rank))
 

@@ -2,12 +2,17 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+
+from modeling_distilwhisper.commands.training_run.arguments import ModelArguments
+from modeling_distilwhisper.runs.settings import defaults_of
+from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
 
 PAPER = Path(__file__).parents[2] / "examples/paper"
 sys.path.insert(0, str(PAPER))
@@ -110,7 +115,7 @@ def test_our_numbers_stand_beside_the_reports_and_a_dash_where_there_are_none(tm
 
 
 def write_run(folder, system, wers):
-    """Results of a run of `system` ("before", "teacher" or "after") for each language; WER in %, the same everywhere."""
+    """Results of a run for each language; `system` is "before", "teacher" or "after". WER in %, on both data sets."""
     for language, wer in wers.items():
         path = folder / language / "results.json"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -201,3 +206,13 @@ def test_each_table_is_one_command(table, tmp_path):
     assert "Share in % of the gap" in done.stdout
     assert ("means over languages of a class" in done.stdout) == (table == 8)
     assert ("Parameters of the models, counted" in done.stdout) == (table == 6)
+
+
+def test_the_list_of_differences_names_the_defaults_that_runs_have():
+    defaults = defaults_of(ModelArguments, DistilWhisperTrainingArguments)
+    text = (PAPER / "README.md").read_text(encoding="utf-8")
+    quoted = re.findall(r"`--(\w+)` \(([\d.]+)\)", text)
+    assert len(quoted) >= 9
+    assert {name: value for name, value in quoted if str(defaults[name]) != value} == {}
+    for path in [*PAPER.glob("*.yaml"), *PAPER.glob("soft/*.yaml")]:
+        assert not {name for name, _ in quoted} & yaml.safe_load(path.read_text()).keys(), f"{path} has another value"
