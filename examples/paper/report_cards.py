@@ -8,16 +8,13 @@ Their figures are the report's (report.csv). The cards say that this package did
 import argparse
 from pathlib import Path
 
+import parameters
 import reproduce
-import torch
-from transformers import WhisperConfig
 
-from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.expert_layers_distilwhisper import LanguageExpert
 from modeling_distilwhisper.export.authors import CARDS
 from modeling_distilwhisper.reporting.card_tables import language_name, size_rows
 from modeling_distilwhisper.reporting.markdown import Markdown, table_of
-from modeling_distilwhisper.reporting.model_card import count_parameters, not_saved_message, render, save_card
+from modeling_distilwhisper.reporting.model_card import not_saved_message, render, save_card
 
 # Languages of the report's Table 4, training utterances and hours of its sections 5.1.1 and 5.4, validation utterances
 # of the authors' published lists (section 5.1.1 gives the 1,000 of its main setting alone), and the tables of figures.
@@ -82,7 +79,7 @@ def card_of(setting: str):
     languages = codes.split()
     wers = figures(setting)
     name, teacher = name_of(setting), "openai/whisper-large-v2"
-    backbone, expert_parameters = sizes_on_whisper_small()
+    backbone, expert_parameters = parameters.whisper("small"), parameters.experts("small")
     table_languages = dict.fromkeys(language for row in wers.values() for language in row if language != "avg")
     text = [REPORT.format(tables=" and ".join(map(str, tables)))]
     text += [
@@ -147,17 +144,6 @@ def worse_than_small(wers: dict, setting: str) -> str:
     languages = listed if worse else "none of its languages"
     model = "DistilWhisper trained on Common Voice alone"
     return f"Out of domain, on FLEURS, {model} is worse than whisper-small in {languages}."
-
-
-def sizes_on_whisper_small() -> tuple[int, int]:
-    """Parameters of whisper-small and of one language's full experts on it, counted without allocating them."""
-    shape = {"d_model": 768, "encoder_ffn_dim": 3072, "decoder_ffn_dim": 3072, "vocab_size": 51865}
-    shape |= {f"{side}_{part}": 12 for side in ("encoder", "decoder") for part in ("layers", "attention_heads")}
-    config = DistilWhisperConfig(**WhisperConfig(**shape).to_dict() | {"model_type": "distilwhisper"})
-    with torch.device("meta"):
-        model = DistilWhisperForConditionalGeneration(config)
-        experts = [LanguageExpert(config, layer.expert_ffn_dim) for layer in model.routed_layers().values()]
-    return count_parameters([model]), count_parameters(experts)
 
 
 if __name__ == "__main__":

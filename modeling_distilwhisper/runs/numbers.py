@@ -84,6 +84,7 @@ COUNT = Range(int, 1)
 COUNT_OR_ZERO = Range(int, 0)
 AT_LEAST_0 = Range(float, 0)
 ABOVE_0 = Range(float, 0, above=True)
+BELOW_1 = Range(float, 0, 1, below=True)
 
 # By the setting's name, which means the same in every command.
 RANGES = {
@@ -96,6 +97,11 @@ RANGES = {
     "rounds": COUNT,
     "rank": COUNT,
     "lora_rank": COUNT,
+    "lora_alpha": COUNT,
+    "lora_dropout": BELOW_1,
+    "gate_dim": COUNT,
+    "gate_dropout": BELOW_1,
+    "expert_dropout": BELOW_1,
     "expert_rank": COUNT_OR_ZERO,  # 0: full experts
     "k": COUNT_OR_ZERO,  # 0: hidden states
     "workers": COUNT_OR_ZERO,

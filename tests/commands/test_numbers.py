@@ -55,6 +55,11 @@ def test_every_number_of_every_command_has_a_range(words, monkeypatch, capsys):
         ("k", ["-1"]),
         ("tokens", ["5", "441"]),
         ("port", ["0", "65536"]),
+        ("gate_dim", ["0", "1.5"]),
+        ("gate_dropout", ["1", "-0.1", "nan"]),
+        ("expert_dropout", ["1", "-0.1"]),
+        ("lora_dropout", ["1", "-0.1"]),
+        ("lora_alpha", ["0", "-1", "0.5"]),
         ("temperatures", ["0", "-1", "nan", "inf", "-inf", "1e999"]),
     ],
 )

@@ -42,6 +42,18 @@ DEFINING = (
     "augment",
 )
 
+# Settings of the shape of new experts. Experts that exist have theirs.
+OF_NEW_EXPERTS = ("expert_rank", "gate_dim")
+# Settings that do nothing with another method: the method, and the part of the model that they are for.
+OF_ONE_METHOD = {
+    "language_budgets": ("experts", "gates"),
+    "gate_dim": ("experts", "gates"),
+    "gate_dropout": ("experts", "gates"),
+    "expert_dropout": ("experts", "experts"),
+    "lora_alpha": ("lora", "LoRA"),
+    "lora_dropout": ("lora", "LoRA"),
+}
+
 
 @dataclass
 class ModelArguments:
@@ -89,6 +101,9 @@ class ModelArguments:
     skip_gate_prob: float = field(default=0.2, metadata={"help": "Share of gates that training closes at random."})
     gate_training: str = field(default="hard", metadata={"help": "'hard', or 'soft' as in the report."})
     gate_noise_max: float = field(default=5.0, metadata={"help": "Final value of the noise of soft gates."})
+    gate_dim: int = field(default=64, metadata={"help": "Width of the gates' hidden layer, of new experts."})
+    gate_dropout: float = field(default=0.0, metadata={"help": "Dropout on the input of the gates, in training."})
+    expert_dropout: float = field(default=0.0, metadata={"help": "Dropout on the output of the experts, in training."})
     freeze_encoder: bool = field(
         default=False, metadata={"help": "The encoder stays Whisper's: only the decoder has experts."}
     )
@@ -97,6 +112,11 @@ class ModelArguments:
         default=None, metadata={"help": "Folder or Hub id of experts to train further, such as compressed ones."}
     )
     lora_rank: int = field(default=32, metadata={"help": "Rank of --method lora."})
+    lora_alpha: int | None = field(
+        default=None,
+        metadata={"help": "Alpha of --method lora: its update is scaled by alpha / rank. By default, twice the rank."},
+    )
+    lora_dropout: float = field(default=0.0, metadata={"help": "Dropout on the input of LoRA, in training."})
     save_backbone: bool = field(default=True, metadata={"help": "Save Whisper's weights next to the experts."})
 
     @property
@@ -161,9 +181,11 @@ def check_arguments(
             f"--score_teacher cannot score a quantised teacher, got {model_args.teacher_precision}. "
             "Score it with `distilwhisper eval`."
         )
-    if model_args.experts_from and (model_args.method != "experts" or model_args.expert_rank):
+    given = given_settings(model_args)
+    if model_args.experts_from and (model_args.method != "experts" or given & set(OF_NEW_EXPERTS)):
         raise ValueError(
-            "--experts_from takes the rank from those experts: give neither --expert_rank nor another --method."
+            "--experts_from takes rank and gate width from those experts: give neither --expert_rank nor --gate_dim "
+            "nor another --method."
         )
     if model_args.student_precision not in STUDENT_PRECISIONS:
         raise ValueError(
@@ -172,12 +194,21 @@ def check_arguments(
         )
     if model_args.student_precision in QUANTISED and model_args.method == "finetune":
         raise ValueError("Quantised weights cannot be fine-tuned. Train experts on them, or --method lora.")
-    if model_args.language_budgets and model_args.method != "experts":
-        raise ValueError(f"--language_budgets are for gates, which --method {model_args.method} does not have.")
+    for name, (method, part) in OF_ONE_METHOD.items():
+        if name in given and model_args.method != method:
+            raise ValueError(
+                f"--{name} is for {part}, which --method {model_args.method} does not have. Leave it out, or give "
+                f"--method {method}."
+            )
     if model_args.method == "lora":
         require("peft")
     if "tensorboard" in (training_args.report_to or ()):
         require("tensorboard")
+
+
+def given_settings(model_args: ModelArguments) -> set[str]:
+    """Names of the settings that are not as they are by default."""
+    return {name for name, value in defaults_of(ModelArguments).items() if getattr(model_args, name) != value}
 
 
 def open_run(

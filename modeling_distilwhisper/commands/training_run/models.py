@@ -13,9 +13,10 @@ from ...runs.precision import precision_settings
 from ...training.lora import with_lora
 from ...training.teacher import Teacher, load_teacher
 from ...training.teacher_cache import TeacherCache
-from .arguments import ModelArguments
+from .arguments import OF_NEW_EXPERTS, ModelArguments, given_settings
 
-OF_TRAINING = ("skip_gate_prob", "gate_training", "gate_noise_max")  # settings that a trained model does not need
+# Settings that a trained model does not need.
+OF_TRAINING = ("skip_gate_prob", "gate_training", "gate_noise_max", "gate_dropout", "expert_dropout")
 
 
 def load_student(model_args: ModelArguments, device: torch.device):
@@ -37,10 +38,12 @@ def load_student(model_args: ModelArguments, device: torch.device):
                 f"--method {model_args.method} needs a plain Whisper, and {model_args.student} has experts."
             )
         plain = load_weights(WhisperForConditionalGeneration, model_args.student, **hub, **loading)
-        return plain if model_args.method == "finetune" else with_lora(plain, model_args.lora_rank)
+        if model_args.method == "finetune":
+            return plain
+        return with_lora(plain, model_args.lora_rank, model_args.lora_alpha, model_args.lora_dropout)
     if has_experts:
         return _with_more_experts(model_args, hub | loading)
-    names = (*OF_TRAINING, "gate_budget", "expert_rank")
+    names = (*OF_TRAINING, *OF_NEW_EXPERTS, "gate_budget")
     settings: dict[str, Any] = {name: getattr(model_args, name) for name in names} | {
         "gate_budgets": model_args.budgets
     }
@@ -65,7 +68,8 @@ def _has_experts(student: str, hub: dict) -> bool:
 
 def _with_more_experts(model_args: ModelArguments, loading: dict[str, Any]):
     """The student with its experts and new ones. What its languages have in common stays as it is."""
-    model = DistilWhisperForConditionalGeneration.from_pretrained(model_args.student, **loading)
+    training = {name: getattr(model_args, name) for name in OF_TRAINING}
+    model = DistilWhisperForConditionalGeneration.from_pretrained(model_args.student, **loading, **training)
     config = model.config
     asked = {"expert_task": model_args.task, "encoder_experts": not model_args.freeze_encoder}
     flags = {
@@ -77,8 +81,6 @@ def _with_more_experts(model_args: ModelArguments, loading: dict[str, Any]):
             raise ValueError(
                 f"The experts of {model_args.student} were trained with {flags[name]}. Expected the same here."
             )
-    for name in OF_TRAINING:
-        setattr(config, name, getattr(model_args, name))
     budgets = {code: model_args.budgets.get(code, model_args.gate_budget) for code in model_args.languages}
     budgets = (config.gate_budgets or {}) | budgets
     config.gate_budgets = {code: budget for code, budget in budgets.items() if budget != config.gate_budget}
@@ -87,9 +89,14 @@ def _with_more_experts(model_args: ModelArguments, loading: dict[str, Any]):
 
 
 def _add_languages(model: DistilWhisperForConditionalGeneration, model_args: ModelArguments) -> None:
-    """Gives each trained language its experts: those of `--experts_from`; those that it has; or new ones."""
-    rank = model.config.expert_rank
-    model.config.expert_rank = model_args.expert_rank
+    """Gives each trained language its experts: those of `--experts_from`; those that it has; or new ones.
+
+    Raises:
+        ValueError: the settings ask for another rank or gate width than the experts have.
+    """
+    shape = {name: getattr(model.config, name) for name in OF_NEW_EXPERTS}
+    for name in OF_NEW_EXPERTS:
+        setattr(model.config, name, getattr(model_args, name))
     for language in model_args.languages:
         if model_args.experts_from:
             if language in (model.config.languages or []):
@@ -97,8 +104,22 @@ def _add_languages(model: DistilWhisperForConditionalGeneration, model_args: Mod
             model.load_experts(model_args.experts_from, language)
         elif language not in (model.config.languages or []):
             model.add_language(language)
-    model.config.expert_rank = rank  # of the languages that were there; each file of experts says its own
+        _check_shape(model, language, model_args)
+    for name, value in shape.items():  # of the languages that were there; each file of experts says its own
+        setattr(model.config, name, value)
     model.freeze_backbone()
+
+
+def _check_shape(model: DistilWhisperForConditionalGeneration, language: str, model_args: ModelArguments) -> None:
+    """Refuses a rank or gate width that the settings ask for, and that experts from elsewhere do not have."""
+    expert = next(iter(model.experts_of(language).values()))
+    has = {"expert_rank": expert.rank, "gate_dim": expert.gate.hidden.out_features}
+    for name in given_settings(model_args) & has.keys():
+        if getattr(model_args, name) != has[name]:
+            raise ValueError(
+                f"--{name} {getattr(model_args, name)} is for new experts. Those of {language} have {has[name]}. "
+                "Leave it out, or train new ones from a plain Whisper."
+            )
 
 
 def load_teachers(
