@@ -57,6 +57,8 @@ class DistilWhisperConfig(WhisperConfig):
             the decoder.
         encoder_experts (`bool`, *optional*, defaults to `True`):
             Whether the encoder has experts. Without them it is Whisper's, and only the decoder has experts.
+        decoder_experts (`bool`, *optional*, defaults to `True`):
+            Whether the decoder has experts.
         base_model_name_or_path (`str`, *optional*):
             Folder or Hub id of the backbone, for a checkpoint that holds experts alone.
         base_model_revision (`str`, *optional*):
@@ -84,6 +86,7 @@ class DistilWhisperConfig(WhisperConfig):
     translate_token_id: int | None = None
     expert_task: str = "transcribe"
     encoder_experts: bool = True
+    decoder_experts: bool = True
     gate_budget: float | int = 0.5
     gate_budgets: dict[str, float] | None = None
     skip_gate_prob: float | int = 0.2
@@ -137,6 +140,8 @@ class DistilWhisperConfig(WhisperConfig):
         )
         for name in ("encoder_layerdrop", "decoder_layerdrop"):
             _check_range(name, getattr(self, name), getattr(self, name) == 0, "0: every layer's gates are counted")
+        if not (self.encoder_experts or self.decoder_experts):
+            raise ValueError("Either `encoder_experts` or `decoder_experts` must be true: a language needs experts.")
         tasks = ("transcribe", "translate")
         _check_range("expert_task", self.expert_task, self.expert_task in tasks, "'transcribe' or 'translate'")
         _check_range("gate_training", self.gate_training, self.gate_training in ("hard", "soft"), "'hard' or 'soft'")

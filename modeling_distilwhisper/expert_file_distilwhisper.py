@@ -18,7 +18,7 @@ from .numbers_distilwhisper import check_numbers
 
 FORMAT_VERSION = "1"
 # Settings that all experts of a model share, and what they are in a file from before they could be chosen.
-SETTINGS = {"expert_task": "transcribe", "encoder_experts": "True"}
+SETTINGS = {"expert_task": "transcribe", "encoder_experts": "True", "decoder_experts": "True"}
 SCALE = ".scale"  # follows the name of a matrix that is stored in integers
 FLOATS = {"F64", "F32", "F16", "BF16"}  # names of dtypes in a safetensors file
 INTEGERS = "I8"

@@ -150,9 +150,9 @@ class LanguageExpertsMixin(PreTrainedModel):
         """Every layer that has experts, by side and index: `("encoder", 0)` and so on."""
         model: Any = self.base_model
         sides = {"encoder": model.encoder, "decoder": model.decoder}
-        if not self.config.encoder_experts:
-            del sides["encoder"]
-        return {(side, layer.layer_idx): layer for side, module in sides.items() for layer in module.layers}
+        return {
+            (name, layer.layer_idx): layer for name, side in sides.items() if side.has_experts for layer in side.layers
+        }
 
     def experts_of(self, language: str) -> dict[LayerKey, LanguageExpert]:
         """The experts of a language, by side and layer.

@@ -52,6 +52,8 @@ class DistilWhisperDecoderLayer(RoutedFeedForward, WhisperDecoderLayer):
     def __init__(self, config: DistilWhisperConfig, layer_idx: int):
         super().__init__(config, layer_idx)
         self.init_experts(config, config.decoder_ffn_dim, layer_idx)
+        if not config.decoder_experts:
+            self.experts = nn.ModuleDict()
 
     def forward(
         self,
@@ -166,7 +168,7 @@ class DistilWhisperDecoder(BuiltOnWhisper, WhisperDecoder):
     @property
     def has_experts(self) -> bool:
         """Whether languages have experts here."""
-        return True
+        return self.config.decoder_experts
 
     def forward(
         self,
@@ -182,7 +184,9 @@ class DistilWhisperDecoder(BuiltOnWhisper, WhisperDecoder):
         ids = language_ids if decoder_language_ids is None else decoder_language_ids
         record = None if gate_records is None else gate_records.decoder
         inputs = input_ids if input_ids is not None else kwargs.get("inputs_embeds")
-        routing = _routing(self, ids, inputs, gate_noise, record)
+        routing = None
+        if self.config.decoder_experts:
+            routing = _routing(self, ids, inputs, gate_noise, record)
         return super().forward(input_ids, attention_mask, routing=routing, **kwargs)
 
 

@@ -48,6 +48,7 @@ class LoadingMixin(LanguageExpertsMixin):
         expert_rank: int = 0,
         expert_task: str = "transcribe",
         encoder_experts: bool = True,
+        decoder_experts: bool = True,
         **kwargs,
     ):
         """Puts new experts, copies of the shared feed-forwards, on a plain Whisper. Untrained, they change no output.
@@ -56,7 +57,7 @@ class LoadingMixin(LanguageExpertsMixin):
             pretrained_model_name_or_path: folder or Hub id of a multilingual Whisper.
             languages: codes of the languages that get experts.
             gate_budget, gate_budgets, skip_gate_prob, gate_dim, gate_training, gate_noise_max, gate_dropout,
-                expert_dropout, expert_rank, expert_task, encoder_experts: as in `DistilWhisperConfig`.
+                expert_dropout, expert_rank, expert_task, encoder_experts, decoder_experts: as in `DistilWhisperConfig`.
             kwargs: as for `WhisperForConditionalGeneration.from_pretrained`: `dtype`, `device_map`, `revision`, ...
 
         Returns:
@@ -98,6 +99,7 @@ class LoadingMixin(LanguageExpertsMixin):
             "expert_rank": expert_rank,
             "expert_task": expert_task,
             "encoder_experts": encoder_experts,
+            "decoder_experts": decoder_experts,
         }
         with explained_settings(name):
             config, kwargs = DistilWhisperConfig.from_dict(settings, return_unused_kwargs=True, **(kwargs | hub))

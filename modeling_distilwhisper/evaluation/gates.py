@@ -111,7 +111,7 @@ def usage_shares(layers: Iterable[tuple[str, int]], counts: torch.Tensor) -> dic
         groups[f"{side} {index}"] = [count]
         groups[side].append(count)
         groups["all"].append(count)
-    # An encoder without experts has no layers here: no token takes one.
+    # A side without experts has no layers here: no token takes one.
     sums = {name: [sum(column) for column in zip(*(rows or [[0, 0]]), strict=True)] for name, rows in groups.items()}
     return {name: opened / max(gates, 1) for name, (opened, gates) in sums.items()}
 
@@ -210,8 +210,9 @@ def gates_of_utterance(
     sides = {}
     for side, mask in report.masks.items():
         gates_of_side = [gates[mask] for (of_side, _), gates in report.gates.items() if of_side == side]
-        if not gates_of_side:  # an encoder without experts
-            gates_of_side = [torch.zeros(int(mask.sum()), device=mask.device)] * model.config.encoder_layers
+        if not gates_of_side:  # a side without experts
+            layers = getattr(model.config, f"{side}_layers")
+            gates_of_side = [torch.zeros(int(mask.sum()), device=mask.device)] * layers
         sides[side] = torch.stack(gates_of_side)
     return sides
 

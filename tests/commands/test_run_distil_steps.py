@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 import distilwhisper_cli
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.evaluation.gates import gates_of_utterance
 
 SHORT = ["--max_steps", 1, "--max_rows", 2, "--use_cpu", "true", "--report_to", "none", "--generation_max_length", 8]
 SHORT += ["--warmup_epochs", 0]  # else the only step would change nothing
@@ -122,22 +123,36 @@ def token(model, name):
     return (settings.lang_to_id | {f"<|{task}|>": token for task, token in settings.task_to_id.items()})[f"<|{name}|>"]
 
 
-def test_a_frozen_encoder_has_no_experts_when_it_is_trained_saved_and_loaded(train, whisper, whisper_dir, processor):
-    folder = train("--freeze_encoder", "true", "--learning_rate", 0.1)
-    assert not [name for name in load_file(folder / "expert.gl.safetensors") if ".encoder." in name]
+@pytest.mark.parametrize(("frozen", "trained"), [("encoder", "decoder"), ("decoder", "encoder")])
+def test_a_frozen_side_has_no_experts_when_it_is_trained_saved_and_loaded(
+    frozen, trained, train, whisper, whisper_dir, processor
+):
+    folder = train(f"--freeze_{frozen}", "true", "--learning_rate", 0.1)
+    assert not [name for name in load_file(folder / "expert.gl.safetensors") if f".{frozen}." in name]
     usage = content(folder, "results.json")["expert usage at inference"]["gl"]
-    assert usage["encoder"] == 0 and "encoder 0" not in usage and "decoder 0" in usage
+    assert usage[frozen] == 0 and f"{frozen} 0" not in usage and f"{trained} 0" in usage
     model = DistilWhisperForConditionalGeneration.from_pretrained(folder).eval()
-    assert {side for side, _ in model.routed_layers()} == {"decoder"}
+    assert {side for side, _ in model.routed_layers()} == {trained}
     batch = tiny.make_audio(processor, [1.0]) | {"labels": torch.tensor([[token(model, "gl"), 264, 268, 5, 6]])}
     tiny.unsettle(model)
+    assert {len(gates) for gates in gates_of_utterance(model, batch).values()} == {2}, "a row for each layer"
     with torch.no_grad():
         ours, plain = model(**batch), whisper(**batch)
-    assert torch.equal(ours.encoder_last_hidden_state, plain.encoder_last_hidden_state), "the encoder is Whisper's"
-    assert not torch.allclose(ours.logits, plain.logits, atol=1e-2), "the decoder is not"
+        states = ours.encoder_last_hidden_state
+        decoded_by_whisper = whisper(encoder_outputs=(states,), labels=batch["labels"])
+    assert torch.equal(states, plain.encoder_last_hidden_state) == (frozen == "encoder")
+    assert torch.equal(ours.logits, decoded_by_whisper.logits) == (frozen == "decoder")
     both = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["ca"])
-    with pytest.raises(ValueError, match="holds experts with encoder_experts False, and this model has True"):
+    with pytest.raises(ValueError, match=f"holds experts with {frozen}_experts False, and this model has True"):
         both.load_experts(folder, "gl")
+
+
+def test_a_language_without_experts_in_either_side_is_refused(train, whisper_dir):
+    neither = {"encoder_experts": False, "decoder_experts": False}
+    with pytest.raises(ValueError, match="Either `encoder_experts` or `decoder_experts` must be true"):
+        DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["ca"], **neither)
+    errors = train("--freeze_encoder", "true", "--freeze_decoder", "true", succeeds=False)
+    assert "leaves nothing to train" in errors
 
 
 def test_a_split_that_is_missing_is_named_only_where_it_is_wanted(train, tmp_path):

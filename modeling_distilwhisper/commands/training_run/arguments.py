@@ -46,6 +46,8 @@ DEFINING = (
 OF_NEW_EXPERTS = ("expert_rank", "gate_dim")
 # Settings that do nothing with another method: the method, and the part of the model that they are for.
 OF_ONE_METHOD = {
+    "freeze_encoder": ("experts", "experts"),
+    "freeze_decoder": ("experts", "experts"),
     "language_budgets": ("experts", "gates"),
     "gate_dim": ("experts", "gates"),
     "gate_dropout": ("experts", "gates"),
@@ -106,6 +108,9 @@ class ModelArguments:
     expert_dropout: float = field(default=0.0, metadata={"help": "Dropout on the output of the experts, in training."})
     freeze_encoder: bool = field(
         default=False, metadata={"help": "The encoder stays Whisper's: only the decoder has experts."}
+    )
+    freeze_decoder: bool = field(
+        default=False, metadata={"help": "The decoder stays Whisper's: only the encoder has experts."}
     )
     expert_rank: int = field(default=0, metadata={"help": "0 for full experts, or the rank of low-rank ones."})
     experts_from: str | None = field(
@@ -168,8 +173,8 @@ def check_arguments(
             raise ValueError(
                 "A --teacher_cache holds predictions of transcripts. For --task translate, give --teacher."
             )
-    if model_args.freeze_encoder and model_args.method != "experts":
-        raise ValueError(f"--freeze_encoder is for experts. --method {model_args.method} trains the encoder too.")
+    if model_args.freeze_encoder and model_args.freeze_decoder:
+        raise ValueError("--freeze_encoder with --freeze_decoder leaves nothing to train. Give one of the two.")
     if training_args.do_train and evaluates_itself(model_args, training_args):
         raise ValueError(f"The run would overwrite its student in {model_args.student}. Give another --output_dir.")
     if model_args.method not in METHODS:

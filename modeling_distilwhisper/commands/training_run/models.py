@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperForConditionalGeneration
 
 from ...configuration_distilwhisper import DistilWhisperConfig
+from ...evaluation.gates import SIDES
 from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ...runs.any_whisper import load_weights
 from ...runs.precision import precision_settings
@@ -47,7 +48,7 @@ def load_student(model_args: ModelArguments, device: torch.device):
     settings: dict[str, Any] = {name: getattr(model_args, name) for name in names} | {
         "gate_budgets": model_args.budgets
     }
-    settings |= {"expert_task": model_args.task, "encoder_experts": not model_args.freeze_encoder}
+    settings |= {"expert_task": model_args.task, **_sides(model_args)}
     model = DistilWhisperForConditionalGeneration.from_whisper(
         model_args.student, languages=[], **hub, **loading, **settings
     )
@@ -62,6 +63,10 @@ def load_trained(model_args: ModelArguments, folder: Path, device: torch.device)
     return load_weights(kind, str(folder), **loading)
 
 
+def _sides(model_args: ModelArguments) -> dict[str, bool]:
+    return {f"{side}_experts": not getattr(model_args, f"freeze_{side}") for side in SIDES}
+
+
 def _has_experts(student: str, hub: dict) -> bool:
     return WhisperConfig.get_config_dict(student, **hub)[0].get("model_type") == DistilWhisperConfig.model_type
 
@@ -71,10 +76,11 @@ def _with_more_experts(model_args: ModelArguments, loading: dict[str, Any]):
     training = {name: getattr(model_args, name) for name in OF_TRAINING}
     model = DistilWhisperForConditionalGeneration.from_pretrained(model_args.student, **loading, **training)
     config = model.config
-    asked = {"expert_task": model_args.task, "encoder_experts": not model_args.freeze_encoder}
+    asked = {"expert_task": model_args.task, **_sides(model_args)}
     flags = {
         "expert_task": f"--task {config.expert_task}",
         "encoder_experts": f"--freeze_encoder {str(not config.encoder_experts).lower()}",
+        "decoder_experts": f"--freeze_decoder {str(not config.decoder_experts).lower()}",
     }
     for name, value in asked.items():
         if getattr(config, name) != value:
