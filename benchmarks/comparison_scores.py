@@ -1,14 +1,12 @@
 """Error rates of the comparison's runs and their paired differences, counted from the transcripts."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import mean, stdev
 from typing import NamedTuple
 
-import numpy as np
-
-from modeling_distilwhisper.evaluation.metrics import Difference, bootstrap_interval, count_errors, ratio
+from modeling_distilwhisper.evaluation.metrics import count_errors
+from modeling_distilwhisper.evaluation.seeds import Errors, PairedDifference, errors_of, paired_difference, wer
 
 
 class Utterance(NamedTuple):
@@ -18,15 +16,6 @@ class Utterance(NamedTuple):
     split: str
     domain: str  # "clean", or the name of a shift
     name: str
-
-
-class Errors(NamedTuple):
-    """What was counted in the transcript of an utterance."""
-
-    words: int
-    errors: int
-    insertions: int
-    loops: bool
 
 
 @dataclass(frozen=True)
@@ -96,49 +85,16 @@ def score(run: dict, normalizer: str = "report") -> ScoredRun:
     utterances = [Utterance(*(line[name] for name in ("language", "split", "domain", "id"))) for line in lines]
     references, hypotheses = ([line[name] for line in lines] for name in ("reference", "hypothesis"))
     counts = count_errors(references, hypotheses, normalizer, [line["language"] for line in lines])
-    columns = (counts.words.tolist(), counts.errors.tolist(), counts.insertions.tolist(), counts.loops.tolist())
-    errors = dict(zip(utterances, map(Errors, *columns), strict=True))
+    errors = dict(zip(utterances, errors_of(counts), strict=True))
     return ScoredRun(record, errors, dict(zip(utterances, hypotheses, strict=True)))
 
 
-def wer(errors: Iterable[Errors]) -> float:
-    """Errors over words, pooled."""
-    errors = list(errors)
-    return sum(one.errors for one in errors) / max(sum(one.words for one in errors), 1)
-
-
-def mean_over_languages(runs: list[ScoredRun], measure: Callable[[ScoredRun], float]) -> float:
-    """The mean over languages of the mean over seeds."""
-    by_language = defaultdict(list)
+def by_language(runs: list[ScoredRun], measure: Callable[[ScoredRun], float]) -> dict[str, list[float]]:
+    """What is measured of each run, by language."""
+    values = defaultdict(list)
     for run in runs:
-        by_language[run.record["language"]].append(measure(run))
-    return mean(map(mean, by_language.values()))
-
-
-def spread_of_seeds(runs: list[ScoredRun], belongs: Group) -> float | None:
-    """The mean over languages of the standard deviation over seeds; `None` for a single seed."""
-    by_language = defaultdict(list)
-    for run in runs:
-        by_language[run.record["language"]].append(run.wer(belongs))
-    spreads = [stdev(wers) for wers in by_language.values() if len(wers) > 1]
-    return mean(spreads) if spreads else None
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """A difference of pooled WER, and on how much it rests.
-
-    Attributes:
-        difference: with its 95 % interval.
-        recordings: how many different recordings were drawn.
-        runs: pairs of runs of one language and seed.
-        words: of the references, over all pairs.
-    """
-
-    difference: Difference
-    recordings: int
-    runs: int
-    words: int
+        values[run.record["language"]].append(measure(run))
+    return values
 
 
 def compare(
@@ -146,37 +102,23 @@ def compare(
 ) -> PairedDifference | None:
     """WER of the first system minus that of the second, over the languages and seeds that both have.
 
-    The bootstrap draws recordings: all shifts of a recording, and what all seeds made of it, are drawn together. So
-    the interval says what other recordings might give, not what other seeds might.
+    All shifts of a recording, and what all seeds made of it, are drawn together.
 
     Args:
         second: the untrained model, which has one seed, is compared with each of the first's seeds.
-        insertions: whether inserted words count. A transcript that loops has hundreds, and outweighs all others.
+        insertions: as for `paired_difference`.
 
     Returns:
         `None` if the systems share no language and seed.
     """
     others = {run.key: run for run in second}
     untrained = {run.record["language"]: run for run in second if run.record["kind"] == "plain"}
-    sums: dict[tuple[str, str], np.ndarray] = defaultdict(lambda: np.zeros(2))
-    pairs = 0
-    for run in first:
-        other = untrained.get(run.record["language"]) or others.get(run.key)
-        if other is None:
-            continue
-        pairs += 1
-        theirs = other.test_errors(belongs)
-        for utterance, errors in run.test_errors(belongs).items():
-            difference = errors.errors - theirs[utterance].errors
-            if not insertions:
-                difference -= errors.insertions - theirs[utterance].insertions
-            sums[utterance.language, utterance.name] += difference, errors.words
-    if not sums:
-        return None
-    differences, words = np.array([sums[key] for key in sorted(sums)]).T
-    low, high = bootstrap_interval(ratio, (differences, words)) or (np.nan, np.nan)
-    difference = Difference(float(ratio(differences, words)), low, high)
-    return PairedDifference(difference, len(sums), pairs, int(words.sum()))
+    pairs = [(run, untrained.get(run.record["language"]) or others.get(run.key)) for run in first]
+    return paired_difference(
+        [(run.test_errors(belongs), other.test_errors(belongs)) for run, other in pairs if other is not None],
+        lambda utterance: (utterance.language, utterance.name),
+        insertions=insertions,
+    )
 
 
 def changed_transcripts(runs: list[ScoredRun], untrained: list[ScoredRun], belongs: Group) -> tuple[int, int]:

@@ -22,20 +22,20 @@ from comparison_jobs import SYSTEMS
 from comparison_scores import (
     SHIFTS,
     ScoredRun,
+    by_language,
     compare,
     everywhere,
     in_domain,
-    mean_over_languages,
     one_shift,
     other_languages,
     out_of_domain,
     score,
-    spread_of_seeds,
 )
 from tabulate import tabulate
 
 from modeling_distilwhisper.evaluation.metrics import Difference
 from modeling_distilwhisper.evaluation.normalization import NORMALIZERS
+from modeling_distilwhisper.evaluation.seeds import mean_over_languages, spread_of_seeds
 from modeling_distilwhisper.runs.files import write_atomically
 
 EXPERTS = ("CLSR-FT", "DistilWhisper", "DistilWhisper rank 128")
@@ -152,16 +152,20 @@ def minutes(runs: list[ScoredRun]) -> float:
     return mean(run.record["minutes"] for run in runs)
 
 
+def mean_rate(runs: list[ScoredRun], measure: Callable[[ScoredRun], float]) -> str:
+    return number(mean_over_languages(by_language(runs, measure)))
+
+
 def system_rows(results: Results) -> list[dict]:
     rows = []
     for system, runs in results.systems.items():
         row = {"": system, "runs": str(len(runs))}
         for name, group in GROUPS.items():
-            row[name] = number(mean_over_languages(runs, lambda run, group=group: run.wer(group)))
-        row["seeds differ by"] = number(spread_of_seeds(runs, in_domain))
+            row[name] = mean_rate(runs, lambda run, group=group: run.wer(group))
+        row["seeds differ by"] = number(spread_of_seeds(by_language(runs, lambda run: run.wer(in_domain))))
         for name in SHIFTS:
-            row[name] = number(mean_over_languages(runs, lambda run, name=name: run.wer(one_shift(name))))
-        row["insertions, out of domain"] = number(mean_over_languages(runs, partial(insertion_rate, out_of_domain)))
+            row[name] = mean_rate(runs, lambda run, name=name: run.wer(one_shift(name)))
+        row["insertions, out of domain"] = mean_rate(runs, partial(insertion_rate, out_of_domain))
         row |= {"loops": loops(runs), "weights, M": weights(runs), "minutes": number(minutes(runs), 1)}
         memory = max(run.record.get("GPU memory in training, GiB", 0) for run in runs)
         row["GiB"] = number(memory or None, 1)

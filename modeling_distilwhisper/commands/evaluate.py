@@ -25,7 +25,7 @@ from ..data.selection import Selection, read_rows
 from ..data.sources import SPEC_FORM, Source, parse_sources
 from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.summary import difference_rows, error_rates_of, group_rows, score_rows, wer_difference
-from ..evaluation.transcription import transcribe_rows
+from ..evaluation.transcription import is_transcribed, transcribe_rows
 from ..reporting.markdown import table_of
 from ..runs.any_whisper import adapted_base, load_model, load_processor, name_models, weights_digest
 from ..runs.extras import require
@@ -148,7 +148,7 @@ def transcribe_corpora(
     arguments: EvaluationArguments,
 ) -> list[dict]:
     """The records of a model, `name`, on all rows; those that its files have already are not transcribed again."""
-    model, records = load_model(location, arguments.precision, arguments.device), []
+    model, records = None, []
     settings = {"model": location, "weights": weights_digest(location)}
     settings |= {setting: getattr(arguments, setting) for setting in ("task", "num_beams", "precision")}
     for source, selection in selections:
@@ -156,8 +156,11 @@ def transcribe_corpora(
         folder = Path(arguments.output_dir, file_name(name), file_name(source.name))
         put_aside_if_weights_changed(folder, of_source)
         RunFolder(folder, {"run": of_source})
+        file = RecordFile(folder / f"{file_name(selection.language)}.{selection.split}.jsonl")
+        if model is None and not is_transcribed(file, selection.rows):
+            model = load_model(location, arguments.precision, arguments.device)
         records += transcribe_rows(
-            RecordFile(folder / f"{file_name(selection.language)}.{selection.split}.jsonl"),
+            file,
             model,
             processor,
             selection.rows,

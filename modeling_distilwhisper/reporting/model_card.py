@@ -21,7 +21,7 @@ from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.files import file_name, write_atomically
 from ..runs.old_names import with_new_names
 from ..runs.precision import QUANTISED
-from ..runs.results import RunResults
+from ..runs.results import ALL_STARTS, RunResults
 from .card_tables import (
     RULES,
     amount,
@@ -128,7 +128,8 @@ def card_of_run(
         bias=table_of(bias or []),
         data=table_of(data_rows(results.data)),
         hours=sum(record.hours for record in results.data if record.split == "train"),
-        seconds=results.training.get("train_runtime"),
+        minutes=results.minutes,
+        of_all_starts=ALL_STARTS in results.training,
         best={language_name(code): best for code, best in results.best_by_language.items()},
         usage=table_of(usage_rows(results.expert_usage)),
         backbone=results.sizes.get("backbone"),

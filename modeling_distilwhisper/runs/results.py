@@ -21,7 +21,10 @@ FORMS: dict[str, Form] = {
     "best by language": {str: {"step": float, "score": float}},
     "sizes": dict,
     "example": {str: Any},
+    "origin": dict,
 }
+ALL_STARTS = "train_runtime_of_all_starts"  # in "training", beside Transformers' `train_runtime` of the last start
+TIMES = (ALL_STARTS, "train_runtime")
 ROWS = {"data_set": str, "split": str, "language": str, "rows": int, "hours": float, "left_out": {str: int}}
 
 # Of `summary.json`, which `distilwhisper eval` writes.
@@ -58,10 +61,12 @@ class RunResults:
         data: the rows that were used.
         expert_usage: shares by language, as `measure_expert_usage` gives them.
         teacher_precision: in which precision the teacher taught.
-        training: the measurements of the trainer, such as `train_runtime` in seconds.
+        training: the measurements of the trainer, such as `train_runtime` in seconds: that of the last start. Where all
+            starts were measured, `train_runtime_of_all_starts` is there too.
         best_by_language: `step` and `score` of each language's experts.
         sizes: parameters and bytes.
         example: a clip as the saved model transcribes it, and its reference.
+        origin: commit, machine, versions of packages and day of the last start (`runs/origin.py`).
 
     Example:
         >>> results = RunResults(settings={}, data=[DataRecord("cv", "train", "gl", rows=12, hours=0.5)])
@@ -80,6 +85,13 @@ class RunResults:
     best_by_language: dict[str, dict[str, float]] = field(default_factory=dict)
     sizes: dict[str, Any] = field(default_factory=dict)
     example: dict[str, str] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def minutes(self) -> float | None:
+        """How long the training took, with the scoring between its steps: over all starts, where they were measured."""
+        seconds = next((self.training[name] for name in TIMES if self.training.get(name) is not None), None)
+        return None if seconds is None else seconds / 60
 
     @classmethod
     def read(cls, path: str | Path) -> "RunResults":
@@ -107,6 +119,8 @@ class RunResults:
         for key, form in FORMS.items():
             if content.get(key):
                 check_form(content[key], form, key)
+        times = {name: time for name, time in (content.get("training") or {}).items() if name in TIMES}
+        check_form(times, {str: float | None}, "training")
         values = {field.name: content.get(_key(field.name)) for field in fields(cls)}
         values["data"] = _data_records(content)
         return cls(**{name: value for name, value in values.items() if value})

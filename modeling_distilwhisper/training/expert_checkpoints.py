@@ -5,6 +5,7 @@ from pathlib import Path
 from transformers.trainer import TRAINING_ARGS_NAME
 
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ..runs.results import ALL_STARTS
 from .best_experts import BestExperts
 from .finite_steps import check_finite
 from .hub_push import HubPushes
@@ -38,7 +39,10 @@ class ExpertCheckpoints(HubPushes):
     def train(self, resume_from_checkpoint: str | bool | None = None, trial=None, ignore_keys_for_eval=None):
         if not resume_from_checkpoint and self.is_routed and self.args.should_save:
             self.best_experts.forget()
+        self.figures.start_clock()
         result = super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
+        if self.figures.seconds is not None:
+            result.metrics[ALL_STARTS] = round(self.figures.seconds, 4)
         if self.is_routed and self.args.load_best_model_at_end:
             self._load_best_model()  # `Trainer` does so only if the best step's checkpoint was saved as well
         return result

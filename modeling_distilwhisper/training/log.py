@@ -1,5 +1,6 @@
 """Figures of a training for its log: parts of the loss, expert usage, and each language's utterances and steps."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -18,6 +19,8 @@ class TrainingLog:
         utterances: by language, the number that the run has learned from so far.
         steps: by language, the number of steps that had any.
         skipped_steps: the number of steps whose loss or gradient was not finite. Nothing else counts them.
+        seconds_before: how long earlier starts trained until the checkpoint that this one resumed from; `None` where
+            the checkpoint does not say.
     """
 
     def __init__(self, accelerator: Accelerator):
@@ -25,12 +28,27 @@ class TrainingLog:
         self.utterances: Counter[str] = Counter()
         self.steps: Counter[str] = Counter()
         self.skipped_steps = 0
+        self.seconds_before: float | None = 0.0
+        self._started = time.perf_counter()
         self._noted: list[tuple[str, torch.Tensor, int]] = []  # of this step: name, figure, count
         self._sums: dict[str, float] = {}  # of each step's mean, since the last line, as are the next two
         self._counts: Counter[str] = Counter()
         self._gate_counts: torch.Tensor | int = 0  # `(languages, 2)`: number of open gates and of all gates
         self._step_gate_counts: torch.Tensor | int = 0
         self._rows: Counter[int] = Counter()  # of this step, by language token
+
+    def start_clock(self) -> None:
+        """Counts the seconds of training from now on."""
+        self.seconds_before, self._started = 0.0, time.perf_counter()
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the training took so far, over all starts; `None` where an earlier start did not say.
+
+        What an interruption lost, the steps after the checkpoint, does not count.
+        """
+        passed = time.perf_counter() - self._started
+        return None if self.seconds_before is None else self.seconds_before + passed
 
     def note(self, *, count: int = 1, **values: float | torch.Tensor) -> None:
         """Figures of a batch. Every process notes the same names; the next line has the mean over steps of their means.

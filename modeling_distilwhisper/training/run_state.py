@@ -22,6 +22,7 @@ def save_state(folder: Path, step: int, log: TrainingLog, kd_weight: Distillatio
         "utterances": log.utterances,
         "steps": log.steps,
         "skipped_steps": log.skipped_steps,
+        "seconds": log.seconds,
         "kd_beta": kd_weight.learned,
         "best": best,
     }
@@ -29,9 +30,10 @@ def save_state(folder: Path, step: int, log: TrainingLog, kd_weight: Distillatio
 
 
 def load_state(folder: Path, log: TrainingLog, kd_weight: DistillationWeight) -> tuple[int, Scores]:
-    """Restores the log's counts and a learned beta from a checkpoint's folder; returns its step and best scores."""
+    """Restores the log's counts, its clock and a learned beta from a checkpoint; returns its step and best scores."""
     state = read_json_file(folder / STATE, FORM, f"Delete {folder} to continue from the checkpoint before.")
     log.utterances, log.steps = Counter(state["utterances"]), Counter(state["steps"])
     log.skipped_steps = state.get("skipped_steps", 0)  # checkpoints of earlier versions have no such count
+    log.seconds_before = state.get("seconds")  # nor this
     kd_weight.learned = state["kd_beta"]
     return state["step"], state["best"]

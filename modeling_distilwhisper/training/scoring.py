@@ -14,8 +14,8 @@ def score(trainer: DistilWhisperTrainer, tests: TestSets) -> Scores:
     """Error rates of the trainer's model, by data set and language.
 
     Returns:
-        For each `wer` with the ends of its 95 % interval, `wer_low` and `wer_high` (`None` for a single utterance),
-        `cer`, `words`, their `unit`, `utterances` and the normaliser's name; of translations, `translation_rates`.
+        For each `ErrorCounts.rates`, with the ends of the WER's 95 % interval, `wer_low` and `wer_high` (`None` for a
+        single utterance); of translations, `translation_rates`.
     """
     return {
         name: {language: _rates(trainer, rows) for language, rows in by_language.items()}
@@ -31,9 +31,8 @@ def _rates(trainer: DistilWhisperTrainer, rows: Dataset) -> dict[str, float | st
 
         return {**translation_rates(records_of(predictions, trainer.processing_class.tokenizer))}
     counts = trainer.count_errors(predictions)
-    rates = {name: counts.rates()[name] for name in ("wer", "cer", "words", "unit", "utterances", "normalizer")}
     low, high = counts.wer_interval() or (None, None)
-    return rates | {"wer_low": low, "wer_high": high}
+    return counts.rates() | {"wer_low": low, "wer_high": high}
 
 
 def translation_rows(scores: Mapping[str, Scores]) -> list[dict[str, float | str | None]]:

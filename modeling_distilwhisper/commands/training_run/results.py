@@ -13,6 +13,7 @@ from ...data.audio import read_audio
 from ...expert_file_distilwhisper import expert_file_name
 from ...reporting.model_card import card_of_run, not_saved_message, save_card, sizes
 from ...runs.files import atomic_path
+from ...runs.origin import origin
 from ...runs.precision import QUANTISED, precision_settings
 from ...runs.results import FILE, RunResults
 from ...runs.run_folder import SETTINGS, RunFolder
@@ -107,6 +108,7 @@ def collect_results(
         teacher_precision=teacher_precision,
         training=trained.metrics | {"steps by language": trainer.figures.steps},
         best_by_language=trainer.best_experts.scores(),
+        origin=origin(trainer.args.device),
     )
 
 
