@@ -40,8 +40,8 @@ RANKS = (64, 16)  # ablations of "DistilWhisper rank 128", with its learning rat
 BETTER_TEACHER = "fine-tuned teacher"
 
 # What might make experts as robust as LoRA: low-rank experts without a teacher, no gates closed at random, changed
-# training recordings. Trained in Russian and scored on validation recordings alone, clean and shifted; what is best there
-# becomes a system. The other systems get changed recordings too.
+# training recordings. Trained in Russian and scored on validation recordings alone, clean and shifted; what is best
+# there becomes a system. The other systems get changed recordings too.
 LOW_RANK = {"expert_rank": 128, "skip_gate_prob": 0, "gate_budget": 0.9, "learning_rate": 5e-4}
 FULL = {"skip_gate_prob": 0, "learning_rate": 2e-4}
 AUGMENTED = {"augment": ["tempo", "noise", "codec", "gaps"]}
