@@ -45,6 +45,9 @@ BETTER_TEACHER = "fine-tuned teacher"
 LOW_RANK = {"expert_rank": 128, "skip_gate_prob": 0, "gate_budget": 0.9, "learning_rate": 5e-4}
 FULL = {"skip_gate_prob": 0, "learning_rate": 2e-4}
 AUGMENTED = {"augment": ["tempo", "noise", "codec", "gaps"]}
+# The mean of the weights of the last four checkpoints, which are five steps apart.
+AVERAGED = {"averaged": 4, "save_strategy": "steps", "save_steps": 5, "save_total_limit": 4}
+AVERAGED |= {"load_best_model_at_end": False}
 CANDIDATES: dict[str, dict] = {
     "rank 128": LOW_RANK,
     "rank 128, augmented": LOW_RANK | AUGMENTED,
@@ -57,6 +60,8 @@ CANDIDATES: dict[str, dict] = {
     "rank 128, soft gates": LOW_RANK | {"gate_training": "soft"},
     **{f"rank 128, {kind}": LOW_RANK | {"augment": [kind]} for kind in AUGMENTED["augment"]},
     "rank 128, augmented, distilled": LOW_RANK | AUGMENTED | DISTILLED,  # from the recordings as they are
+    "rank 128, average": LOW_RANK | AVERAGED,
+    "rank 128, augmented, average": LOW_RANK | AUGMENTED | AVERAGED,
     "full, skip 0": FULL,
     "full, skip 0, augmented": FULL | AUGMENTED,
     "full, skip 0, budget 0.9, augmented": FULL | AUGMENTED | {"gate_budget": 0.9},
@@ -90,7 +95,8 @@ class Job:
             "train" or "ablation".
         system: a key of `SYSTEMS`, or what the ablation is called.
         rate_of: the key of `SYSTEMS` whose chosen learning rate it takes; `None` where the settings name one.
-        settings: of `distilwhisper train`; "WEIGHTS" stands for the folder of the untrained model.
+        settings: of `distilwhisper train`; "WEIGHTS" stands for the folder of the untrained model. And "averaged": of
+            how many checkpoints the weights are the mean.
         teacher_job: the name of the training whose model is the teacher.
         keep: whether another job needs its weights.
     """

@@ -15,8 +15,10 @@ import torch
 from comparison_jobs import LANGUAGES, Job
 from datasets import Dataset, concatenate_datasets
 from safetensors import safe_open
+from safetensors.torch import load_file
 from transformers import HfArgumentParser, WhisperFeatureExtractor, WhisperProcessor, set_seed
 
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.commands.training_run.arguments import DataArguments, ModelArguments, check_arguments
 from modeling_distilwhisper.commands.training_run.models import load_student, load_teachers
 from modeling_distilwhisper.commands.training_run.scores import expert_usage
@@ -101,6 +103,8 @@ def load_processor(weights: Path, on_gpu: bool) -> WhisperProcessor:
 def train(kind: str, settings: dict, processor: WhisperProcessor, weights: Path, prompts: Path, folder: Path) -> dict:
     """Trains and saves a model; returns what is kept of it in the record."""
     torch.set_float32_matmul_precision("high")  # TF32
+    kept, settings = settings, dict(settings)
+    averaged = settings.pop("averaged", 1)
     written = {name: str(weights) if value == "WEIGHTS" else value for name, value in settings.items()}
     written |= {"student": str(weights), "data": [f"{prompts}/prompts/{{language}}"], "output_dir": str(folder)}
     parser = HfArgumentParser((ModelArguments, DataArguments, DistilWhisperTrainingArguments))
@@ -120,6 +124,9 @@ def train(kind: str, settings: dict, processor: WhisperProcessor, weights: Path,
     )
     set_seed(training_args.seed)
     trained = trainer.train()
+    if averaged > 1:
+        checkpoints = sorted(folder.glob("checkpoint-*"), key=lambda path: int(path.name.rpartition("-")[2]))
+        average_experts(trainer.model, checkpoints[-averaged:])
     results = RunResults(
         scores=forced_scores(trainer, data, FORCED[kind]) if trainer.is_routed else {},
         data=data.records,
@@ -139,12 +146,25 @@ def train(kind: str, settings: dict, processor: WhisperProcessor, weights: Path,
     WhisperProcessor.from_pretrained(weights).save_pretrained(folder)
     log = trainer.state.log_history
     return {
-        "settings": {name: value for name, value in settings.items() if name not in LOCATIONS},
+        "settings": {name: value for name, value in kept.items() if name not in LOCATIONS},
         "results": {name: value for name, value in results.to_json().items() if value},
         "validation": [line for line in log if "eval_wer" in line],
         "log": [line for line in log if "loss" in line],
         "saved weights": saved_weights(folder),
     }
+
+
+def average_experts(model: DistilWhisperForConditionalGeneration, checkpoints: list[Path]) -> None:
+    """Gives the model's experts and gates the mean of what they were in some checkpoints."""
+    sums: dict[str, torch.Tensor] = defaultdict(lambda: torch.zeros(()))
+    for checkpoint in checkpoints:
+        for path in checkpoint.glob("expert.*.safetensors"):
+            for name, tensor in load_file(path).items():
+                sums[name] = sums[name] + tensor.double() / len(checkpoints)
+    weights = model.state_dict()
+    with torch.no_grad():
+        for name, mean in sums.items():
+            weights[name].copy_(mean)
 
 
 def forced_scores(trainer: DistilWhisperTrainer, data: SpeechData, forced: dict[str, bool]) -> dict[str, Scores]:

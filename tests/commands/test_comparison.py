@@ -1,5 +1,6 @@
 """The comparison of benchmarks/, run as people run it, with small recordings and a small Whisper."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -8,17 +9,18 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import torch
 from helpers import speech
 
 ROOT = Path(__file__).parents[2]
-SMALLER = '{"max_rows": 2, "max_steps": 1, "generation_max_length": 12}'
+SMALLER = {"max_rows": 2, "max_steps": 1, "generation_max_length": 12}
 
 
-def compare(place: Path, jobs: str) -> str:
-    arguments = ["--parallel", "1", "--only", jobs, "--extra", SMALLER, "--commit", "abc"]
+def compare(place: Path, jobs: str, **settings) -> str:
+    arguments = ["--parallel", "1", "--only", jobs, "--extra", json.dumps(SMALLER | settings), "--commit", "abc"]
     command = [ROOT / "benchmarks/gpu_comparison.sh", ROOT / "examples/quickstart/student", place, place / "output"]
-    settings = os.environ | {"PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([*command, *arguments], env=settings, capture_output=True, text=True)
+    environment = os.environ | {"PYTHON": sys.executable, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
 
@@ -42,6 +44,13 @@ def test_jobs_leave_records_for_the_tables_and_a_second_start_makes_only_what_is
     assert first.stat().st_mtime_ns == written, "it was not run again"
     assert not list((tmp_path / "output/work/models").rglob("*.safetensors")), "no job needs these models"
 
+    candidate = "candidate.rank-128-augmented-average.ru.0"
+    printed = compare(tmp_path, candidate, max_steps=3, save_steps=1, expert_rank=8)
+    assert "1 of 1 jobs done, 0 failed" in printed
+    record = json.loads((tmp_path / f"output/work/runs/{candidate}.json").read_text())
+    assert {row["split"] for row in record["counts"]} == {"validation"}, "a candidate never meets a test recording"
+    assert record["settings"]["averaged"] == 4 and record["settings"]["augment"]
+
     with tarfile.open(tmp_path / "output/results.tar.gz") as archive:
         content = b"".join(archive.extractfile(entry).read() for entry in archive.getmembers())
     assert str(tmp_path).encode() not in content and b"WEIGHTS" in content
@@ -49,6 +58,23 @@ def test_jobs_leave_records_for_the_tables_and_a_second_start_makes_only_what_is
         tables = python(ROOT / "benchmarks/comparison_tables.py", source)
         assert "| plain | 1 | " in tables and "| LoRA 32 | **0.0002: " in tables
         python(ROOT / "benchmarks/comparison_data.py", tmp_path / "output/results.tar.gz", tmp_path / "published")
+
+
+def test_averaged_experts_are_the_mean_of_the_checkpoints_and_the_backbone_stays(model, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from comparison_run import average_experts
+
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    checkpoints = [tmp_path / f"checkpoint-{step}" for step in (5, 10)]
+    for factor, checkpoint in zip((2, 4), checkpoints, strict=True):
+        for name, value in model.state_dict().items():
+            if ".experts." in name:
+                value.copy_(before[name] * factor)
+        model.save_experts(checkpoint)
+    average_experts(model, checkpoints)
+    for name, value in model.state_dict().items():
+        expected = before[name] * 3 if ".experts." in name else before[name]
+        assert torch.allclose(value, expected, rtol=1e-6), name
 
 
 def python(*command) -> str:
