@@ -6,7 +6,7 @@
         --data in=examples/quickstart/in_domain/{language} out=examples/quickstart/out_of_domain/{language}
 
 Writes gates.json and a picture of expert usage over the layers (section 5.5). `distilwhisper gates` has the same flags.
-It also draws the gates of single utterances, and works without matplotlib.
+It also draws usage by model and corpus, and the gates of single utterances, and works without matplotlib.
 """
 
 import json
@@ -26,7 +26,7 @@ from modeling_distilwhisper import (
 )
 from modeling_distilwhisper.commands.command_line import command, parse_dataclasses
 from modeling_distilwhisper.commands.gates import GateArguments
-from modeling_distilwhisper.evaluation.gates import batches_of
+from modeling_distilwhisper.evaluation.gates import BUDGET, batches_of, usage_set_by
 from modeling_distilwhisper.reporting.figures import draw_expert_usage
 from modeling_distilwhisper.runs.any_whisper import name_models
 
@@ -35,7 +35,7 @@ from modeling_distilwhisper.runs.any_whisper import name_models
 def main(argv: list[str], prog: str) -> None:
     (arguments,) = parse_dataclasses(__doc__, argv, prog, GateArguments)
     sources = parse_sources(arguments.data, arguments.languages)
-    table, usages, budgets = [], {}, set()
+    table, usages, budgets, set_by_budget = [], {}, set(), []
 
     for name, location in name_models(arguments.models).items():
         # Only these languages' experts are loaded. One that the model does not have is an error.
@@ -53,7 +53,10 @@ def main(argv: list[str], prog: str) -> None:
 
             # Shares from 0 to 1: "encoder", "decoder", "all", "encoder 0" and so on.
             usage = measure_expert_usage(model, batches)
-            usages[f"{name} {source.name} {language}"] = usage
+            usages[title := f"{name} {source.name} {language}"] = usage
+            # Thresholds that followed the budget in training make usage the budget's, whatever the gates have learned.
+            if usage_set_by(model, language) == BUDGET:
+                set_by_budget.append(title)
             row = {"model": name, "data_set": source.name, "language": language, "split": arguments.split}
             table.append({**row, "utterances": len(rows), **usage})
 
@@ -61,7 +64,7 @@ def main(argv: list[str], prog: str) -> None:
     folder = Path(arguments.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "gates.json").write_text(json.dumps(table, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draw_expert_usage(usages, sorted(budgets), folder / "expert_usage.png")
+    draw_expert_usage(usages, sorted(budgets), folder / "expert_usage.png", set_by_budget=set_by_budget)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
     distilwhisper gates --models distilwhisper-base-ru --data "prompts/{language}" --languages ru --output_dir gates
 
-Writes gates.json, a picture of expert usage over the layers, and for each model, corpus and language a picture of the
-gates of the first utterance: over its time in the encoder, over its tokens in the decoder (section 5.5).
+Writes gates.json, a picture of expert usage by language, model and corpus (as the report's Figure 14), one over the
+layers, and for each model, corpus and language a picture of the gates of the first utterance: over its time in the
+encoder, over its tokens in the decoder (section 5.5). Where the thresholds of a model followed the budget
+(--gate_training hard), its usage is the budget's by construction, and table and pictures say so. To compare usage
+between languages, corpora or methods, give models with soft gates.
 """
 
 import json
@@ -19,11 +22,13 @@ from ..configuration_distilwhisper import DistilWhisperConfig
 from ..data.collate import SpeechCollator
 from ..data.selection import read_rows
 from ..data.sources import SPEC_FORM, parse_sources
-from ..evaluation.gates import batches_of, gates_of_utterance, measure_expert_usage, on_device
+from ..evaluation.gates import BUDGET, batches_of, gates_of_utterance, measure_expert_usage, on_device, usage_set_by
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.any_whisper import name_models
 from ..runs.files import file_name, write_atomically
 from ..runs.lock import hold
+from ..runs.old_names import read_json
+from ..runs.run_folder import FORMS, SETTINGS
 from .command_line import DEVICE, command, import_figures, parse_dataclasses
 
 
@@ -47,7 +52,7 @@ def main(argv: list[str], prog: str) -> None:
     models, sources = name_models(arguments.models), parse_sources(arguments.data, arguments.languages)
     folder, figures = Path(arguments.output_dir), import_figures()
     hold(folder)
-    table, usages, budgets = [], {}, set()
+    table, usages = [], {}
     for name, location in models.items():
         languages = languages_to_measure(name, location, arguments.languages)
         if not languages:
@@ -55,7 +60,6 @@ def main(argv: list[str], prog: str) -> None:
         model = DistilWhisperForConditionalGeneration.from_pretrained(location, languages=languages)
         model = model.to(arguments.device).eval()
         collate = SpeechCollator(WhisperProcessor.from_pretrained(location))
-        budgets.add(model.config.gate_budget)
         for source, language in product(sources, languages):
             selection = read_rows(
                 source,
@@ -70,16 +74,20 @@ def main(argv: list[str], prog: str) -> None:
             batches = batches_of(selection.rows, collate, arguments.batch_size, arguments.device, selection.title)
             usages[title] = measure_expert_usage(model, batches)
             row = {"model": name, "data_set": source.name, "language": language, "split": arguments.split}
-            table.append({**row, "utterances": len(selection.rows), **usages[title]})
+            row |= {"method": method_of(location, language), "budget": model.config.budget_of(language)}
+            row |= {"usage is set by": usage_set_by(model, language), "utterances": len(selection.rows)}
+            table.append(row | usages[title])
             write_atomically(folder / "gates.json", json.dumps(table, indent=2, ensure_ascii=False) + "\n")
             if figures is not None:
                 draw_utterance(figures, model, collate, selection.rows[0], folder / f"{file_name(title)}.png")
     if not usages:
         raise ValueError(f"None of {list(models)} has an expert for any of {arguments.languages}: no gates to measure.")
     print(tabulate(table, headers="keys", floatfmt=".2f"))
+    if note := note_on_budgets(table):
+        print(f"\n{note}")
     pictures = ""
     if figures is not None:
-        figures.draw_expert_usage(usages, sorted(budgets), folder / "expert_usage.png")
+        draw(figures, table, usages, folder)
         pictures = f", and as pictures: {folder}/*.png"
     print(f"\nAlso: {folder}/gates.json{pictures}")
 
@@ -92,6 +100,37 @@ def languages_to_measure(name: str, location: str, languages: list[str]) -> list
     if len(measured) < len(set(languages)):
         print(f"{name} has experts for {known}: of {languages} only {measured} are measured.")
     return measured
+
+
+def method_of(location: str, language: str) -> str | None:
+    """The report's name of the method by which a run trained a language; `None` if no run of its folder did."""
+    file = Path(location, SETTINGS)
+    settings = read_json(file, FORMS[SETTINGS]).get("model", {}) if file.is_file() else {}
+    if language not in settings.get("languages", ()):
+        return None
+    return "DistilWhisper" if settings.get("teacher") or settings.get("teacher_cache") else "CLSR-FT"
+
+
+def note_on_budgets(table: list[dict]) -> str | None:
+    """A sentence on the models whose usage is the budget's by construction; `None` if there are none."""
+    models = dict.fromkeys(row["model"] for row in table if row["usage is set by"] == BUDGET)
+    if not models:
+        return None
+    return (
+        f"The thresholds of {', '.join(models)} followed the budget in training, so the usage is the budget's by "
+        "construction: it says nothing of language, data or method. Figure 14 of the report needs models that were "
+        "trained with --gate_training soft."
+    )
+
+
+def draw(figures, table: list[dict], usages: dict[str, dict[str, float]], folder: Path) -> None:
+    """Draws expert usage over the layers, and by language, model and corpus; `figures` is `reporting.figures`."""
+    is_set = [row["usage is set by"] == BUDGET for row in table]
+    set_by_budget = [title for title, is_it in zip(usages, is_set, strict=True) if is_it]
+    budgets = sorted({row["budget"] for row in table})
+    figures.draw_expert_usage(usages, budgets, folder / "expert_usage.png", set_by_budget=set_by_budget)
+    rows = [row | {"is_set_by_budget": is_it} for row, is_it in zip(table, is_set, strict=True)]
+    figures.draw_usage_by_model(rows, folder / "usage_by_model.png")
 
 
 def draw_utterance(figures, model, collate: SpeechCollator, row: dict, path: Path) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 SIDES = ("encoder", "decoder")
+# What sets the expert usage of a language (`usage_set_by`).
+BUDGET, LEARNED, NEW = "the budget", "the gates", "nothing: new gates are open"
 
 
 @dataclass
@@ -90,6 +92,34 @@ class GateReport:
         opened = [(gate.detach() * mask).sum(dim=1) for gate, mask in zip(self.gates.values(), masks, strict=True)]
         counted = [mask.sum(dim=1) for mask in masks]
         return torch.stack([torch.stack(opened, dim=1), torch.stack(counted, dim=1)], dim=2).float()
+
+
+def usage_set_by(model: DistilWhisperForConditionalGeneration, language: str) -> str:
+    """What sets the expert usage of a language in this model, by the thresholds of its gates.
+
+    Args:
+        model: the model.
+        language: a language that it has experts for.
+
+    Returns:
+        `BUDGET`: the thresholds followed the budget in training (`gate_training="hard"`). On the training data, usage
+        is then the budget's by construction, whatever the language, the data or the method.
+        `LEARNED`: the thresholds are 0 (`gate_training="soft"`), so usage is what the gates have learned.
+        `NEW`: the gates have not been trained.
+
+    Raises:
+        ValueError: no expert of this language is loaded.
+
+    Example:
+        >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+        >>> from modeling_distilwhisper.evaluation.gates import usage_set_by
+        >>> student = "examples/quickstart/student"
+        >>> model = DistilWhisperForConditionalGeneration.from_whisper(student, languages=["ca"])
+        >>> usage_set_by(model, "ca")
+        'nothing: new gates are open'
+    """
+    thresholds = {float(expert.gate.threshold) for expert in model.experts_of(language).values()}
+    return {frozenset({-torch.inf}): NEW, frozenset({0.0}): LEARNED}.get(frozenset(thresholds), BUDGET)
 
 
 def usage_shares(layers: Iterable[tuple[str, int]], counts: torch.Tensor) -> dict[str, float]:

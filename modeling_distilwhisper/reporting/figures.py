@@ -14,6 +14,10 @@ from ..runs.files import atomic_path
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#999999")
 MARKERS = "os^Dv<>p"
 DASHES = ("-", "--", "-.")
+SET_BY_BUDGET = (
+    "Thresholds followed the budget in training: usage is the budget's by construction, "
+    "and says nothing of language, data or method"
+)
 
 
 def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) -> None:
@@ -60,13 +64,20 @@ def draw_wer(rows: Sequence[Mapping], systems: Sequence[str], path: str | Path) 
     save_figure(figure, path)
 
 
-def draw_expert_usage(usage: Mapping[str, Mapping[str, float]], budgets: Collection[float], path: str | Path) -> None:
+def draw_expert_usage(
+    usage: Mapping[str, Mapping[str, float]],
+    budgets: Collection[float],
+    path: str | Path,
+    *,
+    set_by_budget: Collection[str] = (),
+) -> None:
     """Draws the expert usage of each layer: a panel for each side, a line for each language.
 
     Args:
         usage: by language (or model and language), from `measure_expert_usage`.
         budgets: the shares that training aimed at, each drawn as a dotted line.
         path: file of the PNG.
+        set_by_budget: those of `usage` whose thresholds followed the budget (`usage_set_by`). The figure says so.
     """
     figure = Figure(figsize=(8, 3.5), layout="constrained")
     panels = figure.subplots(1, 2, sharey=True)
@@ -82,6 +93,51 @@ def draw_expert_usage(usage: Mapping[str, Mapping[str, float]], budgets: Collect
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].set_ylabel("expert usage (share of tokens)")
     add_legend(figure, panels[0])
+    if set_by_budget:
+        which = "" if len(set_by_budget) == len(usage) else f" ({', '.join(set_by_budget)})"
+        figure.suptitle(f"{SET_BY_BUDGET}{which}", fontsize=8, wrap=True)
+    save_figure(figure, path)
+
+
+def draw_usage_by_model(rows: Sequence[Mapping], path: str | Path) -> None:
+    """Draws expert usage by language, model and data set, as the report's Figure 14.
+
+    There is a panel for each language, a group of bars for each model, and a bar for each data set. Bars of models
+    whose thresholds followed the budget are hatched, and the figure says what that means.
+
+    Args:
+        rows: each has `model`, `method` (or `None`), `data_set`, `language`, `all` (the share of tokens that takes the
+            expert), `budget`, and `is_set_by_budget`.
+        path: file of the PNG.
+    """
+    models, data_sets, languages = (
+        list(dict.fromkeys(row[name] for row in rows)) for name in ("model", "data_set", "language")
+    )
+    size = max(5, 0.8 * len(models) * len(languages) + 0.25 * len(rows))
+    figure = Figure(figsize=(size, 4), layout="constrained")
+    panels = figure.subplots(1, len(languages), sharey=True, squeeze=False)[0]
+    width = 0.8 / len(data_sets)
+    for panel, language in zip(panels, languages, strict=True):
+        of_language = [row for row in rows if row["language"] == language]
+        for number, data_set in enumerate(data_sets):
+            bars = {models.index(row["model"]): row for row in of_language if row["data_set"] == data_set}
+            centres = [x + (number + 0.5) * width - 0.4 for x in bars]
+            style = {"color": PALETTE[number % len(PALETTE)], "edgecolor": "white", "label": in_legend(data_set)}
+            hatches = ["///" if row["is_set_by_budget"] else "" for row in bars.values()]
+            drawn = panel.bar(centres, [row["all"] for row in bars.values()], width, hatch=hatches, **style)
+            panel.bar_label(drawn, fmt="%.2f", fontsize=7)
+        for row in of_language:
+            x = models.index(row["model"])
+            panel.hlines(row["budget"], x - 0.4, x + 0.4, color="black", linestyle=":")
+        methods = {row["model"]: f"\n{row['method']}" for row in of_language if row["method"]}
+        panel.set_xticks(range(len(models)), [f"{model}{methods.get(model, '')}" for model in models], fontsize=8)
+        panel.set(title=language, ylim=(0, 1.05))
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("expert usage (share of tokens)\ndotted: budget")
+    handles = {text: bars for panel in panels for bars, text in zip(*panel.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(len(handles), 6), frameon=False)
+    if any(row["is_set_by_budget"] for row in rows):
+        figure.suptitle(f"Hatched: {SET_BY_BUDGET[0].lower()}{SET_BY_BUDGET[1:]}", fontsize=8, wrap=True)
     save_figure(figure, path)
 
 

@@ -67,6 +67,40 @@ def test_each_line_is_a_language_over_its_layers(drawn, tmp_path):
     assert lines == [[[0.4, 0.6], [0.45, 0.55], [0.5, 0.5]], [[0.2], [0.3], [0.5, 0.5]]]
 
 
+def usage_row(model, data_set, language, share, budget=0.5, **other):
+    row = {"model": model, "method": None, "data_set": data_set, "language": language, "all": share, "budget": budget}
+    return row | {"is_set_by_budget": False} | other
+
+
+def test_usage_by_model_has_a_panel_for_each_language_and_a_bar_for_each_data_set(drawn, tmp_path):
+    """Models may lack a language, and none of the bars that are there may move to another model."""
+    rows = [
+        usage_row("a", "in", "gl", 0.4, budget=0.3),
+        usage_row("a", "out", "gl", 0.6, budget=0.3),
+        usage_row("_b", "out", "gl", 0.5, method="CLSR-FT", is_set_by_budget=True),
+        usage_row("_b", "_new", "ca", 0.7, method="CLSR-FT", is_set_by_budget=True),
+    ]
+    figures.draw_usage_by_model(rows, tmp_path / "usage.png")
+    figure = drawn[0]
+    galician, catalan = figure.axes
+    bars = [(round(bar.get_x() + bar.get_width() / 2), bar.get_height()) for bar in galician.patches]
+    assert bars == [(0, 0.4), (0, 0.6), (1, 0.5)] and [bool(bar.get_hatch()) for bar in galician.patches] == [0, 0, 1]
+    assert [(round(bar.get_x() + bar.get_width() / 2), bar.get_height()) for bar in catalan.patches] == [(1, 0.7)]
+    assert [text.get_text().strip() for text in figure.legends[0].get_texts()] == ["in", "out", "_new"]
+    assert [label.get_text() for label in galician.get_xticklabels()] == ["a", "_b\nCLSR-FT"]
+    assert "Hatched" in figure.get_suptitle()
+    figures.draw_usage_by_model(rows[:2], tmp_path / "usage.png")
+    assert drawn[1].get_suptitle() == ""
+
+
+def test_usage_over_the_layers_says_which_of_it_the_budget_sets(drawn, tmp_path):
+    usage = {name: {"encoder 0": 0.5, "decoder 0": 0.5} for name in ("hard gl", "soft gl")}
+    for names in ([], ["hard gl"], list(usage)):
+        figures.draw_expert_usage(usage, [0.5], tmp_path / "usage.png", set_by_budget=names)
+    none, one, both = (figure.get_suptitle() for figure in drawn)
+    assert none == "" and one.endswith("(hard gl)") and both == figures.SET_BY_BUDGET
+
+
 def test_the_gates_of_an_utterance_lie_over_its_time_and_its_tokens(drawn, tmp_path):
     gates = {"encoder": np.eye(2, 100), "decoder": np.ones((3, 4))}
     figures.draw_gates(gates, 2.0, ["<|gl|>", "la", "ri", "."], tmp_path / "gates.png", title="la ri.")

@@ -194,6 +194,8 @@ def report(results: RunResults, folder: Path) -> None:
     if results.expert_usage:
         shares = [{"expert usage": language, **layers} for language, layers in results.expert_usage.items()]
         print(f"\n{tabulate(shares, headers='keys', floatfmt='.2f')}")
+        if results.settings["model"].get("gate_training", "hard") == "hard":
+            print("Hard gates: their thresholds followed the budget, so the usage is the budget's by construction.")
     print(f"\n{tabulate(results.example.items(), tablefmt='plain')}")
     pictures = draw(results, [] if translates else rows, folder)
     card = f"; the model card: {folder}/README.md" if (folder / "README.md").is_file() else ""
@@ -211,5 +213,6 @@ def draw(results: RunResults, rows: list[dict], folder: Path) -> str:
     if results.expert_usage:
         model_args = ModelArguments(**results.settings["model"])
         budgets = sorted({model_args.gate_budget, *model_args.budgets.values()})
-        figures.draw_expert_usage(results.expert_usage, budgets, folder / "expert_usage.png")
+        by_budget = list(results.expert_usage) if model_args.gate_training == "hard" else []
+        figures.draw_expert_usage(results.expert_usage, budgets, folder / "expert_usage.png", set_by_budget=by_budget)
     return f", and as pictures: {folder}/*.png"
