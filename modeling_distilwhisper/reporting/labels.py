@@ -16,7 +16,7 @@ COORDINATES = {"xycoords": "figure points", "textcoords": "figure points"}
 DISTANCES = (7, 12, 18, 26, 36, 48, 62, 80, 100, 125, 150)
 DIRECTIONS = 16
 LINE_FROM = 14  # a name that is farther away has a line to its point
-CROSSING = 25  # a name may be so much farther away if its line crosses one thing less
+CROSSING = 60  # a name may be so much farther away if its line crosses one thing less
 
 
 @dataclass(frozen=True)
@@ -67,20 +67,28 @@ def scaled(box: Bbox, factor: float) -> Bbox:
 def _best_place(point: Point, size: Bbox, others: Sequence[Bbox], inside: Bbox) -> tuple[float, Bbox]:
     """Distance and box of the best place for a name: one that covers nothing, near, with a line that crosses little."""
     best, place = (math.inf, math.inf), (0.0, size)
+    others_and_own = _corners([*others, *point.drawn])
     for distance, dx, dy in _places():
+        if best <= (0, distance):
+            break
         to_the_left = size.width * (1 - dx / distance) / 2  # all of it for a name on the left side, none on the right
         left, below = point.x + dx - to_the_left, point.y + dy - size.height / 2
         box = Bbox.from_bounds(left, below, size.width, size.height)
-        covered = sum(_common(box, other) for other in [*others, *point.drawn])
-        covered += size.width * size.height - _common(box, inside)
+        covered = _common(box, others_and_own) + size.width * size.height - _common(box, _corners([inside]))
         crossed = 0
         if distance >= LINE_FROM:
-            line = np.linspace((point.x, point.y), _edge(point, box), 20)
-            crossed = sum(other.count_contains(line) > 0 for other in others)
+            line = np.linspace((point.x, point.y), _edge(point, box), 20)[:, None]  # (places, 1, 2)
+            low, high = np.moveaxis(others_and_own[: len(others)], 1, 0)
+            crossed = int(((line > low) & (line < high)).all(axis=-1).any(axis=0).sum())
         cost = (round(covered, 3), distance + CROSSING * crossed)
         if cost < best:
             best, place = cost, (distance, box)
     return place
+
+
+def _corners(boxes: Sequence[Bbox]) -> np.ndarray:
+    """Boxes as `(boxes, 2, 2)`: lower left and upper right corner of each."""
+    return np.array([box.extents for box in boxes]).reshape(-1, 2, 2)
 
 
 def _edge(point: Point, box: Bbox) -> tuple[float, float]:
@@ -96,7 +104,7 @@ def _places() -> Iterator[tuple[float, float, float]]:
             yield distance, distance * math.cos(angle), distance * math.sin(angle)
 
 
-def _common(one: Bbox, other: Bbox) -> float:
-    """The area that two boxes have in common."""
-    shared = Bbox.intersection(one, other)
-    return 0.0 if shared is None else shared.width * shared.height
+def _common(box: Bbox, others: np.ndarray) -> float:
+    """The area that a box has in common with others, `(boxes, 2, 2)`."""
+    low, high = np.maximum(others[:, 0], box.min), np.minimum(others[:, 1], box.max)
+    return float(np.clip(high - low, 0, None).prod(axis=-1).sum())

@@ -5,8 +5,6 @@ from typing import Any
 
 from .markdown import Markdown, as_markdown, table_of
 
-WINDOW_SECONDS = 30  # what Whisper computes, whatever the length of a clip
-
 
 def quality_page(content: Mapping[str, Any]) -> str:
     """Two tables, quality with sizes and times, and what they were measured on.
@@ -34,8 +32,8 @@ def about(content: Mapping[str, Any]) -> str:
     names = ", ".join(f"{part['data_set']} {part['split']} {part['language']}" for part in content["data"])
     baseline = min(system["memory_before"] for system in systems) / 1e6
     sentences = [
-        f"{names}: {clips} clips of {3600 * hours / clips:.1f} s in the mean, {60 * hours:.1f} minutes. Whisper computes "
-        f"{WINDOW_SECONDS} s for each; packed, the clips are {content['packed windows']} windows.",
+        f"{names}: {clips} clips of {3600 * hours / clips:.1f} s in the mean, {60 * hours:.1f} minutes. Whisper "
+        f"computes {content['window seconds']} s for each; packed, they are {content['packed windows']} windows.",
         f"{content['machine']}; {content['threads']} threads, {settings['device']}, {settings['precision']}, "
         f"{settings['rounds']} rounds, {content['minutes']:.0f} minutes.",
         f"WER by the normaliser {systems[0]['normalizer']}, of {systems[0]['words']} {systems[0]['unit']}.",

@@ -52,7 +52,8 @@ def draw_quality(content: Mapping[str, Any], path: str | Path) -> None:
     ]
     panels[0].set_ylim(0, 1.1 * max(max(high for *_, high in rates), 1))
     drawn = [draw_points(panel, spans, rates) for panel, spans in zip(panels, (megabytes, times), strict=True)]
-    figure.draw_without_rendering()  # from here on, places are known
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # from here on, places are known and stay
     for panel, shifts, spans in zip(panels, drawn, (megabytes, times), strict=True):
         label_systems(panel, [system["system"] for system in systems], shifts, spans, rates)
     save_figure(figure, path)

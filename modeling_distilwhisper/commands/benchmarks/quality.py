@@ -5,7 +5,7 @@
     distilwhisper benchmark quality examples/configs/quality_ru.yaml
 
 All models transcribe the same clips, greedily. Each is a process, and the processes take turns: a turn is a pass over
-all clips. The first pass is not timed. WER is compared with that of the first model (paired bootstrap). Whisper
+all clips. WER is compared with that of the first model (paired bootstrap). Whisper
 computes 30 s for each clip, however short it is; so the clips are also timed packed, joined to windows of up to 30 s,
 as in a long recording. Writes quality.md, quality.json, transcripts.jsonl and the picture quality.png. Times are worth
 nothing while the machine does other work.
@@ -83,7 +83,7 @@ def main(argv: list[str], prog: str) -> None:
         print(selections[-1], flush=True)
     begun, load = time.time(), os.getloadavg()[0]
     settings = Namespace(**vars(arguments) | {"models": models, "clips": clips_of(selections)})
-    measured = take_turns(Recogniser, list(models), settings, warm_ups=0)
+    measured = take_turns(Recogniser, list(models), settings, warm_up=False)
     records = records_of(selections, {name: result["transcripts"] for name, result in measured.items()})
     content = {
         "settings": public_settings(arguments, models),
@@ -177,8 +177,9 @@ def results_of(
         }
         for selection in selections
     ]
-    windows = next(iter(measured.values()))["windows"]
-    return {"data": data, "packed windows": windows, "systems": systems, "by language": by_language}
+    facts = measured[first]
+    windows = {"window seconds": facts["window"], "packed windows": facts["windows"]}
+    return {"data": data, **windows, "systems": systems, "by language": by_language}
 
 
 def write(folder: Path, content: dict[str, Any], records: Mapping[str, list[dict]]) -> str:

@@ -31,15 +31,15 @@ class System(Protocol):
 
 
 def take_turns(
-    make: Callable[[str, Namespace], System], names: list[str], arguments: Namespace, warm_ups: int = 1
+    make: Callable[[str, Namespace], System], names: list[str], arguments: Namespace, warm_up: bool = True
 ) -> dict[str, dict]:
-    """Times every task of every system `arguments.rounds` times, after a round that is not counted.
+    """Times every task of every system `arguments.rounds` times.
 
     Args:
         make: makes a system by its name, in the process of that system; a function that can be imported.
         arguments: `device` and `rounds`, and what `make` needs.
-        warm_ups: how often a turn does the task before the time that counts. The first one allocates memory that the
-            last turn gave back; a task of many batches needs no more than the round that is not counted.
+        warm_up: do a round that is not counted first, and in each turn do the task twice and count the second time: the
+            first one allocates memory that the last turn gave back. A task of many seconds does not need it.
 
     Returns:
         By system: `seconds` by task; `memory`, its peak in bytes, and `memory_before`, the bytes that Python and its
@@ -52,18 +52,18 @@ def take_turns(
     pipes, tasks = {}, {}
     for name in tqdm(names, desc="Starting", leave=False):
         pipes[name], theirs = context.Pipe()
-        parts = (make, name, arguments, torch.get_num_threads(), warm_ups, theirs)
+        parts = (make, name, arguments, torch.get_num_threads(), warm_up, theirs)
         context.Process(target=_work, args=parts, daemon=True).start()
         theirs.close()
         tasks[name] = _answer(name, pipes[name])
     results: dict[str, dict] = {name: {"seconds": {task: [] for task in tasks[name]}} for name in names}
     all_tasks = list(dict.fromkeys(task for of_system in tasks.values() for task in of_system))
-    for number in tqdm(range(arguments.rounds + 1), desc="Rounds", leave=False):
+    for number in tqdm(range(arguments.rounds + warm_up), desc="Rounds", leave=False):
         for task in all_tasks:
             for name in (name for name in names if task in tasks[name]):
                 pipes[name].send(task)
                 seconds = _answer(name, pipes[name])
-                if number >= 1:
+                if number >= warm_up:
                     results[name]["seconds"][task].append(seconds)
     for name, pipe in pipes.items():
         pipe.send(None)
@@ -79,24 +79,24 @@ def _answer(name: str, pipe):
 
 
 def _work(
-    make: Callable[[str, Namespace], System], name: str, arguments: Namespace, threads: int, warm_ups: int, pipe
+    make: Callable[[str, Namespace], System], name: str, arguments: Namespace, threads: int, warm_up: bool, pipe
 ) -> None:
     torch.set_num_threads(threads)
     before = peak_memory()
     system = make(name, arguments)
     pipe.send(system.tasks)
-    on_gpu = arguments.device == "cuda"
+    on_gpu = arguments.device.startswith("cuda")
     while (task := pipe.recv()) is not None:
-        for _ in range(warm_ups + 1):
+        for _ in range(1 + warm_up):
             begun = time.perf_counter()
             system.run(task)
             if on_gpu:
-                torch.cuda.synchronize()
+                torch.cuda.synchronize(arguments.device)
             seconds = time.perf_counter() - begun
         if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
             libc.malloc_trim(0)  # memory that this turn freed is for the next system
         pipe.send(seconds)
-    on_device = {"memory": torch.cuda.max_memory_allocated(), "memory_before": 0} if on_gpu else {}
+    on_device = {"memory": torch.cuda.max_memory_allocated(arguments.device), "memory_before": 0} if on_gpu else {}
     pipe.send({"memory": peak_memory(), "memory_before": before, **on_device, **system.facts()})
 
 
