@@ -41,7 +41,7 @@ def download_size(location: str, languages: Sequence[str]) -> DownloadSize:
             experts, the mean of their files is what one more takes.
 
     Raises:
-        OSError: there is no model.
+        OSError: there is no model, or it has no weights.
         ValueError: a file is damaged.
 
     Example:
@@ -54,6 +54,8 @@ def download_size(location: str, languages: Sequence[str]) -> DownloadSize:
         return DownloadSize("LoRA", _bytes(weight_files(base, None, {})) + adapter, adapter)
     config = config_of(location, {})
     backbone = _bytes(weight_files(location, None, {}) or _backbone_elsewhere(config))
+    if not backbone:
+        raise OSError(f"{location} has no weights of a Whisper. Expected a folder or Hub id with model.safetensors.")
     if config.get("model_type") != DistilWhisperConfig.model_type:
         is_changed = _is_of_one_language(location)
         return DownloadSize("one language" if is_changed else "plain Whisper", backbone, backbone * is_changed)
