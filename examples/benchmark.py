@@ -5,7 +5,8 @@
     python examples/benchmark.py quality --models plain=openai/whisper-base experts=distilwhisper-base-ru \
         --data "prompts/{language}" --languages ru --output_dir quality
 
-The first two print a table: seconds, and how many times those of plain Whisper or of training its feed-forwards; memory; bytes.
+The first two print a table: seconds, and how many times those of plain Whisper or of training its feed-forwards;
+memory; bytes.
 
 Each system is a process, and the processes take turns, so that whatever else the machine does slows all of them alike.
 `train` compares a training step of experts with full fine-tuning and LoRA, with the teacher in memory and from a cache.

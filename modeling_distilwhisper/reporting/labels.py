@@ -3,15 +3,17 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
 FONT_SIZE = 8
-COORDINATES = {"xycoords": "figure points", "textcoords": "figure points"}
+COORDINATES: dict[str, Any] = {"xycoords": "figure points", "textcoords": "figure points"}
 # From a point to the places for its name; in points (1/72 inch), as all lengths here.
 DISTANCES = (7, 12, 18, 26, 36, 48, 62, 80, 100, 125, 150)
 DIRECTIONS = 16
@@ -30,14 +32,14 @@ class Point:
     drawn: Sequence[Bbox]
 
 
-def label_points(panel: Axes, points: Mapping[str, Point]) -> list[Annotation]:
+def label_points(figure: Figure, panel: Axes, points: Mapping[str, Point]) -> list[Annotation]:
     """Writes the name of each point beside it, and where it is not near, draws a line between them.
 
     Args:
-        panel: with its limits set and its layout done (`Figure.draw_without_rendering`).
+        figure: with its layout done (`Figure.draw_without_rendering`).
+        panel: of the figure, with its limits set.
         points: by name.
     """
-    figure = panel.get_figure(root=True)
     renderer = FigureCanvasAgg(figure).get_renderer()
     to_points = 72 / figure.dpi
     inside = scaled(panel.get_window_extent(renderer), to_points)

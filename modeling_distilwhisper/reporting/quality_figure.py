@@ -40,26 +40,31 @@ def draw_quality(content: Mapping[str, Any], path: str | Path) -> None:
     panels[1].set_xlabel(
         f"seconds of computing for an hour of speech\n({task}, {3600 * hours / clips:.1f} s in the mean)"
     )
-    megabytes = [(system["download"] / 1e6,) * 3 for system in systems]
+    megabytes = [span(system["download"] / 1e6) for system in systems]
     times = [
-        (min(system["seconds"][task]) / hours, system["seconds per hour"][task], max(system["seconds"][task]) / hours)
+        span(system["seconds per hour"][task], *(seconds / hours for seconds in system["seconds"][task]))
         for system in systems
     ]
-    wers = [(system["wer"], system["wer_low"], system["wer_high"]) for system in systems]
     rates = [
-        (100 * (wer if low is None else low), 100 * wer, 100 * (wer if low is None else high))
-        for wer, low, high in wers
+        span(*(100 * system[name] for name in ("wer", "wer_low", "wer_high") if system[name] is not None))
+        for system in systems
     ]
     panels[0].set_ylim(0, 1.1 * max(max(high for *_, high in rates), 1))
-    drawn = [draw_points(panel, spans, rates) for panel, spans in zip(panels, (megabytes, times), strict=True)]
+    drawn = [draw_points(figure, panel, spans, rates) for panel, spans in zip(panels, (megabytes, times), strict=True)]
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # from here on, places are known and stay
     for panel, shifts, spans in zip(panels, drawn, (megabytes, times), strict=True):
-        label_systems(panel, [system["system"] for system in systems], shifts, spans, rates)
+        label_systems(figure, panel, [system["system"] for system in systems], shifts, spans, rates)
     save_figure(figure, path)
 
 
-def draw_points(panel: Axes, spans: Spans, rates: Spans) -> list[float]:
+def span(value: float, *others: float) -> tuple[float, float, float]:
+    """A value between the lowest and the highest of it and others, however these were rounded."""
+    values = (value, *others)
+    return min(values), value, max(values)
+
+
+def draw_points(figure: Figure, panel: Axes, spans: Spans, rates: Spans) -> list[float]:
     """Draws the points with their bars; returns how far each is moved to the right, in points."""
     lowest, highest = min(low for low, *_ in spans), max(high for *_, high in spans)
     if highest > LOGARITHMIC_FROM * lowest > 0:
@@ -73,7 +78,6 @@ def draw_points(panel: Axes, spans: Spans, rates: Spans) -> list[float]:
     panel.spines[["top", "right"]].set_visible(False)
     to_panel = panel.transData + panel.transAxes.inverted()
     shifts = side_by_side([WIDTH * to_panel.transform((x, 0))[0] for _, x, _ in spans])
-    figure = panel.get_figure(root=True)
     for index, ((left, x, right), (low, y, high)) in enumerate(zip(spans, rates, strict=True)):
         panel.errorbar(
             [x],
@@ -113,9 +117,11 @@ def side_by_side(places: Sequence[float]) -> list[float]:
     return shifts
 
 
-def label_systems(panel: Axes, names: Sequence[str], shifts: Sequence[float], spans: Spans, rates: Spans) -> None:
+def label_systems(
+    figure: Figure, panel: Axes, names: Sequence[str], shifts: Sequence[float], spans: Spans, rates: Spans
+) -> None:
     """Writes the name of each system beside its point, free of all points and bars."""
-    to_points = 72 / panel.get_figure(root=True).dpi
+    to_points = 72 / figure.dpi
     points = {}
     for index, (name, shift) in enumerate(zip(names, shifts, strict=True)):
         (left, x, right), (low, y, high) = spans[index], rates[index]
@@ -127,4 +133,4 @@ def label_systems(panel: Axes, names: Sequence[str], shifts: Sequence[float], sp
             Bbox.from_bounds(x - MARKER / 2, y - MARKER / 2, MARKER, MARKER),
         )
         points[name] = Point(x, y, COLORS[index % len(COLORS)], [box.padded(1) for box in drawn])
-    label_points(panel, points)
+    label_points(figure, panel, points)

@@ -100,6 +100,15 @@ def test_a_system_without_an_interval_has_its_point(drawn, tmp_path):
     assert "| plain | 0.200 | - " in " ".join(quality_page(measured).split())
 
 
+def test_one_round_and_an_interval_that_rounding_moved_off_its_value_are_drawn(drawn, tmp_path):
+    measured = content({"plain": (0.2, 290, 900)})
+    system = measured["systems"][0] | {"wer_low": 0.2 + 1e-12, "wer_high": 0.2}
+    task = "clips, batch 1"
+    measured["systems"] = [system | {"seconds": {task: [45.0]}, "seconds per hour": {task: 900 - 1e-10}}]
+    quality_figure.draw_quality(measured, tmp_path / "quality.png")
+    assert (tmp_path / "quality.png").is_file()
+
+
 def test_the_page_says_how_long_the_clips_are_and_what_was_compared_with_what():
     measured = content({"plain": (0.2, 290, 900), "ours": (0.1, 393.04, 1000)})
     page = " ".join(quality_page(measured).split())
