@@ -97,7 +97,8 @@ def _work(
             libc.malloc_trim(0)  # memory that this turn freed is for the next system
         pipe.send(seconds)
     on_device = {"memory": torch.cuda.max_memory_allocated(arguments.device), "memory_before": 0} if on_gpu else {}
-    pipe.send({"memory": peak_memory(), "memory_before": before, **on_device, **system.facts()})
+    memory = max(before, peak_memory())  # the system counts pages approximately
+    pipe.send({"memory": memory, "memory_before": before, **on_device, **system.facts()})
 
 
 def peak_memory() -> int:
