@@ -201,7 +201,7 @@ def checked_backbone(name: str, config: WhisperConfig, variant: str | None, hub:
     path = cached_file(name, GENERATION_CONFIG_NAME, _raise_exceptions_for_missing_entries=False, **hub)
     if path is not None:  # Transformers would take a damaged one for an absent one
         read_config(path, f"{name}/{GENERATION_CONFIG_NAME}")
-    if weights := _weights(name, variant, hub):  # without any, Transformers says which files it looked for
+    if weights := weight_files(name, variant, hub):  # without any, Transformers says which files it looked for
         check_size(f"{name}/{CONFIG_NAME}", config, sum(map(os.path.getsize, weights)))
     try:
         with pickles_refused(name):
@@ -244,7 +244,7 @@ def check_size(name: str, config: WhisperConfig, stored: int) -> None:
         )
 
 
-def _weights(name: str, variant: str | None, hub: dict) -> list[str]:
+def weight_files(name: str, variant: str | None, hub: dict) -> list[str]:
     """The files with the weights that Transformers may load, those of the Hub fetched."""
     names = [SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME, WEIGHTS_NAME, WEIGHTS_INDEX_NAME]
     if variant is not None:
@@ -294,4 +294,5 @@ __all__ = [
     "pickles_refused",
     "read_config",
     "require_distilwhisper",
+    "weight_files",
 ]

@@ -1,7 +1,8 @@
-"""Measure what training and inference cost compared with plain Whisper, on random weights.
+"""Measure what training and inference cost, on random weights, or of your models with how well they transcribe.
 
-    distilwhisper benchmark train
-    distilwhisper benchmark infer
+    distilwhisper benchmark train         # training steps, compared with plain Whisper
+    distilwhisper benchmark infer         # encoder and decoder, compared with plain Whisper
+    distilwhisper benchmark quality --models plain=openai/whisper-base ours=distilwhisper-base-ru ...
 
 Each system is a process, and the processes take turns, so that whatever else the machine does slows all of them alike.
 """
@@ -12,20 +13,26 @@ from .benchmarks import inference, training
 from .benchmarks.whispers import SIZES
 from .command_line import DEVICE, command, make_parser
 
-MODES = {"train": training, "infer": inference}
+ON_RANDOM_WEIGHTS = {"train": training, "infer": inference}
+QUALITY = "quality"
 
 
 @command
 def main(argv: list[str], prog: str) -> None:
+    if argv[:1] == [QUALITY]:
+        from .benchmarks import quality  # here alone: it needs libraries that read speech
+
+        return quality.main(argv[1:], f"{prog} {QUALITY}")
     parser = make_parser(__doc__, prog)
     modes = parser.add_subparsers(dest="mode", required=True, help="what to measure")
-    for name, module in MODES.items():
+    for name, module in ON_RANDOM_WEIGHTS.items():
         mode = modes.add_parser(name, description=module.__doc__, formatter_class=parser.formatter_class)
         mode.add_argument("--size", choices=SIZES, default="base", help="size of the Whisper, as published")
         mode.add_argument("--rounds", type=int, default=9, help="measurements of each system")
         mode.add_argument("--device", choices=["cpu", "cuda"], default=DEVICE, help="where the models run")
         module.add_arguments(mode)
         mode.set_defaults(run=module.run)
+    modes.add_parser(QUALITY, add_help=False)  # so that it is listed; it has its own parser
     arguments = parser.parse_args(argv)
     arguments.run(arguments)
 

@@ -1,8 +1,9 @@
 """Transcripts of a data set's rows, in batches of similar length, as records that can be scored at any time."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from datasets import Dataset
 from tqdm.auto import tqdm
@@ -73,10 +74,11 @@ def transcribe_rows(
         file.keep([record for record in file.read(RECORD) if record["id"] not in outdated])
     order = sorted((i for i, name in enumerate(rows["id"]) if name not in done), key=lambda i: -seconds[i])
     bar = tqdm(total=len(rows), initial=len(rows) - len(order), desc=file.path.stem, unit="clip")
-    for indices in _batches(order, seconds, batch_size, processor.feature_extractor.chunk_length):
+    for indices in batches_by_length(order, seconds, batch_size, processor.feature_extractor.chunk_length):
         batch = rows.select(indices)
         started = time.perf_counter()
-        hypotheses = _transcribe(model, processor, batch, task, generate_kwargs)
+        clips, languages = [read_audio(audio) for audio in batch["audio"]], batch["language"][:]
+        hypotheses = transcribe_batch(model, processor, clips, languages, task=task, **generate_kwargs)
         compute_seconds = (time.perf_counter() - started) / len(indices)
         file.add(
             [
@@ -109,8 +111,8 @@ def _done(file: RecordFile, rows: Dataset) -> tuple[set[str], set[str]]:
     return done, (current.keys() & recorded.keys()) - done
 
 
-def _batches(order: list[int], seconds: list[float], size: int, window: float) -> Iterator[list[int]]:
-    """Batches of the rows in order; each row longer than Whisper's window is a batch alone."""
+def batches_by_length(order: Sequence[int], seconds: Sequence[float], size: int, window: float) -> Iterator[list[int]]:
+    """Batches of `size` rows in an order; a row longer than Whisper's window, in seconds, is a batch alone."""
     batch: list[int] = []
     for index in order:
         if seconds[index] > window:
@@ -125,10 +127,27 @@ def _batches(order: list[int], seconds: list[float], size: int, window: float) -
 
 
 @torch.inference_mode()
-def _transcribe(model, processor: WhisperProcessor, rows: Dataset, task: str, generate_kwargs: dict) -> list[str]:
-    clips = [read_audio(audio) for audio in rows["audio"]]
+def transcribe_batch(
+    model,
+    processor: WhisperProcessor,
+    clips: Sequence[np.ndarray],
+    languages: Sequence[str],
+    *,
+    task: str = "transcribe",
+    **generate_kwargs,
+) -> list[str]:
+    """The transcripts of clips that are transcribed together.
+
+    Args:
+        model: a Whisper of any kind, in evaluation mode.
+        processor: the model's.
+        clips: samples `(samples,)` at 16 kHz of each.
+        languages: Whisper's code of each.
+        task: "transcribe" or "translate".
+        **generate_kwargs: settings of `generate`.
+    """
     features = speech_features(processor, clips)
-    prompt = {"language": rows["language"][:], "task": task}
+    prompt = {"language": list(languages), "task": task}
     if is_english(model):
         prompt = {}  # it has neither in its prompt
     tokens = model.generate(

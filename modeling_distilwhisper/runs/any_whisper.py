@@ -1,14 +1,16 @@
 """Any Whisper from a folder or the Hub: plain, with a LoRA adapter, or with language experts."""
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperProcessor
 from transformers.utils import find_adapter_config_file
 
+from ..configuration_distilwhisper import DistilWhisperConfig
 from ..languages_distilwhisper import complete_generation_config
-from ..repository_distilwhisper import config_of, pickles_refused
+from ..repository_distilwhisper import config_of, listed_languages, pickles_refused
 from .precision import QUANTISED, precision_settings
 from .settings import split_name
 
@@ -35,7 +37,7 @@ def name_models(arguments: list[str]) -> dict[str, str]:
     return models
 
 
-def load_model(location: str, precision: str = "auto", device: str = "cpu"):
+def load_model(location: str, precision: str = "auto", device: str = "cpu", languages: Collection[str] | None = None):
     """Loads any Whisper, ready to transcribe: a plain one, one with a LoRA adapter, or one with language experts.
 
     Args:
@@ -43,6 +45,7 @@ def load_model(location: str, precision: str = "auto", device: str = "cpu"):
         precision: of its weights, one of `PRECISIONS`: "auto", "float32", "bfloat16", "float16", or quantised "int8",
             "nf4", "torchao-int8". "auto" is float32 on a CPU, elsewhere the precision of the files.
         device: where it will run.
+        languages: load no experts of others than these; by default, all that the model has.
 
     Returns:
         The model in evaluation mode.
@@ -57,7 +60,11 @@ def load_model(location: str, precision: str = "auto", device: str = "cpu"):
         >>> type(model).__name__, model.training
         ('WhisperForConditionalGeneration', False)
     """
-    model = load_weights(AutoModelForSpeechSeq2Seq, location, **precision_settings(precision, device)).eval()
+    loading = precision_settings(precision, device)
+    if languages is not None:
+        known = expert_languages(location)
+        loading |= {"languages": [code for code in known if code in languages]} if known else {}
+    model = load_weights(AutoModelForSpeechSeq2Seq, location, **loading).eval()
     return model if precision in QUANTISED else model.to(device)  # quantised models are already on the device
 
 
@@ -111,6 +118,12 @@ def load_processor(location: str, revision: str | None = None) -> WhisperProcess
 def load_config(location: str) -> WhisperConfig:
     """Loads a model's configuration; for an adapter, that of the Whisper that it adapts."""
     return AutoConfig.from_pretrained(adapted_base(location) or location)
+
+
+def expert_languages(location: str) -> list[str]:
+    """The codes of the languages that a model has experts for; none if it is a plain Whisper or an adapter."""
+    config = {} if adapted_base(location) else config_of(location, {})
+    return listed_languages(config, location) if config.get("model_type") == DistilWhisperConfig.model_type else []
 
 
 def adapted_base(location: str) -> str | None:

@@ -25,14 +25,22 @@ class Sleeper:
 
 @pytest.mark.slow
 def test_every_task_has_its_rounds_and_a_turn_that_does_not_count_before_each():
+    held = bytearray(b"x") * 1_500_000_000  # of this process: no part of what the others use
     found = take_turns(Sleeper, ["both", "one"], Namespace(rounds=2, device="cpu"))
+    del held
     assert {name: {task: len(own) for task, own in one["seconds"].items()} for name, one in found.items()} == {
         "both": {"short": 2, "long": 2},
         "one": {"long": 2},
     }
     assert found["both"]["turns"] == ["short", "short", "long", "long"] * 3
     assert max(found["both"]["seconds"]["short"]) < 0.1 <= min(found["one"]["seconds"]["long"])
-    assert all(one["memory"] > 1e7 for one in found.values())
+    assert all(1e7 < one["memory_before"] <= one["memory"] < 1.2e9 for one in found.values())
+
+
+@pytest.mark.slow
+def test_without_a_warm_up_every_turn_counts():
+    found = take_turns(Sleeper, ["one"], Namespace(rounds=2, device="cpu"), warm_up=False)
+    assert found["one"]["turns"] == ["long"] * 2 == ["long"] * len(found["one"]["seconds"]["long"])
 
 
 @pytest.fixture

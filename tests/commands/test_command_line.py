@@ -45,7 +45,10 @@ def test_every_module_of_a_command_has_a_name_that_starts_it():
     assert {module for module, _ in distilwhisper_cli.COMMANDS.values()} == modules - parts
 
 
-@pytest.mark.parametrize("words", [*([name] for name in distilwhisper_cli.COMMANDS), ["export", "--format", "onnx"]])
+MODES = (["export", "--format", "onnx"], ["benchmark", "quality"])  # that have a parser of their own
+
+
+@pytest.mark.parametrize("words", [*([name] for name in distilwhisper_cli.COMMANDS), *MODES])
 def test_a_command_describes_itself_and_its_settings(words, capsys, monkeypatch):
     parsers, print_help = [], argparse.ArgumentParser.print_help
     monkeypatch.setattr(argparse.ArgumentParser, "print_help", lambda self: (parsers.append(self), print_help(self)))

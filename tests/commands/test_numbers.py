@@ -31,7 +31,7 @@ def parsers_of(words, monkeypatch, capsys) -> list[argparse.ArgumentParser]:
     return parsers
 
 
-WORDS = [["export", "--format", "onnx"], ["benchmark", "train"], ["benchmark", "infer"]]
+WORDS = [["export", "--format", "onnx"], ["benchmark", "train"], ["benchmark", "infer"], ["benchmark", "quality"]]
 
 
 @pytest.mark.parametrize("words", [*([name] for name in distilwhisper_cli.COMMANDS), *WORDS])
