@@ -94,7 +94,7 @@ def origin_of(content: Mapping[str, Any]) -> str:
     changed = ", with changes," if any(run.get("modified") for run in runs) else ""
     known = f", {BROUGHT_IN}" if content.get("commit is") == BROUGHT_IN else ""
     spent = [run["minutes"] for run in runs if isinstance(run.get("minutes"), float | int)]
-    minutes = f"; {sum(spent):.0f} minutes of training in {len(runs)} runs" if "runs" in content and spent else ""
+    minutes = f"; {len(runs)} runs, together {sum(spent):.0f} minutes" if "runs" in content and spent else ""
     if "runs" not in content and content.get("minutes"):
         minutes = f"; {content['minutes']} minutes"
     when = f"; {' to '.join(dict.fromkeys([days[0], days[-1]]))}" if days else ""

@@ -10,7 +10,6 @@ file of `results/` without its ending, or the folder `prompts_comparison`; `decl
 import argparse
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from functools import cache
@@ -26,6 +25,7 @@ from modeling_distilwhisper.runs.files import write_atomically  # noqa: E402
 
 BLOCK = re.compile(r"(<!-- table: ([\w-]+)/([\w -]+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
 PROMPTS = "prompts_comparison"
+PAGES = ("README.md", "docs/*.md", "examples/*.md", "examples/*/README.md", "benchmarks/*.md", "model_cards/README.md")
 
 
 def main() -> int:
@@ -46,10 +46,9 @@ def main() -> int:
 
 
 def pages() -> list[Path]:
-    """The pages that hold tables of data."""
-    tracked = subprocess.run(["git", "ls-files", "*.md"], cwd=ROOT, capture_output=True, text=True, check=True)
-    paths = [ROOT / name for name in tracked.stdout.split()]
-    return [path for path in paths if path.is_file() and BLOCK.search(path.read_text(encoding="utf-8"))]
+    """The pages that may have numbers of runs."""
+    paths = {path for pattern in PAGES for path in ROOT.glob(pattern)}
+    return sorted(path for path in paths if path.is_file())
 
 
 def render(page: str, names: Callable[[str], bool] = lambda name: True) -> str:

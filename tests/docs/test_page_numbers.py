@@ -6,14 +6,14 @@ import sys
 from collections import Counter
 
 import pytest
-from helpers.page_numbers import DATA, KINDS, PAGES, ROOT, has, missing, numbers_of, values_of
+from helpers.page_numbers import DATA, KINDS, ROOT, has, missing, numbers_of, values_of
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import declared_tables
 import render
 
-TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in PAGES}
+TEXTS = {str(page.relative_to(ROOT)): page.read_text(encoding="utf-8") for page in render.pages()}
 BLOCKS = [block for text in TEXTS.values() for block in render.BLOCK.finditer(text)]
 RESULTS = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "results").glob("*.json")}
 QUICK = [block for block in BLOCKS if block[2] != render.PROMPTS]  # test_results.py has the others

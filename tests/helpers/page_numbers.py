@@ -7,21 +7,17 @@ versions, of sections of the report and in rendered tables (`benchmarks/render.p
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).parents[2]
-PAGES = [
-    ROOT / page
-    for page in (
-        *("README.md", "docs/results.md", "docs/what_holds.md", "docs/gates.md", "docs/evaluate.md", "docs/install.md"),
-        *("docs/deploy.md", "docs/train.md", "benchmarks/README.md", "model_cards/README.md"),
-        *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "examples").rglob("README.md")),
-    )
-]
-BLOCK = re.compile(r"<!-- table: ([\w-]+)/([\w -]+) -->\n\n(.*?)\n\n<!-- end of table -->", re.DOTALL)
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from render import BLOCK, pages  # noqa: E402
+
 DATA = re.compile(r"<!-- data: ([\w, /-]+) -->")
 UNITS = r"%|percent|minutes?|seconds?|hours?|s\b|MB|GB|GiB|kB|ms\b|dB|kHz|points?"
 # By kind: what a number in a page looks like.
@@ -108,9 +104,9 @@ def values_of(name: str) -> tuple[list[float], set[str]]:
 def shown(name: str) -> list[str]:
     """The tables of a file or folder of `results/` as they stand in pages, or a single one of them."""
     folder, _, table = name.partition("/")
-    texts = [page.read_text(encoding="utf-8") for page in PAGES]
-    blocks = [block for text in texts for block in BLOCK.finditer(text) if block[1] == folder]
-    chosen = [block[3] for block in blocks if table in ("", block[2])]
+    texts = [page.read_text(encoding="utf-8") for page in pages()]
+    blocks = [block for text in texts for block in BLOCK.finditer(text) if block[2] == folder]
+    chosen = [block[0] for block in blocks if table in ("", block[3])]
     if not chosen:
         raise KeyError(f"No page shows a table of {name}, and results/ has no such file.")
     return chosen
