@@ -86,12 +86,11 @@ def origin_of(content: Mapping[str, Any]) -> str:
     A file of `results/` says them itself; in that of a comparison, its runs say them.
     """
     runs = content.get("runs", [content])
-    commits = _listed(run["commit"][:7] for run in runs if run.get("commit")) or _listed(
-        f"version {run['version']}" for run in runs if run.get("version")
-    )
+    commits = _listed(run["commit"][:7] for run in runs if run.get("commit"))
+    code = f"Commit {commits}" if commits else f"Version {_listed(run.get('version', 'unknown') for run in runs)}"
     days = sorted({run["date"] for run in runs if run.get("date")})
-    machines = _listed(run["machine"] for run in runs if run.get("machine"))
-    changed = ", with changes," if any(run.get("modified") for run in runs) else ""
+    machines = _listed(run["machine"] + _threads(run) for run in runs if run.get("machine"))
+    changed = " with changes" if any(run.get("modified") for run in runs) else ""
     known = f", {BROUGHT_IN}" if content.get("commit is") == BROUGHT_IN else ""
     spent = [run["minutes"] for run in runs if isinstance(run.get("minutes"), float | int)]
     minutes = f"; {len(runs)} runs, together {sum(spent):.0f} minutes" if "runs" in content and spent else ""
@@ -99,7 +98,12 @@ def origin_of(content: Mapping[str, Any]) -> str:
         minutes = f"; {content['minutes']} minutes"
     when = f"; {' to '.join(dict.fromkeys([days[0], days[-1]]))}" if days else ""
     others = "".join(f" Of commit {commit}: {what}." for what, commit in content.get("other commits", {}).items())
-    return f"Commit {commits}{changed}{known}{when}; {machines}{minutes}.{others}"
+    return f"{code}{changed}{known}{when}; {machines}{minutes}.{others}"
+
+
+def _threads(run: Mapping[str, Any]) -> str:
+    threads = run.get("threads")
+    return f" ({threads} thread{'s' if threads > 1 else ''})" if threads else ""
 
 
 def _listed(texts: Iterable[str]) -> str:

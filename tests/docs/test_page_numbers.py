@@ -109,3 +109,12 @@ def test_a_declared_table_is_refused_where_a_row_has_too_few_cells():
 def test_cells_are_printed_with_the_digits_of_their_column(cell, digits, is_bold, text):
     column = {"title": "x"} | ({} if digits is None else {"digits": digits})
     assert declared_tables.cell_text(cell, column, is_bold) == text
+
+
+def test_the_line_of_a_comparison_says_what_differs_between_its_runs():
+    first = {"commit": "a" * 40, "date": "2026-01-02", "machine": "2 cores of X", "threads": 1, "minutes": 2.4}
+    second = first | {"commit": "b" * 40, "date": "2026-01-01", "minutes": 1, "modified": ["x"]}
+    code, days = "Commit aaaaaaa, bbbbbbb with changes", "2026-01-01 to 2026-01-02"
+    expected = f"{code}; {days}; 2 cores of X (1 thread); 2 runs, together 3 minutes."
+    assert declared_tables.origin_of({"runs": [first, second]}) == expected
+    assert declared_tables.origin_of({"runs": [{"version": "0.1.0", "machine": "Y"}]}) == "Version 0.1.0; Y."
