@@ -8,17 +8,16 @@ is a job), none after it (they are counted from the transcripts), no model card 
 import shutil
 import time
 from collections import defaultdict
-from math import prod
 from pathlib import Path
 
 import torch
 from comparison_jobs import LANGUAGES, Job
 from datasets import Dataset, concatenate_datasets
-from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import HfArgumentParser, WhisperFeatureExtractor, WhisperProcessor, set_seed
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.commands.comparison.content import saved_weights
 from modeling_distilwhisper.commands.training_run.arguments import DataArguments, ModelArguments, check_arguments
 from modeling_distilwhisper.commands.training_run.models import load_student, load_teachers
 from modeling_distilwhisper.commands.training_run.scores import expert_usage
@@ -174,16 +173,6 @@ def forced_scores(trainer: DistilWhisperTrainer, data: SpeechData, forced: dict[
         with forced_gates(trainer.model, is_open=is_open):
             scores[name] = score(trainer, data.trained_tests)
     return scores
-
-
-def saved_weights(folder: Path) -> int:
-    """Numbers in the files of a training: experts and gates, an adapter, or the complete model."""
-    files = [*folder.glob("expert.*.safetensors"), *folder.glob("adapter_model.safetensors")]
-    total = 0
-    for path in files or folder.glob("model*.safetensors"):
-        with safe_open(path, "pt") as tensors:
-            total += sum(prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())
-    return total
 
 
 def validation_cells(language: str) -> list[tuple[str, str, str]]:

@@ -2,11 +2,9 @@
 
     python benchmarks/comparison_tables.py results/prompts_comparison
     python benchmarks/comparison_tables.py results.tar.gz --normalizer marks
-    python benchmarks/comparison_tables.py results/prompts_comparison --write docs/results.md docs/what_holds.md
 
-Prints them in Markdown. With `--write` it renews the tables that stand in pages, each between the comments
-`<!-- table: name -->` and `<!-- end of table -->`. A WER is a mean over languages and seeds. A difference is of pooled
-WERs on the same recordings, with its 95 % interval; in bold, 0 is outside of it.
+Prints them in Markdown; `render.py` puts them into pages. A WER is a mean over languages and seeds. A difference is
+of pooled WERs on the same recordings, with its 95 % interval; in bold, 0 is outside of it.
 """
 
 import argparse
@@ -17,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from statistics import mean
 
+import declared_tables
 from comparison_data import read
 from comparison_jobs import SYSTEMS
 from comparison_scores import (
@@ -31,28 +30,30 @@ from comparison_scores import (
     out_of_domain,
     score,
 )
-from tabulate import tabulate
 
 from modeling_distilwhisper.evaluation.metrics import Difference
 from modeling_distilwhisper.evaluation.normalization import NORMALIZERS
 from modeling_distilwhisper.evaluation.seeds import mean_over_languages, spread_of_seeds
-from modeling_distilwhisper.runs.files import write_atomically
 
 EXPERTS = ("CLSR-FT", "DistilWhisper", "DistilWhisper rank 128")
 OTHERS = ("fine-tuning", "LoRA 32", "LoRA 135", "LoRA 416")
 GROUPS = {"in domain": in_domain, "out of domain": out_of_domain, "other languages": other_languages}
-BLOCK = re.compile(r"(<!-- table: ([\w ]+) -->\n\n).*?(\n\n<!-- end of table -->)", re.DOTALL)
+# What the README calls the systems that it shows.
+FRONT_PAGE = {
+    "as it is": "plain",
+    "full fine-tuning": "fine-tuning",
+    "LoRA, r = 32": "LoRA 32",
+    "CLSR-FT (experts without a teacher)": "CLSR-FT",
+    "DistilWhisper (experts; teacher: whisper-base itself)": "DistilWhisper",
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path, help="folder that comparison_data.py wrote, or the archive")
     parser.add_argument("--normalizer", default="report", choices=list(NORMALIZERS))
-    parser.add_argument("--write", type=Path, nargs="+", default=[], metavar="PAGE", help="pages to renew")
     arguments = parser.parse_args()
     tables = make_tables(arguments.source, arguments.normalizer)
-    for page in arguments.write:
-        write_atomically(page, with_tables(page.read_text(encoding="utf-8"), tables))
     print("\n\n".join(f"## {name}\n\n{table}" for name, table in tables.items() if table))
 
 
@@ -96,23 +97,19 @@ def make_tables(source: Path, normalizer: str = "report") -> dict[str, str]:
         "differences": markdown(difference_rows(results)),
         "ablations": markdown(ablation_rows(results)),
         "learning rates": markdown(rate_rows(results)),
+        "origin": declared_tables.origin_of({"runs": records_of(results)}),
     }
+    if set(FRONT_PAGE.values()) <= results.systems.keys():
+        tables["front page"] = markdown(front_page_rows(results))
     if {"plain", *SYSTEMS} <= results.systems.keys() and results.ablations.keys() >= NEEDED_ABLATIONS:
         tables |= {"claims": markdown(claims(results)), "limits": limits(results)}
     return tables
 
 
-def with_tables(page: str, tables: dict[str, str]) -> str:
-    """The page with its tables made anew. Names of tables that are not there raise a `KeyError`."""
-    return BLOCK.sub(lambda block: block[1] + tables[block[2]] + block[3], page)
-
-
 def markdown(rows: list[dict]) -> str:
     """A table in Markdown. What a row lacks is an empty cell."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[row.get(name) or "" for name in columns] for row in rows]
-    table = tabulate(cells, headers=columns, tablefmt="pipe", disable_numparse=True)
-    return re.sub(r" {2,}", " ", re.sub(r"\|:?-+:?(?=\|)", "|---", table))
+    return declared_tables.markdown(columns, [[row.get(name) or "" for name in columns] for row in rows])
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -150,6 +147,23 @@ def weights(runs: list[ScoredRun]) -> str:
 
 def minutes(runs: list[ScoredRun]) -> float:
     return mean(run.record["minutes"] for run in runs)
+
+
+def records_of(results: Results) -> list[dict]:
+    """The records of all runs whose numbers stand in tables."""
+    groups = (results.systems, results.ablations, results.searches)
+    return [run.record for group in groups for runs in group.values() for run in runs]
+
+
+def front_page_rows(results: Results) -> list[dict]:
+    titles = dict(zip(GROUPS, ("in domain", "under domain shifts", "in the other languages"), strict=True))
+    rows = []
+    for title, system in FRONT_PAGE.items():
+        runs, row = results.systems[system], {"whisper-base": title}
+        for name, group in GROUPS.items():
+            row[titles[name]] = mean_rate(runs, lambda run, group=group: run.wer(group))
+        rows.append(row)
+    return rows
 
 
 def mean_rate(runs: list[ScoredRun], measure: Callable[[ScoredRun], float]) -> str:

@@ -11,10 +11,10 @@
       DistilWhisper: {kd_beta: 0.5}
 
 The file names a file of settings of `run_distil.py` that all systems share, and the settings of each system. Every
-system is a run of `distilwhisper train`, and `distilwhisper eval` scores them all. A finished system is not trained
-again, and an interrupted one continues. If the data behind a name changes, name another folder. The minutes are those
-of the last start of a system, with the scoring between its steps. `distilwhisper compare` calls the same function, in
-modeling_distilwhisper/commands/compare.py.
+system is a run of `distilwhisper train`, with `seeds: [0, 1, 2]` one for each seed, and `distilwhisper eval` scores
+them all. What was measured is in comparison.json, from which the tables are made. A finished system is not trained
+again, and an interrupted one continues. If the data behind a name changes, name another folder. `distilwhisper compare`
+calls the same function, in modeling_distilwhisper/commands/compare.py.
 """
 
 import sys

@@ -43,7 +43,8 @@ def errors_of(counts: ErrorCounts) -> list[Errors]:
     """The counts of each utterance.
 
     Example:
-        >>> from modeling_distilwhisper import count_errors
+        >>> from modeling_distilwhisper.evaluation.metrics import count_errors
+        >>> from modeling_distilwhisper.evaluation.seeds import errors_of
         >>> errors_of(count_errors(["one two"], ["one two three"]))
         [Errors(words=2, errors=1, insertions=1, loops=False)]
     """

@@ -14,6 +14,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import WhisperForConditionalGeneration
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.commands import evaluate
 from modeling_distilwhisper.commands.evaluate import write_summary
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.folder import read_folder
@@ -110,6 +111,12 @@ def test_taken_up_again_it_makes_only_what_is_missing(scored, place):
         for row in rows:
             row.pop("real_time_factor")
     assert scores[0] == scores[1]
+
+
+def test_a_model_whose_transcripts_are_all_there_is_not_loaded(scored, place, monkeypatch):
+    """Of many models, one was added: the others would take memory and minutes."""
+    monkeypatch.setattr(evaluate, "load_model", lambda *_: pytest.fail("it was loaded"))
+    assert evaluate.main([*map(str, scored[0])]) == 0
 
 
 def test_other_settings_do_not_mix_with_what_is_there(scored, place):

@@ -21,7 +21,8 @@ def settings() -> configparser.ConfigParser:
 
 
 def test_the_first_page_is_read_in_two_minutes():
-    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
+    shown = re.sub(r"<!--.*?-->\n+", "", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(shown.splitlines()) <= 150
 
 
 def test_every_public_name_stands_once_in_the_reference():

@@ -1,4 +1,4 @@
-"""The tables of the comparison on real prompts: every number in the pages is what the published runs give."""
+"""The tables of the comparison on real prompts are what the published runs give."""
 
 import json
 import re
@@ -13,53 +13,39 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import comparison_data  # noqa: E402
 import comparison_scores  # noqa: E402
-import comparison_tables  # noqa: E402
+import render  # noqa: E402
 
 PAGES = {
-    "docs/results.md": {"systems", "differences", "ablations"},
-    "docs/what_holds.md": {"claims", "limits"},
+    "README.md": {"front page", "origin"},
+    "docs/results.md": {"systems", "differences", "ablations", "origin"},
+    "docs/what_holds.md": {"claims", "limits", "origin"},
 }
 
 
-@pytest.fixture(scope="module")
-def tables():
-    return comparison_tables.make_tables(PUBLISHED)
+def rendered(text: str) -> str:
+    return render.render(text, lambda name: name == render.PROMPTS)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_the_tables_in_a_page_are_those_that_the_runs_give(page, tables):
+def test_the_tables_in_a_page_are_those_that_the_runs_give(page):
     text = (ROOT / page).read_text(encoding="utf-8")
-    assert {block[2] for block in comparison_tables.BLOCK.finditer(text)} == PAGES[page]
-    made = comparison_tables.with_tables(text, tables)
-    assert text == made, f"python benchmarks/comparison_tables.py results/prompts_comparison --write {page}"
+    assert {block[3] for block in render.BLOCK.finditer(text) if block[2] == render.PROMPTS} == PAGES[page]
+    assert text == rendered(text), "python benchmarks/render.py"
 
 
-def test_a_number_that_was_changed_in_a_table_is_noticed(tables):
+def test_a_number_that_was_changed_in_a_table_is_noticed():
     changed = 0
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")
-        for block in comparison_tables.BLOCK.finditer(text):
+        for block in render.BLOCK.finditer(text):
+            if block[2] != render.PROMPTS:
+                continue
             for number in re.finditer(r"\d\.\d\d\d", block[0]):
                 place = block.start() + number.end() - 1
                 other = text[:place] + str((int(text[place]) + 1) % 10) + text[place + 1 :]
-                assert comparison_tables.with_tables(other, tables) == text, "it is not as the page says"
+                assert rendered(other) == text, "it is not as the page says"
                 changed += 1
     assert changed > 200
-
-
-def test_no_measured_number_stands_beside_the_tables():
-    for page, heading in {
-        "docs/results.md": "## Real prompts, eight systems",
-        "docs/what_holds.md": "# What holds",
-    }.items():
-        section = (ROOT / page).read_text(encoding="utf-8").partition(f"{heading}\n")[2].partition("\n## ")[0]
-        outside = comparison_tables.BLOCK.sub("", section)
-        assert not re.findall(r"\d\.\d\d+", outside), page
-
-
-def test_a_page_cannot_ask_for_a_table_that_is_not_made(tables):
-    with pytest.raises(KeyError, match="syntems"):
-        comparison_tables.with_tables("<!-- table: syntems -->\n\nx\n\n<!-- end of table -->", tables)
 
 
 def test_the_counts_in_the_records_are_those_of_the_transcripts():

@@ -9,14 +9,13 @@ import json
 import runpy
 import sys
 import tempfile
-from argparse import Namespace
 from pathlib import Path
 
 import yaml
 from transformers import HfArgumentParser
 
 import distilwhisper_cli
-from modeling_distilwhisper.commands import compare
+from modeling_distilwhisper.commands.comparison.plan import read_plan, without_blanks
 
 
 class Parsed(BaseException):
@@ -48,11 +47,10 @@ def parsed(script: str, arguments: list[str]):
 
 def parse_comparison(file: Path) -> None:
     """The settings of each system of a comparison are settings of a training."""
-    arguments = Namespace(comparison=file, **dict.fromkeys(compare.OVERRIDES))
-    comparison, shared = compare.read_comparison(arguments)
-    for system in comparison["systems"].values():
+    plan = read_plan(file, "out", {})
+    for run in plan.runs:
         with tempfile.NamedTemporaryFile("w", suffix=".yaml") as settings:
-            yaml.safe_dump(compare.without_blanks({**shared, **system, "output_dir": "out"}), settings)
+            yaml.safe_dump(without_blanks({**plan.shared, **run.settings, "output_dir": "out"}), settings)
             parsed("distilwhisper train", [settings.name])
 
 

@@ -119,3 +119,10 @@ def test_the_rank_is_that_of_the_experts_whatever_the_config_says(whisper_dir, t
     model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl"])
     model.save_pretrained(tmp_path)
     assert sizes(model, tmp_path)["experts"]["gl"]["rank"] == 0
+
+
+def test_the_minutes_of_an_interrupted_training_are_those_of_all_starts_or_said_to_be_of_the_last(results):
+    results["training"]["train_runtime"] = 60.0
+    assert "; 1.0 minutes since its last start." in str(make(results))
+    results["training"]["train_runtime_of_all_starts"] = 150.0
+    assert "; 2.5 minutes." in str(make(results))

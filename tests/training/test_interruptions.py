@@ -283,6 +283,28 @@ def test_a_run_that_is_gone_on_with_forgets_what_another_left_there(whisper_dir,
     assert second.best_experts.scores()["gl"]["step"] == 4
 
 
+@pytest.mark.parametrize("before", [3600.0, None])
+def test_the_time_of_a_training_is_that_of_all_its_starts(whisper_dir, processor, recordings, tmp_path, before):
+    """That of the last start alone would make an interrupted training look fast. A checkpoint that says nothing of it,
+    of an earlier version, leaves it unsaid."""
+
+    def start(steps, **settings):
+        settings |= {"load_best_model_at_end": False, "eval_strategy": "no", "save_strategy": "steps", "save_steps": 1}
+        return make_trainer(load(whisper_dir, ["gl"]), processor, recordings, tmp_path, max_steps=steps, **settings)
+
+    first = start(1).train().metrics
+    assert first["train_runtime"] <= first["train_runtime_of_all_starts"] < 600
+    file = tmp_path / "checkpoint-1/distilwhisper_state.json"
+    state = json.loads(file.read_text())
+    assert 0 < state["seconds"] <= first["train_runtime_of_all_starts"]
+    file.write_text(json.dumps(state | {"seconds": before} if before else {**state, "seconds": None}))
+    metrics = start(2).train(resume_from_checkpoint=str(file.parent)).metrics
+    if before is None:
+        assert "train_runtime_of_all_starts" not in metrics
+    else:
+        assert 3600 + metrics["train_runtime"] <= metrics["train_runtime_of_all_starts"] < 4200
+
+
 def test_a_checkpoint_holds_experts_and_optimiser_and_little_else(processor, recordings, tmp_path):
     """At a size where the weights are what counts, as they are in any published Whisper."""
     big = tiny.make_whisper(processor, d_model=128, encoder_ffn_dim=1024, decoder_ffn_dim=1024)
