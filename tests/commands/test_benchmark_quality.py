@@ -189,7 +189,7 @@ def test_the_command_measures_models_of_every_kind_in_turns_and_writes_what_can_
     )
     assert all(len(seconds) == 2 for row in systems.values() for seconds in row["seconds"].values())
     assert all(row["weights"] < row["memory"] > row["memory_before"] > 1e7 for row in systems.values())
-    assert content["commit"] and content["versions"]["torch"] and content["minutes"] > 0 and content["machine"]
+    assert content["packages"]["torch"] and content["minutes"] > 0 and content["machine"] and content["threads"]
     assert str(place.parent) not in json.dumps(content)
     transcripts = [json.loads(line) for line in (place / "out/transcripts.jsonl").read_text().splitlines()]
     assert len(transcripts) == 2 * len(models) and str(place.parent) not in json.dumps(transcripts)

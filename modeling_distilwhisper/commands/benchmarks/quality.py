@@ -21,19 +21,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ...data.selection import Selection, read_rows
 from ...data.sources import SPEC_FORM, parse_sources
 from ...evaluation.normalization import NORMALIZERS
 from ...evaluation.summary import error_rates_of, wer_difference
 from ...names_distilwhisper import public_name
 from ...reporting.quality import quality_page
-from ...runs import provenance
 from ...runs.any_whisper import load_processor, name_models
 from ...runs.download_size import DownloadSize, download_size
 from ...runs.files import write_atomically
 from ...runs.lock import hold
+from ...runs.origin import origin
 from ...runs.precision import PRECISIONS, precision_settings
 from ..command_line import DEVICE, import_figures, parse_dataclasses
 from .recogniser import Clip, Recogniser
@@ -87,11 +85,8 @@ def main(argv: list[str], prog: str) -> None:
     records = records_of(selections, {name: result["transcripts"] for name, result in measured.items()})
     content = {
         "settings": public_settings(arguments, models),
-        "commit": provenance.commit(),
-        "machine": provenance.machine(arguments.device),
-        "threads": torch.get_num_threads(),
+        **origin(arguments.device),
         "load before": load,
-        "versions": provenance.versions(),
         "minutes": (time.time() - begun) / 60,
         **results_of(models, sizes, measured, records, selections, arguments.normalizer),
     }
