@@ -126,6 +126,7 @@ def write_batch(arguments: argparse.Namespace) -> None:
     folder = arguments.folder
     with made_on(arguments.device):
         make_whisper(arguments.size, seed=0).save_pretrained(folder / "student")
+    torch.cuda.empty_cache()  # of this process, which only waits from now on
     if not arguments.in_files:
         return
     import soundfile
@@ -244,10 +245,12 @@ class TrainingStep:
 
     def run(self, task: str) -> None:
         batch = self.batches[task]
-        self.trainer.training_step(self.model, dict(batch), (batch["labels"] != IGNORED).sum())
-        self.trainer.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.trainer.optimizer.step()
-        self.trainer.optimizer.zero_grad()
+        try:
+            self.trainer.training_step(self.model, dict(batch), (batch["labels"] != IGNORED).sum())
+            self.trainer.accelerator.clip_grad_norm_(self.model.parameters(), 1.0)
+            self.trainer.optimizer.step()
+        finally:  # also where memory was too little
+            self.trainer.optimizer.zero_grad()
 
     def facts(self) -> dict:
         """Seconds to make a batch; bytes of its checkpoint, and of its trained weights with AdamW's two moments."""

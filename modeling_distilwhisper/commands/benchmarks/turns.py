@@ -75,6 +75,7 @@ def take_turns(make: Callable[[str, Namespace], System], names: list[str], argum
 def _work(make: Callable[[str, Namespace], System], name: str, arguments: Namespace, threads: int, pipe) -> None:
     torch.set_num_threads(threads)
     system = make(name, arguments)
+    torch.cuda.empty_cache()  # what only the making took
     pipe.send(system.tasks)
     on_gpu = arguments.device == "cuda"
     peaks = [0]
