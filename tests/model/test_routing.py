@@ -108,13 +108,14 @@ def test_all_low_ranks_of_a_batch_share_one_multiplication_by_the_shared_matrice
 
 
 @pytest.mark.parametrize("rows", [{"gl": None}, {"gl": [0, 2]}, {"gl": [0], "ca": [2]}])
-def test_a_decoding_step_on_an_accelerator_never_waits_for_a_value(model, rows):
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_few_tokens_on_an_accelerator_never_wait_for_a_value(model, rows, tokens):
     """Tensors on the meta device have no values: to ask for one is an error."""
     layer = layer_of(model.to("meta"))
-    output = layer.feed_forward(torch.randn(3, 1, 32, device="meta"), make_routing(rows))
-    assert output.shape == (3, 1, 32)
-    with pytest.raises((RuntimeError, NotImplementedError), match="(?i)meta tensors"):
-        layer.feed_forward(torch.randn(3, 2, 32, device="meta"), make_routing(rows))
+    output = layer.feed_forward(torch.randn(3, tokens, 32, device="meta"), make_routing(rows))
+    assert output.shape == (3, tokens, 32)
+    with pytest.raises((RuntimeError, NotImplementedError), match="(?i)meta tensor"):
+        layer.feed_forward(torch.randn(3, 100, 32, device="meta"), make_routing(rows))
 
 
 def test_an_overflow_on_the_path_not_taken_changes_nothing(model):
