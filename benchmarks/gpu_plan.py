@@ -32,7 +32,7 @@ def steps_of(arguments: argparse.Namespace) -> list[Step]:
             Step("equality", ["benchmarks/gpu_equality.py", *device, "--sizes", "least", "--rows", "2"], limit),
             Step("waits", ["benchmarks/gpu_waits.py", *device, *least], limit),
             Step("tests", ["benchmarks/gpu_tests.py", *device, "--files", "tests/model/test_routing.py"], limit),
-            Step("infer least", infer(device, "least", [1, 8], rounds=1, tokens=4, systems=PLAIN_AND_EXPERTS), limit),
+            Step("infer least", infer(device, "least", [1, 8], rounds=1, tokens=6, systems=PLAIN_AND_EXPERTS), limit),
             Step("train least", train(device, "least", [1, 8], "float32", ["CLSR, r = 64, eight languages"], 1), limit),
             Step("compile", ["benchmarks/gpu_compile.py", *device, *least, "--rows", "2"], limit),
         ]

@@ -7,7 +7,7 @@ from multiprocessing import get_context
 
 import pytest
 import torch
-from helpers import cards, speech, tiny
+from helpers import accelerator, cards, speech, tiny
 from helpers import hub as stand_in
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
@@ -28,9 +28,16 @@ def pytest_runtest_call(item):
 
 
 @pytest.fixture(autouse=True)
-def seed():
+def seed(device):
     """New gates are random: without it, what a test sees would depend on the tests before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def device():
+    """Where tests make their tensors and models: `DISTILWHISPER_TEST_DEVICE`, by default the CPU."""
+    with accelerator.making_tensors_on(os.environ.get("DISTILWHISPER_TEST_DEVICE", "cpu")) as device:
+        yield device
 
 
 @pytest.fixture
@@ -69,16 +76,18 @@ def wide_whisper_dir(processor, tmp_path_factory):
 
 
 @pytest.fixture
-def whisper(whisper_dir):
+def whisper(whisper_dir, device):
     from transformers import WhisperForConditionalGeneration
 
-    return WhisperForConditionalGeneration.from_pretrained(whisper_dir).eval()
+    with torch.device("cpu"):  # the same random numbers on every device
+        return WhisperForConditionalGeneration.from_pretrained(whisper_dir).eval().to(device)
 
 
 @pytest.fixture
-def fresh(whisper_dir, seed):
+def fresh(whisper_dir, seed, device):
     """New experts for gl and ca: copies of the shared path."""
-    return DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl", "ca"]).eval()
+    with torch.device("cpu"):
+        return DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl", "ca"]).eval().to(device)
 
 
 @pytest.fixture

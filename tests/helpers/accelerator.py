@@ -5,7 +5,9 @@ a GPU would be waited for. For a process of its own, since a device stays known 
 """
 
 from collections import Counter
-from functools import partial
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from functools import cache, partial
 
 import torch
 from torch.overrides import TorchFunctionMode
@@ -52,7 +54,8 @@ def run(operation, *args, **kwargs):
     inputs = tree_map_only(torch.Tensor, held, (args, kwargs))
     of_cpu = tree_map_only(torch.device, lambda device: torch.device("cpu"), inputs)
     output = operation(*of_cpu[0], **of_cpu[1])
-    READS.update({name: times for prefix, times in READING.items() if name.startswith(f"{prefix}.")})
+    if times := READING.get(name.rpartition(".")[0]):
+        READS[name] += times
     target = kwargs.get("device")
     if target is not None and torch.device(target).type == "cpu":
         READS["to the CPU"] += 1
@@ -63,7 +66,7 @@ def run(operation, *args, **kwargs):
 
 
 class Device(TorchFunctionMode):
-    """Within it, tensors are made on the device unless another one is named."""
+    """Within it, numbers become tensors on the device where that is asked for."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         kwargs = dict(kwargs or {})
@@ -78,6 +81,19 @@ class Device(TorchFunctionMode):
         return function(*args, **kwargs)
 
 
+@contextmanager
+def making_tensors_on(name: str) -> Iterator[torch.device]:
+    """Within it, tensors are made on a device unless another one is named."""
+    if name == "cpu":
+        yield torch.device("cpu")
+        return
+    if name == NAME:
+        register()
+    with torch.device(name) as device, Device() if name == NAME else nullcontext():
+        yield device
+
+
+@cache
 def register() -> None:
     """Makes the device known to PyTorch.
 
