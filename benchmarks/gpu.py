@@ -30,6 +30,14 @@ OUTCOMES = {0: "passed", 1: "failed", 3: "skipped"}
 
 
 def main() -> int:
+    arguments = parse(sys.argv[1:])
+    if arguments.device == "cuda" and not has_gpu():
+        print("PyTorch sees no GPU here. For a try without one: --device cpu --try", file=sys.stderr)
+        return 2
+    return Run(arguments).run()
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="folder for gpu.json, gpu.txt and logs")
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda", help="where the models run")
@@ -37,10 +45,7 @@ def main() -> int:
     parser.add_argument("--deadline", type=float, default=460, help="seconds after which nothing runs any more")
     parser.add_argument("--try", dest="brief", action="store_true", help="every step with the least model, for a CPU")
     parser.add_argument("--commit", help="of the code; by default what git says")
-    arguments = parser.parse_args()
-    if arguments.device == "cuda" and not has_gpu():
-        parser.error("PyTorch sees no GPU here. For a try without one: --device cpu --try")
-    return Run(arguments).run()
+    return parser.parse_args(argv)
 
 
 def has_gpu() -> bool:
@@ -59,7 +64,6 @@ class Run:
     def __init__(self, arguments: argparse.Namespace):
         self.arguments, self.begun = arguments, time.monotonic()
         self.output = arguments.output.resolve()
-        (self.output / "logs").mkdir(parents=True, exist_ok=True)
         self.content = {
             "commit": arguments.commit or commit(),
             "machine": machine(),
@@ -89,6 +93,7 @@ class Run:
             print(f"--only {self.arguments.only} names no step. The steps are: {names}", file=sys.stderr)
             return 2
         outcomes = []
+        self.output.mkdir(parents=True, exist_ok=True)
         for step in steps:
             left = self.arguments.deadline - self.seconds
             record = {"outcome": "not started", "why": "no time was left", "seconds": 0.0}
@@ -107,6 +112,7 @@ class Run:
         result = self.output / f"{step.name}.json"
         result.unlink(missing_ok=True)
         log = self.output / "logs" / f"{step.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
         begun, why = time.monotonic(), ""
         command = [sys.executable, *step.command, "--output", str(result)]
         paths = [str(HERE.parent), str(HERE), os.environ.get("PYTHONPATH", "")]
