@@ -17,13 +17,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path.insert(0, str(HERE))
 
 from gpu_plan import Step, steps_of  # noqa: E402
 from gpu_summary import summary_of  # noqa: E402
-from machine import commit, machine, versions  # noqa: E402
-
-from modeling_distilwhisper.runs.files import write_atomically  # noqa: E402
+from machine import NO_GPU, commit, machine, versions  # noqa: E402
 
 FAREWELL = 5  # seconds between the request to end and the end by force
 OUTCOMES = {0: "passed", 1: "failed", 3: "skipped"}
@@ -31,8 +29,8 @@ OUTCOMES = {0: "passed", 1: "failed", 3: "skipped"}
 
 def main() -> int:
     arguments = parse(sys.argv[1:])
-    if arguments.device == "cuda" and not has_gpu():
-        print("PyTorch sees no GPU here. For a try without one: --device cpu --try", file=sys.stderr)
+    if arguments.device == "cuda" and machine().startswith(NO_GPU):
+        print("nvidia-smi shows no GPU here. For a try without one: --device cpu --try", file=sys.stderr)
         return 2
     return Run(arguments).run()
 
@@ -46,12 +44,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--try", dest="brief", action="store_true", help="every step with the least model, for a CPU")
     parser.add_argument("--commit", help="of the code; by default what git says")
     return parser.parse_args(argv)
-
-
-def has_gpu() -> bool:
-    """Asked in a process of its own: this one takes no memory of the GPU."""
-    command = [sys.executable, "-c", "import sys, torch; sys.exit(not torch.cuda.is_available())"]
-    return subprocess.run(command, check=False).returncode == 0
 
 
 class Run:
@@ -145,8 +137,11 @@ class Run:
         # What is published holds no path of the machine.
         for folder, name in ((self.output, "OUTPUT"), (HERE.parent, "."), (Path.home(), "HOME")):
             text = text.replace(str(folder), name)
-        write_atomically(self.output / "gpu.json", text + "\n")
-        write_atomically(self.output / "gpu.txt", summary_of(self.content))
+        for name, content in {"gpu.json": text + "\n", "gpu.txt": summary_of(self.content)}.items():
+            # Without the library's `write_atomically`: to import the library would take seconds of the GPU's time.
+            partial = self.output / f"{name}.partial"
+            partial.write_text(content, encoding="utf-8")
+            partial.replace(self.output / name)
 
 
 def heading(record: dict) -> list[str]:

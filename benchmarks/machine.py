@@ -6,6 +6,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+NO_GPU = "no GPU"
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "tokenizers", "jiwer", "numpy", "soundfile")
 
@@ -24,7 +25,7 @@ def machine() -> str:
     try:
         gpu = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
-        gpu = "no GPU"
+        gpu = NO_GPU
     model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text()) if os.path.exists("/proc") else None
     return f"{gpu}; {os.cpu_count()} cores{f' of {model[1]}' if model else ''}"
 
