@@ -19,8 +19,8 @@ from modeling_distilwhisper.evaluation.gates import forced_gates
 
 PRECISIONS = ("float32", "bfloat16", "float16")
 WITH, WITHOUT = "gl", "ca"  # a language with experts, and one without
-TOKENS = 20
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.02}  # of logits of a mixed batch, to their largest
+TOKENS, GAIN = 20, 4  # to generate; of a matrix, output by input
+TOLERANCE = {"float32": 0.01, "bfloat16": 0.5, "float16": 0.5}  # of logits of a mixed batch, to their largest
 
 
 def main() -> int:
@@ -66,14 +66,14 @@ def checks(size: str, precision: str, arguments: argparse.Namespace):
     others = float((ours - theirs)[1:].abs().max() / scale)
     changed = float((ours - theirs)[0].abs().max() / scale)
     yield "a mixed batch, rows without experts, up to rounding", others <= TOLERANCE[precision], {"difference": others}
-    yield "a trained expert changes the logits", changed > 10 * others, {"difference": changed}
+    yield "a trained expert changes the logits", changed > 2 * others, {"difference": changed}
 
 
 def talkative(model):
     """The model with larger matrices: as it was made, it would say one token again and again."""
     for name, parameter in model.named_parameters():
         if parameter.dim() == 2 and "embed" not in name:
-            parameter *= 5
+            parameter *= GAIN / (model.config.init_std * parameter.shape[1] ** 0.5)
     return model
 
 

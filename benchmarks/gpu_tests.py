@@ -7,6 +7,7 @@ skipped, and said to be.
 import argparse
 import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -24,6 +25,7 @@ FILES = [
     *(f"tests/training/test_{name}.py" for name in ("training", "half_precision", "finite_steps")),
 ]
 PROCESSES = 6
+ABSENT = re.compile(r"No module named '(\w+)|import of (\w+) halted")
 
 
 def main() -> int:
@@ -85,11 +87,21 @@ def by_file(report: Path) -> dict[str, list[tuple[str, str, str]]]:
         outcome, why = "passed", ""
         for kind, name in {"failure": "failed", "error": "failed", "skipped": "skipped"}.items():
             if (element := case.find(kind)) is not None:
-                text = element.get("message") or element.text or ""
-                outcome, why = name, " ".join(text.split())[:400] or "it says nothing"
+                text = f"{element.get('message') or ''} {element.text or ''}"
+                outcome, why = name, " ".join(text.split())[:400]
+                if (absent := ABSENT.search(text)) and find_spec_of(library := absent[1] or absent[2]) is None:
+                    outcome, why = "skipped", f"{library} is not installed here"
         file = case.get("file") or (case.get("classname") or case.get("name") or "").replace(".", "/")
         files.setdefault(file, []).append((case.get("name", ""), outcome, why))
     return files
+
+
+def find_spec_of(library: str):
+    """Where a library is; `None` if it is not installed."""
+    try:
+        return importlib.util.find_spec(library)
+    except ValueError:  # it stands among the imported ones as absent
+        return None
 
 
 if __name__ == "__main__":

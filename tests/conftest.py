@@ -7,7 +7,7 @@ from multiprocessing import get_context
 
 import pytest
 import torch
-from helpers import accelerator, cards, speech, tiny
+from helpers import accelerator, tiny
 from helpers import hub as stand_in
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
@@ -43,12 +43,16 @@ def device():
 @pytest.fixture
 def results():
     """What a run wrote, to be changed as a test likes."""
+    from helpers import cards  # not above: it needs libraries that a machine with PyTorch and Transformers may lack
+
     return cards.results()
 
 
 @pytest.fixture
 def summary():
     """What an evaluation of that run wrote."""
+    from helpers import cards
+
     return cards.summary()
 
 
@@ -99,6 +103,8 @@ def model(fresh):
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory):
+    from helpers import speech
+
     folder = tmp_path_factory.mktemp("recordings")
     return {
         language: speech.write_folder(folder / language, language, seed=i) for i, language in enumerate(("gl", "ca"))
