@@ -12,13 +12,11 @@ import multiprocessing
 import os
 import platform
 import re
-import subprocess
 import sys
 import tarfile
 import time
 import traceback
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 STARTED = time.monotonic()  # before the imports, which take their time
@@ -28,10 +26,10 @@ sys.path[:0] = [str(HERE), str(HERE.parent)]
 
 from comparison_data import COMMON  # noqa: E402
 from comparison_jobs import SYSTEMS, Job, all_jobs, chosen_rate, searches  # noqa: E402
+from machine import commit, machine, versions  # noqa: E402
 
 from modeling_distilwhisper.runs.files import atomic_path, write_atomically  # noqa: E402
 
-PACKAGES = ("torch", "transformers", "datasets", "accelerate", "peft", "tokenizers", "jiwer", "numpy", "soundfile")
 PACK_EVERY = 15  # seconds
 
 
@@ -52,11 +50,6 @@ def main() -> None:
     arguments.work = arguments.work.resolve()
     arguments.commit = arguments.commit or commit()
     sys.exit(Comparison(arguments).run())
-
-
-def commit() -> str:
-    answer = subprocess.run(["git", "rev-parse", "HEAD"], cwd=HERE, capture_output=True, text=True, check=False)
-    return answer.stdout.strip() or "unknown"
 
 
 class Comparison:
@@ -257,26 +250,6 @@ def _use_gpu() -> None:
     import torch
 
     os._exit(0 if float(torch.ones(8, device="cuda").sum()) == 8 else 1)
-
-
-def machine() -> str:
-    command = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    try:
-        gpu = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        gpu = "no GPU"
-    model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text()) if os.path.exists("/proc") else None
-    return f"{gpu}; {os.cpu_count()} cores{f' of {model[1]}' if model else ''}"
-
-
-def versions() -> dict[str, str]:
-    installed = {}
-    for name in PACKAGES:
-        try:
-            installed[name] = version(name)
-        except PackageNotFoundError:
-            installed[name] = "missing"
-    return installed
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Records of the gates of a forward pass, layer by layer (for `output_gates`)."""
 
+from typing import Any
+
 import torch
 
 # Which rows of a batch: an index tensor, a boolean mask `(batch,)` while compiling, or `None` for all rows.
@@ -62,4 +64,18 @@ def replace_rows(tensor: torch.Tensor, rows: Rows, values: torch.Tensor) -> torc
     return tensor.index_copy(0, rows, values)
 
 
-__all__ = ["GateRecord", "GateRecords", "replace_rows"]
+def count_numbers(numbers: torch.Tensor, end: int) -> list[int]:
+    """How often each of 0, 1, ... below `end` occurs. An accelerator is waited for once: its `bincount` waits too."""
+    if numbers.device.type == "cpu":
+        return torch.bincount(numbers.view(-1), minlength=end).tolist()
+    return (numbers.view(-1, 1) == torch.arange(end, device=numbers.device)).sum(dim=0).tolist()
+
+
+def move_rows(rows: Any, device: torch.device) -> Any:
+    """Rows of a batch on a device. CUDA takes them from the CPU before the call returns, without a wait."""
+    if rows is None:
+        return None
+    return rows.to(device, non_blocking=rows.device.type == "cpu" and device.type == "cuda")
+
+
+__all__ = ["GateRecord", "GateRecords", "count_numbers", "move_rows", "replace_rows"]

@@ -11,10 +11,11 @@ from torch import nn
 from .calls_distilwhisper import call_state
 from .configuration_distilwhisper import DistilWhisperConfig
 from .expert_layers_distilwhisper import LanguageExpert, LanguageGate, multiply
-from .gate_record_distilwhisper import GateRecord, Rows, replace_rows
+from .gate_record_distilwhisper import GateRecord, Rows, count_numbers, move_rows, replace_rows
 
 # Of each language in the batch: its expert in a layer, and the rows that take it.
 ExpertsInBatch = list[tuple[LanguageExpert, Rows]]
+FEW_TOKENS = 256  # up to about this number, accelerators spend most of a matrix product on reading the matrix
 
 
 @dataclass
@@ -53,13 +54,12 @@ class Routing:
         for token in dict.fromkeys(ids):
             if token in by_token:
                 indices = [row for row, row_token in enumerate(ids) if row_token == token]
-                everywhere = len(indices) == len(ids)
-                rows[by_token[token]] = None if everywhere else torch.tensor(indices, device=language_ids.device)
+                rows[by_token[token]] = None if len(indices) == len(ids) else torch.tensor(indices)
         return cls(rows, **settings) if rows else None
 
     def rows_on(self, device: torch.device) -> list[tuple[str, Rows]]:
         """Languages and their rows, on a layer's device. They stay there: the next layer is rarely on another one."""
-        self.rows = {language: None if rows is None else rows.to(device) for language, rows in self.rows.items()}
+        self.rows = {language: move_rows(rows, device) for language, rows in self.rows.items()}
         return list(self.rows.items())
 
 
@@ -125,10 +125,9 @@ class RoutedFeedForward(nn.Module):
         if self.training:
             hard = self.routing_config.gate_training == "hard"
             return self._dispatch_in_training(states, routing) if hard else self._blend(states, routing)
-        # On an accelerator, both paths for the one token of a decoding step cost less than a wait until the CPU knows
-        # which path it takes.
-        dispatch = states.device.type == "cpu" or states.shape[1] > 1
-        return self._dispatch(states, routing) if dispatch else self._blend(states, routing)
+        # On an accelerator, both paths for few tokens cost less than a wait until the CPU knows which path they take.
+        few = states.shape[1] == 1 or states.shape[:2].numel() <= FEW_TOKENS
+        return (self._blend if few and states.device.type != "cpu" else self._dispatch)(states, routing)
 
     # Inference: each token through one path
 
@@ -139,7 +138,7 @@ class RoutedFeedForward(nn.Module):
         experts = [expert for expert, _ in present]
         path = self._choose_paths(states, present, routing)
 
-        counts = torch.bincount(path.view(-1), minlength=1 + len(experts)).tolist()
+        counts = count_numbers(path, 1 + len(experts))
         if (largest := max(counts)) == path.numel():  # all tokens take one path
             number = counts.index(largest)
             return experts[number - 1](states, self) if number else self.shared(states)
@@ -167,7 +166,8 @@ class RoutedFeedForward(nn.Module):
         is_open = logits >= thresholds.to(logits.dtype).unsqueeze(1)
         self._record(routing, rows, is_open, logits)
         path = torch.zeros(states.shape[:2], dtype=torch.long, device=states.device)
-        return path.index_copy_(0, rows, is_open * rows.new_tensor(numbers).unsqueeze(1))
+        paths = move_rows(torch.tensor(numbers).unsqueeze(1), rows.device)
+        return path.index_copy_(0, rows, is_open * paths)
 
     def _run_sorted(self, tokens: torch.Tensor, counts: list[int], experts: list[LanguageExpert]) -> torch.Tensor:
         """Feed-forward of `(tokens, d_model)`: first `counts[0]` on the shared path, then those of each expert."""
@@ -203,7 +203,7 @@ class RoutedFeedForward(nn.Module):
         present = self._start(states, routing)
         experts = [expert for expert, _ in present]
         bucket, slope = self._fill_buckets(states, present, routing)
-        sizes = torch.bincount(bucket.view(-1), minlength=1 + 2 * len(experts)).tolist()
+        sizes = count_numbers(bucket, 1 + 2 * len(experts))
         unrouted, closed, opened = sizes[0], sizes[1 : 1 + len(experts)], sizes[1 + len(experts) :]
 
         order = bucket.view(-1).argsort(stable=True)

@@ -7,7 +7,7 @@ from multiprocessing import get_context
 
 import pytest
 import torch
-from helpers import cards, speech, tiny
+from helpers import accelerator, tiny
 from helpers import hub as stand_in
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
@@ -28,20 +28,31 @@ def pytest_runtest_call(item):
 
 
 @pytest.fixture(autouse=True)
-def seed():
+def seed(device):
     """New gates are random: without it, what a test sees would depend on the tests before it."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def device():
+    """Where tests make their tensors and models: `DISTILWHISPER_TEST_DEVICE`, by default the CPU."""
+    with accelerator.making_tensors_on(os.environ.get("DISTILWHISPER_TEST_DEVICE", "cpu")) as device:
+        yield device
 
 
 @pytest.fixture
 def results():
     """What a run wrote, to be changed as a test likes."""
+    from helpers import cards  # not above: it needs libraries that a machine with PyTorch and Transformers may lack
+
     return cards.results()
 
 
 @pytest.fixture
 def summary():
     """What an evaluation of that run wrote."""
+    from helpers import cards
+
     return cards.summary()
 
 
@@ -69,16 +80,18 @@ def wide_whisper_dir(processor, tmp_path_factory):
 
 
 @pytest.fixture
-def whisper(whisper_dir):
+def whisper(whisper_dir, device):
     from transformers import WhisperForConditionalGeneration
 
-    return WhisperForConditionalGeneration.from_pretrained(whisper_dir).eval()
+    with torch.device("cpu"):  # the same random numbers on every device
+        return WhisperForConditionalGeneration.from_pretrained(whisper_dir).eval().to(device)
 
 
 @pytest.fixture
-def fresh(whisper_dir, seed):
+def fresh(whisper_dir, seed, device):
     """New experts for gl and ca: copies of the shared path."""
-    return DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl", "ca"]).eval()
+    with torch.device("cpu"):
+        return DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["gl", "ca"]).eval().to(device)
 
 
 @pytest.fixture
@@ -90,6 +103,8 @@ def model(fresh):
 
 @pytest.fixture(scope="session")
 def recordings(tmp_path_factory):
+    from helpers import speech
+
     folder = tmp_path_factory.mktemp("recordings")
     return {
         language: speech.write_folder(folder / language, language, seed=i) for i, language in enumerate(("gl", "ca"))

@@ -8,6 +8,7 @@ Each system is a process, and the processes take turns, so that whatever else th
 """
 
 import sys
+from pathlib import Path
 
 from .benchmarks import inference, training
 from .benchmarks.whispers import SIZES
@@ -27,9 +28,10 @@ def main(argv: list[str], prog: str) -> None:
     modes = parser.add_subparsers(dest="mode", required=True, help="what to measure")
     for name, module in ON_RANDOM_WEIGHTS.items():
         mode = modes.add_parser(name, description=module.__doc__, formatter_class=parser.formatter_class)
-        mode.add_argument("--size", choices=SIZES, default="base", help="size of the Whisper, as published")
+        mode.add_argument("--size", choices=SIZES, default="base", help="a published size, or the least, for a try")
         mode.add_argument("--rounds", type=int, default=9, help="measurements of each system")
         mode.add_argument("--device", choices=["cpu", "cuda"], default=DEVICE, help="where the models run")
+        mode.add_argument("--output", type=Path, help="a JSON file for every measurement, besides the table")
         module.add_arguments(mode)
         mode.set_defaults(run=module.run)
     modes.add_parser(QUALITY, add_help=False)  # so that it is listed; it has its own parser

@@ -206,7 +206,7 @@ def measure_expert_usage(
     was_training = model.training
     model.eval()
     layers = list(model.routed_layers())
-    totals = torch.zeros(len(layers), 2, dtype=torch.float64)  # on the CPU: not every accelerator has doubles
+    totals = torch.zeros(len(layers), 2, dtype=torch.float64, device="cpu")  # not every accelerator has doubles
     for batch in batches:
         report = GateReport.of(model(**batch, output_gates=True), batch.get("attention_mask"), batch["labels"])
         totals += report.counts().cpu()

@@ -69,12 +69,16 @@ def budget_quantiles(model: DistilWhisperForConditionalGeneration, report: GateR
     experts = model.config.experts_by_token
     layers = list(model.routed_layers())
     quantiles = torch.full((len(layers), len(experts)), torch.nan, device=report.masks["decoder"].device)
-    for row, (side, index) in enumerate(layers):
+    for side in dict.fromkeys(side for side, _ in layers):
+        rows = [row for row, (of_side, _) in enumerate(layers) if of_side == side]
         for column, (token, language) in enumerate(experts.items()):
             mask = report.masks[side] & (report.language_ids[side] == token).unsqueeze(1)
-            if mask.any():
-                logits = report.logits[side, index][mask].float()
-                quantiles[row, column] = torch.quantile(logits, 1 - model.config.budget_of(language))
+            tokens = mask.flatten().nonzero().squeeze(1)  # reads values, which a GPU waits for: once for all layers
+            if len(tokens):
+                share = 1 - model.config.budget_of(language)
+                for row in rows:
+                    logits = report.logits[layers[row]].flatten().index_select(0, tokens).float()
+                    quantiles[row, column] = torch.quantile(logits, share)
     return quantiles
 
 
@@ -96,13 +100,15 @@ def move_thresholds(
     known = ~stacked.isnan()
     sums = torch.stack([stacked.nan_to_num().sum(dim=0), known.sum(dim=0).float()])
     total, count = sum_over_processes(sums)
+    has_count = (count > 0).tolist()  # one read for all gates
     for row, layer in enumerate(model.routed_layers().values()):
         for column, language in enumerate(model.config.experts_by_token.values()):
-            if count[row, column]:
+            if has_count[row][column]:
                 target = total[row, column] / count[row, column]
                 gate: Any = layer.experts.get_submodule(f"{language}.gate")  # a wrapper passes on its attributes
                 threshold = gate.threshold
-                threshold.copy_(target if threshold.isinf() else threshold + momentum * (target - threshold))
+                moved = threshold + momentum * (target - threshold)
+                threshold.copy_(torch.where(threshold.isinf(), target, moved))
 
 
 class BudgetThresholds:

@@ -6,7 +6,7 @@ from argparse import Namespace
 import pytest
 import torch
 
-from modeling_distilwhisper.commands.benchmarks import inference, whispers
+from modeling_distilwhisper.commands.benchmarks import inference
 from modeling_distilwhisper.commands.benchmarks.turns import take_turns
 
 
@@ -44,8 +44,7 @@ def test_without_a_warm_up_every_turn_counts():
 
 
 @pytest.fixture
-def systems(monkeypatch):
-    monkeypatch.setitem(whispers.SIZES, "least", (128, 1, 2))
+def systems():
     args = Namespace(size="least", precision="float32", batch_sizes=[8], tokens=20, device="cpu")
     return {name: inference.Transcriber(name, args) for name in inference.SYSTEMS}
 

@@ -73,5 +73,6 @@ def generate(model, processor, mode: str, audio: dict[str, torch.Tensor], langua
         assistant.generation_config.num_assistant_tokens = 3
         settings["assistant_model"] = assistant
     torch.manual_seed(7)
-    result = model.generate(**audio, language=language, task="transcribe", max_new_tokens=10, **settings)
+    with torch.device("cpu"):  # Whisper's long-form decoding counts on the CPU, whatever device is the default
+        result = model.generate(**audio, language=language, task="transcribe", max_new_tokens=10, **settings)
     return result if isinstance(result, dict) else {"sequences": result}

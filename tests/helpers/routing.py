@@ -19,8 +19,9 @@ def layer_of(model):
 
 def labels_in(model, languages, length=8):
     ids = [model.generation_config.lang_to_id[f"<|{language}|>"] for language in languages]
-    text = torch.randint(0, 200, (len(ids), length - 1), generator=torch.Generator().manual_seed(2))
-    return torch.cat([torch.tensor(ids)[:, None], text], dim=1)
+    generator = torch.Generator().manual_seed(2)
+    text = torch.randint(0, 200, (len(ids), length - 1), generator=generator, device="cpu")
+    return torch.cat([torch.tensor(ids)[:, None], text.to(torch.get_default_device())], dim=1)
 
 
 def example(model, languages=("gl", "gl")):

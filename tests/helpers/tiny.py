@@ -98,26 +98,19 @@ def unsettle_language(model, language: str, seed: int = 9) -> None:
         expert = layer.experts[language]
         for name, parameter in expert.named_parameters():
             scale = 1.0 if name.startswith("gate") else 0.3
-            parameter.data += scale * torch.randn(parameter.shape, generator=generator).to(parameter)
+            noise = torch.randn(parameter.shape, generator=generator, device="cpu")
+            parameter.data += scale * noise.to(parameter)
         expert.gate.threshold.fill_(0.0)
 
 
 def make_audio(processor: WhisperProcessor, seconds: list[float], seed: int = 0) -> dict[str, torch.Tensor]:
     """Noise of these lengths as features, padded to one window, or to the longest where that is over a window."""
     generator = torch.Generator().manual_seed(seed)
-    audio = [torch.randn(int(16_000 * length), generator=generator).numpy() for length in seconds]
-    if max(seconds) <= WINDOW_SECONDS:
-        return dict(processor(audio, sampling_rate=16_000, return_attention_mask=True, return_tensors="pt"))
-    return dict(
-        processor(
-            audio,
-            sampling_rate=16_000,
-            truncation=False,
-            padding="longest",
-            return_attention_mask=True,
-            return_tensors="pt",
-        )
-    )
+    audio = [torch.randn(int(16_000 * length), generator=generator, device="cpu").numpy() for length in seconds]
+    settings = {} if max(seconds) <= WINDOW_SECONDS else {"truncation": False, "padding": "longest"}
+    with torch.device("cpu"):  # the features are NumPy's work
+        batch = processor(audio, sampling_rate=16_000, return_attention_mask=True, return_tensors="pt", **settings)
+    return {name: tensor.to(torch.get_default_device()) for name, tensor in batch.items()}
 
 
 def row(batch: dict[str, torch.Tensor], index: int) -> dict[str, torch.Tensor]:

@@ -22,7 +22,7 @@ def make_trainer(model, processor, recordings, output_dir, languages=("gl",), te
         "logging_steps": 1,
         "report_to": "none",
         "generation_max_length": 16,
-        "use_cpu": True,
+        "use_cpu": torch.get_default_device().type == "cpu",
         "disable_tqdm": True,
         "seed": 0,
         **settings,

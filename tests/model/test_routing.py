@@ -89,8 +89,8 @@ def test_every_token_passes_one_feed_forward_only_at_inference(model):
     layer, seen = layer_of(model), []
     count = lambda module, args, output: seen.append(args[0].numel() // args[0].shape[-1])  # noqa: E731
     hooks = [module.register_forward_hook(count) for module in (layer.fc1, layer.experts["gl"].fc1)]
-    layer.feed_forward(torch.randn(3, 40, 32), make_routing({"gl": [0, 2]}))
-    assert sum(seen) == 120 and len(seen) == 2
+    layer.feed_forward(torch.randn(3, 100, 32), make_routing({"gl": [0, 2]}))
+    assert sum(seen) == 300 and len(seen) == 2
     for hook in hooks:
         hook.remove()
 
@@ -102,19 +102,20 @@ def test_all_low_ranks_of_a_batch_share_one_multiplication_by_the_shared_matrice
     for matrix in (layer.fc1, layer.fc2):
         matrix.register_forward_hook(lambda module, args, output: seen.append(args[0].numel() // args[0].shape[-1]))
     record = GateRecord()
-    layer.feed_forward(torch.randn(3, 7, 32), make_routing({"gl": [0], "ca": [2]}, record=record))
+    layer.feed_forward(torch.randn(3, 100, 32), make_routing({"gl": [0], "ca": [2]}, record=record))
     assert all(0 < record.gates[0][row].mean() < 1 for row in (0, 2))
-    assert seen == [21, 21]
+    assert seen == [300, 300]
 
 
 @pytest.mark.parametrize("rows", [{"gl": None}, {"gl": [0, 2]}, {"gl": [0], "ca": [2]}])
-def test_a_decoding_step_on_an_accelerator_never_waits_for_a_value(model, rows):
+@pytest.mark.parametrize("tokens", [1, 4])
+def test_few_tokens_on_an_accelerator_never_wait_for_a_value(model, rows, tokens):
     """Tensors on the meta device have no values: to ask for one is an error."""
     layer = layer_of(model.to("meta"))
-    output = layer.feed_forward(torch.randn(3, 1, 32, device="meta"), make_routing(rows))
-    assert output.shape == (3, 1, 32)
-    with pytest.raises((RuntimeError, NotImplementedError), match="(?i)meta tensors"):
-        layer.feed_forward(torch.randn(3, 2, 32, device="meta"), make_routing(rows))
+    output = layer.feed_forward(torch.randn(3, tokens, 32, device="meta"), make_routing(rows))
+    assert output.shape == (3, tokens, 32)
+    with pytest.raises((RuntimeError, NotImplementedError), match="(?i)meta tensor"):
+        layer.feed_forward(torch.randn(3, 100, 32, device="meta"), make_routing(rows))
 
 
 def test_an_overflow_on_the_path_not_taken_changes_nothing(model):

@@ -12,7 +12,8 @@ LABELS = torch.tensor([[1, 2, 3, -100], [4, -100, -100, -100]])
 
 
 def logits(seed, scale=3.0):
-    return scale * torch.randn(2, 4, 11, generator=torch.Generator().manual_seed(seed))
+    numbers = torch.randn(2, 4, 11, generator=torch.Generator().manual_seed(seed), device="cpu")
+    return scale * numbers.to(torch.get_default_device())
 
 
 def by_hand(student, teacher, temperature=1.0):

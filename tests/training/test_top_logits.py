@@ -10,8 +10,9 @@ from modeling_distilwhisper.training.top_logits import TopLogits, top_logits
 def peaky(seed, size=2000):
     """Logits as trained models have them: most mass on some tens of tokens."""
     generator = torch.Generator().manual_seed(seed)
-    shared = 3.2 * torch.randn(3, 20, size, generator=torch.Generator().manual_seed(0))
-    return shared + 0.5 * torch.randn(3, 20, size, generator=generator)
+    shared = 3.2 * torch.randn(3, 20, size, generator=torch.Generator().manual_seed(0), device="cpu")
+    own = 0.5 * torch.randn(3, 20, size, generator=generator, device="cpu")
+    return (shared + own).to(torch.get_default_device())
 
 
 @pytest.mark.parametrize("temperature", [1.0, 2.0])

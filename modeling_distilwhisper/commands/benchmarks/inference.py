@@ -14,9 +14,9 @@ from transformers import LogitsProcessor, logging, set_seed
 from transformers.modeling_outputs import BaseModelOutput
 
 from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from .tables import print_table
+from .tables import print_table, write_measured
 from .turns import take_turns
-from .whispers import LANGUAGES, make_whisper
+from .whispers import LANGUAGES, made_on, make_whisper
 
 PLAIN = "plain Whisper"
 
@@ -48,6 +48,10 @@ PARTS = ("encoder", "prefill", "decode")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    others = [name for name in SYSTEMS if name != PLAIN]
+    parser.add_argument(
+        "--systems", nargs="*", choices=others, default=others, metavar="SYSTEM", help=f"beside {PLAIN!r}: {others}"
+    )
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8], help="rows in a batch")
     parser.add_argument("--tokens", type=int, default=40, help="tokens to decode")
     precisions = ["float32", "bfloat16", "float16"]
@@ -58,13 +62,16 @@ def run(arguments: argparse.Namespace) -> None:
     threads = torch.get_num_threads()
     print(f"whisper-{arguments.size}, random weights, {arguments.device}, {threads} threads, {arguments.rounds} rounds")
     print("median ms (ratio to plain Whisper)")
+    measured = {}
     for precision in arguments.precision:
         settings = argparse.Namespace(**vars(arguments) | {"precision": precision})
-        results = take_turns(Transcriber, list(SYSTEMS), settings)
+        results = measured[precision] = take_turns(Transcriber, [PLAIN, *arguments.systems], settings)
         table = []
         for task, plain in results[PLAIN]["seconds"].items():
+            if not plain:
+                continue
             row = {precision: task, PLAIN: f"{1000 * statistics.median(plain):.1f}"}
-            for name in list(SYSTEMS)[1:]:
+            for name in arguments.systems:
                 if seconds := results[name]["seconds"].get(task):
                     median = statistics.median(seconds)
                     row[name] = f"{1000 * median:.1f} ({median / statistics.median(plain):.2f})"
@@ -73,9 +80,10 @@ def run(arguments: argparse.Namespace) -> None:
             table.append(
                 {precision: title} | {name: f"{result[quantity] / 1e6:.0f}" for name, result in results.items()}
             )
-        aligned = ("left", *["right"] * len(SYSTEMS))
+        aligned = ("left", *["right"] * len(results))
         print()
         print_table(table, disable_numparse=True, colalign=aligned)
+        write_measured(arguments, measured)
 
 
 class ForcedText(LogitsProcessor):
@@ -97,8 +105,8 @@ class Transcriber:
         logging.set_verbosity_error()  # `generate` warns about lengths at each call
         system = SYSTEMS[name]
         self.languages = system.used
-        self.model = model = make_model(arguments.size, system.loaded, system.rank)
-        model.to(arguments.device, getattr(torch, arguments.precision))
+        with made_on(arguments.device, arguments.precision):
+            self.model = model = make_model(arguments.size, system.loaded, system.rank)
         self.inputs: dict[str, tuple] = {}
         for rows in arguments.batch_sizes:
             if rows == 1 and len(self.languages) > 1:

@@ -1,5 +1,9 @@
 """Whispers of the published sizes with random weights: time and memory do not depend on what a model has learned."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     GenerationConfig,
@@ -11,9 +15,28 @@ from transformers import (
     set_seed,
 )
 
-# Width, layers of each side, heads, as published.
-SIZES = {"tiny": (384, 4, 6), "base": (512, 6, 8), "small": (768, 12, 12), "medium": (1024, 24, 16)}
+# Width, layers of each side, heads, as published; and the least, for a try.
+SIZES = {
+    "least": (128, 1, 2),
+    "tiny": (384, 4, 6),
+    "base": (512, 6, 8),
+    "small": (768, 12, 12),
+    "medium": (1024, 24, 16),
+    "large-v2": (1280, 32, 20),
+}
 LANGUAGES = ["gl", "ca", "hu", "uk", "fi", "hi", "ta", "th"]
+
+
+@contextmanager
+def made_on(device: str, precision: str = "float32") -> Iterator[None]:
+    """Within it, tensors and weights are made on this device, in this precision: a large model takes a CPU minutes."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, precision))
+    try:
+        with torch.device(device):
+            yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def make_processor() -> WhisperProcessor:
