@@ -1,4 +1,5 @@
-"""What a record of a run says of where it ran: commit, machine, versions of libraries."""
+"""What a record of a run says of where it ran: commit, machine, versions. Without PyTorch: a process that forks others
+must not touch the GPU."""
 
 import os
 import re
