@@ -196,6 +196,8 @@ def test_a_comparison_of_seeds_goes_on_where_it_was_stopped_and_is_published_as_
         ({"compare": {"ours": []}}, "expected names of student, tuned, ours"),
         ({"compare": "ours"}, "expected names of student, tuned, ours"),
         ({"forced_gates": "perhaps"}, "expected true or false"),
+        ({"shared": {"do_train": True}}, "do_train: a comparison trains and scores every system"),
+        ({"systems": {"a": {"do_predict": True}}}, "do_predict: a comparison trains and scores every system"),
         ({"systems": {"scores": {}}}, "Systems need different names"),
         ({"systems": {"comparison.json": {}}}, "Systems need different names"),
     ],

@@ -24,6 +24,7 @@ EXPECTED = {
     "languages": "languages: [gl, ca]",
 }
 KEYS = ("title", "settings", "output_dir", "shared", "systems", "seeds", "compare", "forced_gates")
+STEPS = ("do_train", "do_eval", "do_predict")  # of a run: a comparison needs all
 # Names of the untrained models, and of what a comparison writes into its folder beside the systems.
 RESERVED = ("student", "teacher", "scores", "means.md", "differences.md", "comparison.json", "trained.json", "wer.png")
 
@@ -131,6 +132,11 @@ def read_plan(file: Path, output_dir: str | None, overrides: Mapping[str, str]) 
     settings = as_lists(read_settings(content["settings"])) | as_lists(given["shared"]) | dict(overrides)
     shared = without_blanks(settings)
     require_settings(content["settings"], shared, "student", "data", "languages")
+    for name in STEPS:
+        if any(name in settings for settings in (shared, *systems.values())):
+            raise ValueError(
+                f"{name}: a comparison trains and scores every system. Leave this setting out of its files."
+            )
     lists = {name: [str] for name in LISTS if name in shared}
     check_form(shared, {"student": str, **lists}, str(content["settings"]))
     for name in {"languages", "test_languages"} & shared.keys():
