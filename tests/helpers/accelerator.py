@@ -16,8 +16,6 @@ from torch.utils._pytree import tree_map_only
 
 NAME = "sim"
 CHOSEN = os.environ.get("DISTILWHISPER_TEST_DEVICE", "cpu")  # or "cuda"; or "sim", though it is no complete device
-    "DISTILWHISPER_TEST_DEVICE", "cpu"
-)  # "cuda", or "sim" to see what fails elsewhere than on a CPU
 READS: Counter[str] = Counter()  # of values on the device, by operation
 MADE_BY_COPY = ("aten.copy_", "aten._copy_from", "aten._to_copy", "aten.index.", "aten.index_put_")
 READING = {"aten._local_scalar_dense": 1, "aten.nonzero": 1, "aten.masked_select": 1, "aten.bincount": 2}
