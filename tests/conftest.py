@@ -34,10 +34,14 @@ def seed(device):
 
 
 @pytest.fixture(autouse=True)
-def device():
-    """Where tests make their tensors and models: `DISTILWHISPER_TEST_DEVICE`, by default the CPU."""
-    with accelerator.making_tensors_on(os.environ.get("DISTILWHISPER_TEST_DEVICE", "cpu")) as device:
-        yield device
+def device(request):
+    """Where tests make their tensors and models: `DISTILWHISPER_TEST_DEVICE`, by default the CPU.
+
+    A trainer moves models and batches itself, and draws its rows on the CPU: there only the models begin on the device.
+    """
+    trains = hasattr(request.module, "make_trainer")
+    with accelerator.making_tensors_on("cpu" if trains else accelerator.CHOSEN):
+        yield torch.device(accelerator.CHOSEN)
 
 
 @pytest.fixture

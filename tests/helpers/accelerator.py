@@ -4,6 +4,7 @@ Code that takes "cpu" for granted fails on it as on a GPU: operations refuse ten
 a GPU would be waited for. For a process of its own, since a device stays known to PyTorch until the process ends.
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map_only
 
 NAME = "sim"
+CHOSEN = os.environ.get("DISTILWHISPER_TEST_DEVICE", "cpu")  # or "cuda"; or "sim", though it is no complete device
 READS: Counter[str] = Counter()  # of values on the device, by operation
 MADE_BY_COPY = ("aten.copy_", "aten._copy_from", "aten._to_copy", "aten.index.", "aten.index_put_")
 READING = {"aten._local_scalar_dense": 1, "aten.nonzero": 1, "aten.masked_select": 1, "aten.bincount": 2}
@@ -82,15 +84,15 @@ class Device(TorchFunctionMode):
 
 
 @contextmanager
-def making_tensors_on(name: str) -> Iterator[torch.device]:
+def making_tensors_on(name: str) -> Iterator[None]:
     """Within it, tensors are made on a device unless another one is named."""
     if name == "cpu":
-        yield torch.device("cpu")
+        yield
         return
     if name == NAME:
         register()
-    with torch.device(name) as device, Device() if name == NAME else nullcontext():
-        yield device
+    with torch.device(name), Device() if name == NAME else nullcontext():
+        yield
 
 
 @cache

@@ -2,6 +2,7 @@
 
 import torch
 from datasets import concatenate_datasets
+from helpers.accelerator import CHOSEN
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.data.collate import SpeechCollator
@@ -22,7 +23,7 @@ def make_trainer(model, processor, recordings, output_dir, languages=("gl",), te
         "logging_steps": 1,
         "report_to": "none",
         "generation_max_length": 16,
-        "use_cpu": torch.get_default_device().type == "cpu",
+        "use_cpu": CHOSEN == "cpu",
         "disable_tqdm": True,
         "seed": 0,
         **settings,
