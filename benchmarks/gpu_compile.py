@@ -4,10 +4,9 @@ import argparse
 import statistics
 import sys
 import time
-from pathlib import Path
 
 import torch
-from gpu_results import Results
+from gpu_results import Results, step_parser
 from torch._dynamo.utils import counters
 from transformers import EncoderDecoderCache, StaticCache, logging
 from transformers.modeling_outputs import BaseModelOutput
@@ -21,11 +20,9 @@ TOLERANCE = 2e-3  # of the largest logit, in float32 (TF32 is off)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", required=True)
+    parser = step_parser(__doc__)
     parser.add_argument("--size", required=True)
     parser.add_argument("--rows", type=int, default=8)
-    parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     results, wrong = Results(arguments.output), 0

@@ -7,10 +7,9 @@ A batch that mixes them is equal up to rounding. And a trained expert must chang
 import argparse
 import copy
 import sys
-from pathlib import Path
 
 import torch
-from gpu_results import Results
+from gpu_results import Results, step_parser
 from transformers import logging, set_seed
 
 from modeling_distilwhisper.commands.benchmarks.inference import prompts_of, with_experts
@@ -24,11 +23,9 @@ TOLERANCE = {"float32": 0.01, "bfloat16": 0.5, "float16": 0.5}  # of logits of a
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", required=True)
+    parser = step_parser(__doc__)
     parser.add_argument("--sizes", nargs="+", required=True)
     parser.add_argument("--rows", type=int, default=3)
-    parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     results, wrong = Results(arguments.output), 0

@@ -1,5 +1,6 @@
-"""What a step of gpu.sh writes: after each check, so that a step that is stopped leaves what it found."""
+"""What a step of gpu.sh takes, and what it writes: after each check, so that a step that is stopped leaves what it found."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -7,6 +8,14 @@ from pathlib import Path
 from modeling_distilwhisper.runs.files import write_atomically
 
 SKIPPED = 3  # exit status
+
+
+def step_parser(description: str | None) -> argparse.ArgumentParser:
+    """A parser of what every step takes: where the models run, and the file for its results."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", required=True)
+    parser.add_argument("--output", type=Path, required=True)
+    return parser
 
 
 class Results:

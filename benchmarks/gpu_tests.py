@@ -4,7 +4,6 @@
 skipped, and said to be.
 """
 
-import argparse
 import importlib.util
 import os
 import re
@@ -15,7 +14,7 @@ from collections import Counter
 from pathlib import Path
 from xml.etree import ElementTree
 
-from gpu_results import Results
+from gpu_results import Results, step_parser
 
 # What computes: routing, equality to Whisper, generation, losses, gates, training. Files and the Hub know no device.
 FILES = [
@@ -29,10 +28,8 @@ ABSENT = re.compile(r"No module named '(\w+)|import of (\w+) halted")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", required=True)
+    parser = step_parser(__doc__)
     parser.add_argument("--files", nargs="+", default=FILES)
-    parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     results = Results(arguments.output)
     if importlib.util.find_spec("pytest") is None:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from gpu_results import Results
+from gpu_results import Results, step_parser
 from torch.overrides import TorchFunctionMode
 from torch.profiler import ProfilerActivity, profile
 from transformers import DynamicCache, EncoderDecoderCache, logging
@@ -42,11 +42,9 @@ TRAINED = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--device", required=True)
+    parser = step_parser(__doc__)
     parser.add_argument("--size", required=True)
     parser.add_argument("--rows", type=int, default=8)
-    parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     logging.set_verbosity_error()
     results = Results(arguments.output)
