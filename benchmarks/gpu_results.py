@@ -1,4 +1,4 @@
-"""What a step of gpu.sh takes, and what it writes: after each check, so that a step that is stopped leaves what it found."""
+"""What a step of gpu.sh takes and writes. It writes after each check: a step that is stopped leaves what it found."""
 
 import argparse
 import json
