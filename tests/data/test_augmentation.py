@@ -120,6 +120,28 @@ def test_workers_and_the_main_process_make_the_same_batches_in_every_epoch(
     assert made[0] == made[1]
 
 
+def test_what_is_added_to_a_batch_such_as_a_teachers_cache_sees_the_recording_as_it_is(processor, clip):
+    seen, louder = [], lambda samples: samples * 2
+    extra = lambda rows, samples, labels: seen.extend(samples) or {}  # noqa: E731
+    row = {"audio": clip, "text": "la ri", "language": "gl"}
+    plain = SpeechCollator(processor)([row])["input_features"]
+    changed = SpeechCollator(processor, extra=extra, augment=louder)([row])["input_features"]
+    assert np.array_equal(seen[0], clip), "the cache knows a recording by a digest of its samples"
+    assert not torch.equal(changed, plain)
+
+
+def test_a_training_changes_its_recordings_in_another_way_in_each_epoch(whisper_dir, processor, recordings, tmp_path):
+    settings = {"augment": ["noise"], "num_train_epochs": 3, "eval_strategy": "no", "save_strategy": "no"}
+    settings |= {"load_best_model_at_end": False}
+    trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, **settings)
+    epochs, change = [], trainer.augmentation.change
+    trainer.augmentation.change = lambda *clip, **rate: (
+        epochs.append(int(trainer.augmentation.epoch)) or change(*clip, **rate)
+    )
+    trainer.train()
+    assert sorted(epochs) == sorted([0, 1, 2] * len(trainer.train_dataset))
+
+
 def test_validation_recordings_are_never_changed(whisper_dir, processor, recordings, tmp_path):
     trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, augment=list(KINDS))
     trainer.get_train_dataloader()
