@@ -161,4 +161,5 @@ class DistilWhisperTrainingArguments(Seq2SeqTrainingArguments):
                 f"A learned --kd_beta starts between 0 and --kd_beta_max, {self.kd_beta_max}, got {self.kd_beta}."
             )
         self.normalizer = normalizer_name(self.normalizer)
+        self.augment = [self.augment] if isinstance(self.augment, str) else list(self.augment or ())
         check_kinds(self.augment)

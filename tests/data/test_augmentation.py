@@ -95,6 +95,8 @@ def test_a_copy_in_another_process_reads_the_epoch_that_began_here(clip):
 def test_an_unknown_kind_is_refused_before_anything_is_trained(tmp_path):
     with pytest.raises(ValueError, match="--augment: expected some of tempo, noise, codec, gaps, got 'echo'"):
         DistilWhisperTrainingArguments(str(tmp_path), augment=["noise", "echo"])
+    assert DistilWhisperTrainingArguments(str(tmp_path), augment="noise").augment == ["noise"], "not its letters"
+    assert DistilWhisperTrainingArguments(str(tmp_path), augment=None).augment == []
 
 
 def batches(trainer, epoch):
