@@ -34,7 +34,8 @@ class FolderLock:
 
     def __init__(self, folder: Path):
         self.folder, self.process = folder, os.getpid()
-        self.lock = FileLock(folder / LOCK, timeout=0, thread_local=False)
+        # A moment's wait: another that just begins has then said who it is, and one that just ends is gone.
+        self.lock = FileLock(folder / LOCK, timeout=1, thread_local=False)
         try:
             self.lock.acquire()
         except Timeout:

@@ -170,5 +170,5 @@ def test_two_evaluations_at_once_do_not_count_an_utterance_twice(whisper_dir, tm
     assert len(set(ids)) == len(ids) == 4
     assert statuses in ([0, 1], [0, 0]), errors  # the second may begin when the first has ended
     if statuses == [0, 1]:
-        (refused,) = [error for error in errors if "is in use: process" in error]
+        (refused,) = [error for error in errors if "is in use: " in error]
         assert "eval" in refused and "Traceback" not in refused

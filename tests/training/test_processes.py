@@ -31,8 +31,8 @@ FIGURES = (
 
 
 # What depends on the clock; Transformers' epoch, a share of the batches of one process; its count of operations, to
-# which padding rows add theirs.
-UNTIMED = ("runtime", "per_second", "time", "epoch", "total_flos")
+# which padding rows add theirs; the threads of each process, of which `torchrun` allows one.
+UNTIMED = ("runtime", "per_second", "time", "epoch", "total_flos", "threads")
 
 
 def run(launcher, script, *arguments):
