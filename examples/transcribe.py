@@ -12,11 +12,13 @@ they are, and does not stop at a damaged recording.
 import sys
 from pathlib import Path
 
-from modeling_distilwhisper import load_model, load_processor, read_audio, transcribe_clips
+from modeling_distilwhisper import BatchTranscriber, load_model, load_processor, read_audio
 from modeling_distilwhisper.commands.command_line import command
-from modeling_distilwhisper.commands.transcribe import FALLBACK, parse
+from modeling_distilwhisper.commands.transcribe import parse
+from modeling_distilwhisper.data.voice import find_detector
+from modeling_distilwhisper.transcription.cues import CueLimits
 from modeling_distilwhisper.transcription.recordings import find_recordings
-from modeling_distilwhisper.transcription.subtitles import FORMATS
+from modeling_distilwhisper.transcription.subtitles import content_of
 
 
 @command
@@ -26,27 +28,29 @@ def main(argv: list[str], prog: str) -> None:
     # Any Whisper: if it has experts, each recording is routed to those of its language.
     model = load_model(arguments.model, arguments.precision, arguments.device)
     processor = load_processor(arguments.model)
-    settings = {"task": arguments.task, "num_beams": arguments.num_beams}
-    if arguments.fallback:
-        settings |= FALLBACK  # other temperatures where a text repeats itself or is unlikely
-
     # Each recording with its language (None: to be detected) and the path of its transcripts.
     known = {token.strip("<|>") for token in model.generation_config.lang_to_id}
     recordings = find_recordings(arguments.recordings, arguments.output_dir, arguments.language, known)
 
-    # A batch may mix languages and lengths. Recordings of more than 30 s are transcribed window by window.
-    for start in range(0, len(recordings), arguments.batch_size):
-        batch = recordings[start : start + arguments.batch_size]
-        clips = [read_audio(recording.path) for recording in batch]
-        languages = [recording.language for recording in batch]
-        transcripts = transcribe_clips(model, processor, clips, languages, **settings)
-
-        for recording, transcript in zip(batch, transcripts, strict=True):
-            recording.target.parent.mkdir(parents=True, exist_ok=True)
-            for suffix in arguments.formats:  # srt, vtt, json, txt: `to_srt` and others make the text of a file
-                text = FORMATS[suffix](transcript)
-                Path(f"{recording.target}.{suffix}").write_text(text, encoding="utf-8")
-            print(f"{recording.path} ({transcript.language}, {transcript.seconds:.1f} s): {transcript.text}")
+    # Speech is found and cut into windows of up to 30 s. A batch has windows of any recordings and languages.
+    transcriber = BatchTranscriber(
+        model,
+        processor,
+        find_detector(arguments.vad),
+        batch_size=arguments.batch_size,
+        task=arguments.task,
+        num_beams=arguments.num_beams,
+    )
+    decoded = ((recording, read_audio(recording.path), recording.language) for recording in recordings)
+    limits = CueLimits(arguments.max_line_width, arguments.max_lines, arguments.max_cue_seconds)
+    for recording, transcript in transcriber(decoded):
+        if isinstance(transcript, Exception):
+            raise transcript
+        recording.target.parent.mkdir(parents=True, exist_ok=True)
+        for suffix in arguments.formats:  # srt, vtt, json, txt
+            text = content_of(transcript, suffix, limits, arguments.word_timestamps)
+            Path(f"{recording.target}.{suffix}").write_text(text, encoding="utf-8")
+        print(f"{recording.path} ({transcript.language}, {transcript.seconds:.1f} s): {transcript.text}")
 
 
 if __name__ == "__main__":

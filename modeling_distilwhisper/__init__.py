@@ -48,7 +48,9 @@ if TYPE_CHECKING:
     from .training.teacher import Teacher, load_teacher
     from .training.teacher_cache import TeacherCache
     from .training.trainer import DistilWhisperTrainer
-    from .transcription.segments import Segment, Transcript, transcribe_clips
+    from .transcription.batched import BatchTranscriber
+    from .transcription.segments import Dropped, Segment, Transcript, Word
+    from .transcription.sequential import transcribe_clips
     from .transcription.subtitles import to_srt, to_vtt
 
 AutoConfig.register(DistilWhisperConfig.model_type, DistilWhisperConfig, exist_ok=True)
@@ -76,6 +78,7 @@ _LAZY = {
     "evaluation.gates": ("forced_gates", "measure_expert_usage"),
     "evaluation.metrics": ("ErrorCounts", "compare_errors", "count_errors", "error_rates"),
     "evaluation.transcription": ("transcribe_rows",),
+    "data.voice": ("Silero",),
     "export.authors": ("convert_checkpoint",),
     "export.low_rank": ("compress_experts",),
     "export.onnx": ("export_to_onnx",),
@@ -87,7 +90,9 @@ _LAZY = {
     "training.teacher": ("Teacher", "load_teacher"),
     "training.teacher_cache": ("TeacherCache",),
     "training.trainer": ("DistilWhisperTrainer",),
-    "transcription.segments": ("Segment", "Transcript", "transcribe_clips"),
+    "transcription.batched": ("BatchTranscriber",),
+    "transcription.segments": ("Dropped", "Segment", "Transcript", "Word"),
+    "transcription.sequential": ("transcribe_clips",),
     "transcription.subtitles": ("to_srt", "to_vtt"),
 }
 _MODULE_OF = {name: module for module, names in _LAZY.items() for name in names}

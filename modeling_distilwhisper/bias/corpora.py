@@ -10,8 +10,8 @@ from ..data.audio import read_audio
 from ..data.rows import FEATURES, SPLITS
 from ..data.sources import Source
 from ..data.usable import check_scorable
+from ..data.voice import Detector
 from ..runs.records import RecordFile
-from .voice import HasSpeech
 
 MIN_BALANCED_UTTERANCES = 200  # of a language in Balanced-FLEURS
 CHUNK = 200  # rows between two writes to the file of checks
@@ -55,7 +55,7 @@ class Corpus:
 def select_rows(
     rows: Dataset,
     checked: RecordFile,
-    has_speech: HasSpeech | None = None,
+    has_speech: Detector | None = None,
     balanced: bool = False,
     min_utterances: int = MIN_BALANCED_UTTERANCES,
 ) -> tuple[Dataset, list[dict]]:
@@ -95,7 +95,7 @@ def count_reasons(notes: list[dict]) -> Counter:
     return Counter(note["reason"] for note in notes if not note["kept"])
 
 
-def _check(rows: Dataset, checked: RecordFile, has_speech: HasSpeech | None) -> dict[str, dict]:
+def _check(rows: Dataset, checked: RecordFile, has_speech: Detector | None) -> dict[str, dict]:
     """`seconds` and `reason` (`None` if the row holds speech that can be scored) of each recording, by id."""
     known = {record["id"]: record for record in checked.read(CHECK_FORM)}
     fresh: list[dict] = []

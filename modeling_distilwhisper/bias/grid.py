@@ -8,6 +8,7 @@ from typing import Any
 from datasets import Dataset
 from transformers.utils import logging
 
+from ..data.voice import find_detector
 from ..evaluation.transcription import is_transcribed, transcribe_rows
 from ..runs.any_whisper import load_config, load_model, load_processor, weights_digest
 from ..runs.files import file_name
@@ -16,7 +17,6 @@ from ..runs.records import RecordFile
 from ..runs.run_folder import RunFolder
 from .corpora import MIN_BALANCED_UTTERANCES, Corpus, count_reasons, select_rows
 from .groups import model_shape
-from .voice import find_detector
 
 logger = logging.get_logger(__name__)
 

@@ -3,9 +3,10 @@
     distilwhisper transcribe recordings --model distilwhisper-small --output_dir transcripts
 
 Takes files and folders, which are searched with their subfolders. The language of each recording is detected, or given
-by `--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Recordings that
-fit Whisper's window (30 s) are transcribed together, whatever their languages, and a longer one alone: no transcript
-depends on the other recordings. Formats that libsndfile cannot read (m4a, amr, webm) need the ffmpeg program. A
+by `--language gl`, or read from the name of its folder (`--language folder`: recordings/gl/talk.mp3). Speech is found
+(silero-vad), cut at its pauses into windows of up to 30 s, and the windows of all recordings are transcribed together,
+whatever their languages: no transcript depends on the other recordings. Text for sounds that are no speech is dropped;
+the JSON file has it with the reason. Formats that libsndfile cannot read (m4a, amr, webm) need the ffmpeg program. A
 recording that cannot be read is named at the end and does not stop the others; files that are none are counted.
 Transcripts that exist already are left alone, so an interrupted command continues, and a corrected text stays. An
 output folder holds transcripts by one model, language and task.
@@ -24,11 +25,15 @@ from tqdm.auto import tqdm
 from transformers import set_seed
 
 from ..data.audio import read_audio
+from ..data.voice import find_detector
 from ..languages_distilwhisper import known_languages
 from ..runs.any_whisper import adapted_base, load_model, load_processor, weights_digest
 from ..runs.files import write_atomically
 from ..runs.precision import PRECISIONS
 from ..runs.run_folder import RunFolder
+from ..transcription.batched import BatchTranscriber
+from ..transcription.cues import CueLimits
+from ..transcription.doubts import FALLBACK
 from ..transcription.recordings import (
     OutputClaims,
     Recording,
@@ -37,17 +42,13 @@ from ..transcription.recordings import (
     find_recordings,
     find_unsupported,
 )
-from ..transcription.segments import Transcript, transcribe_clips
-from ..transcription.subtitles import FORMATS
+from ..transcription.segments import Transcript
+from ..transcription.sequential import transcribe_clips
+from ..transcription.subtitles import FORMATS, content_of
 from .command_line import DEVICE, command, make_parser
 
-# Whisper's remedy for loops: other temperatures where the text repeats itself or is unlikely (Radford et al., 4.5).
-FALLBACK = {
-    "temperature": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
-    "compression_ratio_threshold": 2.4,
-    "logprob_threshold": -1.0,
-    "no_speech_threshold": 0.6,
-}
+LONG_FORMS = ("batched", "sequential")
+Result = tuple[Recording, Transcript | Exception]
 
 
 @command
@@ -62,22 +63,31 @@ def main(argv: list[str], prog: str) -> int:
     recordings = find_recordings(
         arguments.recordings, arguments.output_dir, arguments.language, set(known_languages(model))
     )
-    settings = {"model": arguments.model, "weights": weights_digest(arguments.model)}
-    settings |= {name: getattr(arguments, name) for name in ("language", "task", "num_beams", "fallback")}
-    RunFolder(arguments.output_dir, {"run": settings})
+    limits = CueLimits(arguments.max_line_width, arguments.max_lines, arguments.max_cue_seconds)
+    RunFolder(arguments.output_dir, {"run": settings_of(arguments)})
     claims = OutputClaims(arguments.output_dir)
     failures = find_unsupported(arguments.recordings, recordings)
     missing, complete = select_missing(recordings, arguments.formats, claims, failures)
-    generation = {"task": arguments.task, "num_beams": arguments.num_beams} | (FALLBACK if arguments.fallback else {})
-    # Sampling at other temperatures draws one random number after the other, so a batch would share them.
-    size = 1 if arguments.fallback else arguments.batch_size
     rows = []
+    started = time.perf_counter()
     with tqdm(total=len(missing), unit="recording", desc="Transcribed") as bar:
         decoded = decode_each(missing, failures, bar)
-        for batch in batches(decoded, size, processor.feature_extractor.n_samples):
-            rows += transcribe_batch(batch, model, processor, generation, claims, failures)
-            bar.update(len(batch))
-    print(tabulate(rows, headers="keys", floatfmt=".1f") if rows else "Nothing was transcribed.")
+        for recording, transcript in transcripts_of(decoded, model, processor, arguments, bar):
+            try:
+                if isinstance(transcript, Exception):
+                    raise transcript
+                claims.claim(recording)
+                write(recording, transcript, limits, arguments.word_timestamps)
+                rows.append(row_of(recording, transcript))
+            except Exception as error:
+                failures[recording.path] = reason_of(error)
+            bar.update()
+    if rows:
+        print(tabulate(rows, headers="keys", floatfmt=".1f"))
+        spoken, took = sum(row["seconds"] for row in rows), time.perf_counter() - started
+        print(f"{spoken:.1f} s of recordings in {took:.1f} s: {spoken / took:.1f} times as fast as they were spoken.")
+    else:
+        print("Nothing was transcribed.")
     print(f"{complete} of {len(recordings)} recordings had their transcripts already and were left alone.")
     used = [*(recording.path for recording in recordings), *failures]
     if unused := count_unused(arguments.recordings, used, arguments.output_dir):
@@ -86,6 +96,15 @@ def main(argv: list[str], prog: str) -> int:
     for path, reason in failures.items():
         print(f"Left out: {path}: {reason}", file=sys.stderr)
     return 1 if failures else 0
+
+
+def settings_of(arguments: argparse.Namespace) -> dict:
+    """What decides the transcripts in an output folder."""
+    settings = {"model": arguments.model, "weights": weights_digest(arguments.model)}
+    settings |= {name: getattr(arguments, name) for name in ("language", "task", "num_beams", "fallback")}
+    if arguments.long_form != "sequential":  # as all folders of earlier versions are
+        settings |= {"long_form": arguments.long_form, "vad": arguments.vad}
+    return settings
 
 
 def select_missing(
@@ -122,34 +141,43 @@ def decode_each(
         yield recording, samples
 
 
-def transcribe_batch(
-    batch: list[tuple[Recording, np.ndarray]],
-    model,
-    processor,
-    generation: dict,
-    claims: OutputClaims,
-    failures: dict[Path, str],
-) -> list[dict]:
-    """Writes the missing transcripts of a batch; returns a row of the table for each recording."""
-    begun = time.perf_counter()
-    languages = [recording.language for recording, _ in batch]
-    transcripts = transcribe_or_explain(model, processor, [clip for _, clip in batch], languages, generation)
-    seconds = (time.perf_counter() - begun) / len(batch)
-    rows = []
-    for (recording, _), transcript in zip(batch, transcripts, strict=True):
-        try:
-            if isinstance(transcript, Exception):
-                raise transcript
-            claims.claim(recording)
-            recording.target.parent.mkdir(parents=True, exist_ok=True)
-            for suffix in recording.missing:
-                write_atomically(f"{recording.target}.{suffix}", FORMATS[suffix](transcript))
-        except Exception as error:
-            failures[recording.path] = reason_of(error)
-            continue
-        row = {"recording": recording.path, "language": transcript.language, "seconds": transcript.seconds}
-        rows.append({**row, "took": seconds, "words": len(transcript.text.split())})
-    return rows
+def transcripts_of(
+    decoded: Iterator[tuple[Recording, np.ndarray]], model, processor, arguments: argparse.Namespace, bar: tqdm
+) -> Iterator[Result]:
+    """The transcript of each recording, as they are done, or what went wrong with it."""
+    generation = {"task": arguments.task, "num_beams": arguments.num_beams} | (FALLBACK if arguments.fallback else {})
+    # Sampling at other temperatures draws one random number after the other, so a batch would share them.
+    size = 1 if arguments.fallback else arguments.batch_size
+    if arguments.long_form == "sequential":
+        for batch in batches(decoded, size, processor.feature_extractor.n_samples):
+            clips, languages = [clip for _, clip in batch], [recording.language for recording, _ in batch]
+            transcripts = transcribe_or_explain(model, processor, clips, languages, generation)
+            yield from zip((recording for recording, _ in batch), transcripts, strict=True)
+        return
+    transcriber = BatchTranscriber(
+        model,
+        processor,
+        find_detector(arguments.vad),
+        batch_size=size,
+        detect_each=arguments.language == "detect-windows",
+        on_batch=lambda seconds: bar.set_postfix_str(f"{seconds:.0f} s of speech"),
+        **generation,
+    )
+    yield from transcriber((recording, samples, recording.language) for recording, samples in decoded)
+
+
+def write(recording: Recording, transcript: Transcript, limits: CueLimits, word_timestamps: bool) -> None:
+    """Writes the missing transcripts of a recording."""
+    recording.target.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in recording.missing:
+        content = content_of(transcript, suffix, limits, word_timestamps)
+        write_atomically(f"{recording.target}.{suffix}", content)
+
+
+def row_of(recording: Recording, transcript: Transcript) -> dict:
+    """The recording's row of the table."""
+    row = {"recording": recording.path, "language": transcript.language, "seconds": transcript.seconds}
+    return {**row, "words": len(transcript.text.split()), "dropped": len(transcript.dropped)}
 
 
 def transcribe_or_explain(
@@ -178,22 +206,44 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument("recordings", nargs="+", type=Path, help="files and folders")
     parser.add_argument("--model", required=True, help="folder or Hub id of a multilingual Whisper")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the transcripts")
-    parser.add_argument("--language", default="detect", help="a code, 'folder', or 'detect' (the default)")
+    parser.add_argument(
+        "--language",
+        default="detect",
+        help="a code; 'folder'; 'detect' (the default), once for a recording; or 'detect-windows', for each window",
+    )
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="by default all")
+    parser.add_argument("--word_timestamps", action="store_true", help="write the times of words into .json")
+    parser.add_argument("--max_line_width", type=int, default=42, help="columns of a line of subtitles")
+    parser.add_argument("--max_lines", type=int, default=2, help="lines of subtitles at a time")
+    parser.add_argument("--max_cue_seconds", type=float, default=7.0, help="how long subtitles are shown at most")
     parser.add_argument(
         "--task",
         choices=["transcribe", "translate"],
         default="transcribe",
         help="transcribe, or translate into English",
     )
-    parser.add_argument("--batch_size", type=int, default=8, help="at most this many recordings at a time")
+    parser.add_argument("--batch_size", type=int, default=8, help="windows of 30 s that are transcribed at a time")
+    parser.add_argument(
+        "--long_form",
+        choices=LONG_FORMS,
+        default="batched",
+        help="windows of all recordings together, or one after the other, each with the text before it",
+    )
+    parser.add_argument(
+        "--vad",
+        default="silero",
+        help="finds speech: silero, none, or module:function, which takes samples and returns (start, end) of speech",
+    )
     parser.add_argument("--num_beams", type=int, default=1, help="width of the beam; 1 is greedy decoding")
     parser.add_argument(
         "--fallback", action="store_true", help="try other temperatures where a text goes wrong: slower"
     )
     parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="precision of the weights")
     parser.add_argument("--device", default=DEVICE, help="cpu, cuda, mps")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if arguments.long_form == "sequential" and (arguments.word_timestamps or arguments.language == "detect-windows"):
+        parser.error("--word_timestamps and --language detect-windows need --long_form batched")
+    return arguments
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def count_errors(
         **words,
         character_errors=characters["substitutions"] + characters["deletions"] + characters["insertions"],
         characters=characters["hits"] + characters["substitutions"] + characters["deletions"],
-        loops=np.array([_has_loop(hypothesis) and not _has_loop(reference) for reference, hypothesis in pairs]),
+        loops=np.array([has_loop(hypothesis) and not has_loop(reference) for reference, hypothesis in pairs]),
         empty=np.array([bool(reference and not hypothesis) for reference, hypothesis in pairs]),
         by_character=np.array([text.by_character for text in compared[0]]),
         normalizer=rule.name,
@@ -241,7 +241,7 @@ def compare_errors(first: ErrorCounts, second: ErrorCounts, seed: int = 0) -> Di
     return Difference(float(ratio(*samples)), low, high)
 
 
-def _has_loop(text: str) -> bool:
+def has_loop(text: str) -> bool:
     matches = LOOP.finditer(f"{text} ")  # with a space, so that the last word ends as the others do
     return any(regex.search(r"\p{L}", match[1]) for match in matches)
 

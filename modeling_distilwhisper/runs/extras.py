@@ -9,7 +9,6 @@ EXTRAS = {
     "sacrebleu": "translate",
     "tensorboard": "tensorboard",
     "pandas": "bias",
-    "silero_vad": "bias",
     "gradio": "demo",
     "evaluate": "examples",
     "onnx": "export",

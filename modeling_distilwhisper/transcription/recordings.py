@@ -55,7 +55,7 @@ def find_recordings(given: list[Path], output_dir: Path, language: str, known: s
     Args:
         given: files, and folders, which are searched with all folders in them.
         output_dir: folder of the transcripts.
-        language: a code, "folder" (the name of the folder that a recording is in), or "detect".
+        language: a code, "folder" (the name of the folder that a recording is in), "detect" or "detect-windows".
         known: codes that the model knows.
 
     Raises:
@@ -70,7 +70,7 @@ def find_recordings(given: list[Path], output_dir: Path, language: str, known: s
         # talk.srt; or, if there are a talk.wav and a talk.mp3, talk.wav.srt and talk.mp3.srt.
         stem = relative_path.with_suffix("")
         target = output_dir / (stem if stems[stem] == 1 else relative_path)
-        code = {"detect": None, "folder": path.absolute().parent.name}.get(language, language)
+        code = {"detect": None, "detect-windows": None, "folder": path.absolute().parent.name}.get(language, language)
         if code is not None and code not in known:
             raise ValueError(
                 f"{path}: {code!r} is no language of this Whisper. Expected one of: {', '.join(sorted(known))}."

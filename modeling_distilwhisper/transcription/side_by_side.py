@@ -16,7 +16,8 @@ from ..data.samples import as_samples
 from ..evaluation.gates import forced_gates, gates_of_utterance
 from ..evaluation.normalization import UNSPACED, keep_marks
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from .segments import Transcript, transcribe_clips
+from .segments import Transcript
+from .sequential import transcribe_clips
 
 PROMPT_LENGTH = 3  # language, task and <|notimestamps|> stand before the text
 

@@ -1,13 +1,21 @@
 """Contents of transcript files: SubRip, WebVTT, JSON, and plain text."""
 
 import json
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
 
+from .cues import CueLimits, cues_of
 from .segments import Transcript
 
+FORMATS = ("srt", "vtt", "json", "txt")
+BROADCASTERS = CueLimits()
 
-def to_srt(transcript: Transcript) -> str:
-    """The content of a SubRip file: one numbered cue for each segment.
+
+def to_srt(transcript: Transcript, limits: CueLimits = BROADCASTERS) -> str:
+    """The content of a SubRip file: numbered cues.
+
+    Args:
+        transcript: of a recording.
+        limits: of a cue.
 
     Example:
         >>> from modeling_distilwhisper import Segment, Transcript, to_srt
@@ -17,14 +25,18 @@ def to_srt(transcript: Transcript) -> str:
         Boas noites.
     """
     cues = (
-        f"{number}\n{_clock(segment.start, ',')} --> {_clock(segment.end, ',')}\n{_without_arrows(segment.text)}\n"
-        for number, segment in enumerate(transcript.segments, start=1)
+        f"{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{_text(cue.lines, _without_arrows)}\n"
+        for number, cue in enumerate(cues_of(transcript.segments, limits), start=1)
     )
     return "\n".join(cues)
 
 
-def to_vtt(transcript: Transcript) -> str:
-    """The content of a WebVTT file: one cue for each segment.
+def to_vtt(transcript: Transcript, limits: CueLimits = BROADCASTERS) -> str:
+    """The content of a WebVTT file.
+
+    Args:
+        transcript: of a recording.
+        limits: of a cue.
 
     Example:
         >>> from modeling_distilwhisper import Segment, Transcript, to_vtt
@@ -32,15 +44,20 @@ def to_vtt(transcript: Transcript) -> str:
         ['WEBVTT', '', '00:00:00.000 --> 00:00:01.500', 'Boas noites.']
     """
     cues = (
-        f"{_clock(segment.start, '.')} --> {_clock(segment.end, '.')}\n{_escaped(segment.text)}\n"
-        for segment in transcript.segments
+        f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{_text(cue.lines, _escaped)}\n"
+        for cue in cues_of(transcript.segments, limits)
     )
     return "\n".join(["WEBVTT\n", *cues])
 
 
-def to_json(transcript: Transcript) -> str:
-    """The content of a JSON file: `text` and the attributes of the transcript."""
-    return json.dumps({"text": transcript.text, **asdict(transcript)}, indent=2, ensure_ascii=False) + "\n"
+def to_json(transcript: Transcript, word_timestamps: bool = False) -> str:
+    """The content of a JSON file: `text` and the attributes of the transcript.
+
+    Args:
+        transcript: of a recording.
+        word_timestamps: whether segments have their words with times.
+    """
+    return json.dumps(transcript.as_dict(word_timestamps), indent=2, ensure_ascii=False) + "\n"
 
 
 def to_text(transcript: Transcript) -> str:
@@ -48,7 +65,22 @@ def to_text(transcript: Transcript) -> str:
     return "".join(f"{_line(segment.text)}\n" for segment in transcript.segments)
 
 
-FORMATS = {"srt": to_srt, "vtt": to_vtt, "json": to_json, "txt": to_text}
+def content_of(
+    transcript: Transcript, name: str, limits: CueLimits = BROADCASTERS, word_timestamps: bool = False
+) -> str:
+    """The content of a file in one of `FORMATS`.
+
+    Args:
+        transcript: of a recording.
+        name: of the format.
+        limits: of a cue in subtitles.
+        word_timestamps: whether JSON has the times of words.
+    """
+    if name == "json":
+        return to_json(transcript, word_timestamps)
+    if name == "txt":
+        return to_text(transcript)
+    return {"srt": to_srt, "vtt": to_vtt}[name](transcript, limits)
 
 
 def _clock(seconds: float, point: str) -> str:
@@ -61,6 +93,10 @@ def _clock(seconds: float, point: str) -> str:
 def _line(text: str) -> str:
     """The text on one line: in SubRip and WebVTT an empty line ends a cue, and a line with `-->` begins one."""
     return " ".join(text.split())
+
+
+def _text(lines: Iterable[str], clean: Callable[[str], str]) -> str:
+    return "\n".join(map(clean, lines))
 
 
 def _without_arrows(text: str) -> str:

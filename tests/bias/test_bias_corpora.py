@@ -12,10 +12,10 @@ from helpers import corpora, speech
 from helpers.scripts import EXAMPLES
 
 from modeling_distilwhisper.bias.corpora import Corpus, count_reasons, select_rows
-from modeling_distilwhisper.bias.voice import Silero, find_detector
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.common_voice import read_common_voice
 from modeling_distilwhisper.data.sources import Source
+from modeling_distilwhisper.data.voice import Silero, find_detector
 from modeling_distilwhisper.runs.records import RecordFile
 
 # Split, sentence, reader, file, and whether it is loud, silent or missing.
@@ -142,12 +142,9 @@ def test_silero_distinguishes_speech_from_silence_and_noise_and_leaves_torch_its
     assert all(detector(0.01 * read_audio(clip)) for clip in clips), "quiet speech too"
 
 
-def test_any_callable_is_a_detector_and_others_are_refused(monkeypatch):
+def test_any_callable_is_a_detector_and_others_are_refused():
     assert find_detector("none") is None
     assert find_detector("helpers.speech:is_loud") is importlib.import_module("helpers.speech").is_loud
     for wrong in ("nothing", "speech:is_silent", "speech:RATE"):
         with pytest.raises(ValueError, match="module:function"):
             find_detector(wrong)
-    monkeypatch.setitem(sys.modules, "silero_vad", None)
-    with pytest.raises(ImportError, match=r'pip install "modeling_distilwhisper\[bias\]"'):
-        find_detector("silero")

@@ -11,10 +11,10 @@ import torch
 from helpers.real import required
 from test_run_bias import run
 
-from modeling_distilwhisper.bias.voice import Silero
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.data.usable import keep_scorable
+from modeling_distilwhisper.data.voice import Silero
 
 pytestmark = pytest.mark.real
 CLIPS = 6

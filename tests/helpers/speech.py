@@ -49,6 +49,18 @@ def is_loud(samples: np.ndarray) -> bool:
     return bool(np.abs(samples).max(initial=0) > 0.1)
 
 
+def loud_spans(samples: np.ndarray) -> list[tuple[int, int]]:
+    """The spans of tones in a recording, for a voice activity detector."""
+    loud = np.concatenate([[False], np.abs(samples) > 0.01, [False]])
+    edges = np.flatnonzero(loud[1:] != loud[:-1]).reshape(-1, 2)
+    spans: list[tuple[int, int]] = []
+    for start, end in edges.tolist():
+        if spans and start - spans[-1][1] < RATE // 10:  # a tone passes through zero
+            start = spans.pop()[0]
+        spans.append((start, end))
+    return spans
+
+
 def clip(seconds, pitch=500):
     noise = np.random.default_rng(int(pitch)).standard_normal(int(seconds * RATE)).astype(np.float32)
     return 0.1 * noise + tone(pitch, seconds)[: len(noise)]

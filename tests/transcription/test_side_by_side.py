@@ -11,7 +11,8 @@ from matplotlib.image import imread
 from modeling_distilwhisper.data.collate import SpeechCollator
 from modeling_distilwhisper.evaluation.gates import gates_of_utterance
 from modeling_distilwhisper.reporting import figures
-from modeling_distilwhisper.transcription.segments import Segment, Transcript, transcribe_clips
+from modeling_distilwhisper.transcription.segments import Segment, Transcript
+from modeling_distilwhisper.transcription.sequential import transcribe_clips
 from modeling_distilwhisper.transcription.side_by_side import changed_words, transcribe_side_by_side
 
 FRAMES = 50  # a second, of the encoder

@@ -11,7 +11,7 @@ TRANSCRIPT = Transcript(
     segments=[
         Segment(0.0, 2.5, "Ola, <mundo> & todos"),
         Segment(59.9996, 61.04, "dous"),
-        Segment(3661.07, 3725.5, "fin"),
+        Segment(3661.07, 3665.5, "fin"),
     ],
 )
 
@@ -20,7 +20,7 @@ def test_subrip_counts_from_one_and_has_commas():
     assert to_srt(TRANSCRIPT) == (
         "1\n00:00:00,000 --> 00:00:02,500\nOla, <mundo> & todos\n\n"
         "2\n00:01:00,000 --> 00:01:01,040\ndous\n\n"
-        "3\n01:01:01,070 --> 01:02:05,500\nfin\n"
+        "3\n01:01:01,070 --> 01:01:05,500\nfin\n"
     )
 
 
@@ -29,7 +29,7 @@ def test_webvtt_has_its_header_points_and_no_tags_from_the_text():
         "WEBVTT\n\n"
         "00:00:00.000 --> 00:00:02.500\nOla, &lt;mundo&gt; &amp; todos\n\n"
         "00:01:00.000 --> 00:01:01.040\ndous\n\n"
-        "01:01:01.070 --> 01:02:05.500\nfin\n"
+        "01:01:01.070 --> 01:01:05.500\nfin\n"
     )
 
 

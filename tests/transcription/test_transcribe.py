@@ -12,7 +12,8 @@ from transformers import AutoProcessor, WhisperForConditionalGeneration
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.features import speech_features
 from modeling_distilwhisper.data.folder import read_folder
-from modeling_distilwhisper.transcription.segments import Transcript, transcribe_clips
+from modeling_distilwhisper.transcription.segments import Transcript
+from modeling_distilwhisper.transcription.sequential import transcribe_clips
 from modeling_distilwhisper.transcription.side_by_side import transcribe_side_by_side
 
 SHORT, LONG = {"max_new_tokens": 24}, {"max_new_tokens": 24, "condition_on_prev_tokens": False}

@@ -7,7 +7,7 @@ import torch
 
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.runs.any_whisper import load_model, load_processor
-from modeling_distilwhisper.transcription.segments import transcribe_clips
+from modeling_distilwhisper.transcription.sequential import transcribe_clips
 
 from ..trial import Wrong
 

@@ -1,0 +1,218 @@
+"""Timed transcripts of many recordings: their windows of speech go through the model together, in full batches."""
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import numpy as np
+from transformers import BatchFeature, WhisperProcessor, set_seed
+
+from ..data.mono import SAMPLING_RATE
+from ..data.samples import as_samples
+from ..data.voice import Detector
+from .doubts import FALLBACK, SHORT_SECONDS, doubt, is_loop
+from .segments import UNDETERMINED, Dropped, Segment, Transcript
+from .sentences import segments_of
+from .window_batch import WindowText, detect_languages, transcribe_windows, window_features
+from .windows import Window, cut_windows
+
+Item = TypeVar("Item")
+Recording = tuple[Any, np.ndarray, str | None]  # a key that tells it apart, its samples and its language
+# Batches that are planned at a time. A batch takes as long as its longest window, so similar ones share a batch.
+BATCHES_AHEAD = 4
+
+
+class BatchTranscriber:
+    """Transcribes recordings of any length and of any languages by one model.
+
+    Speech is found by the detector and packed into windows of up to 30 s, without the pauses between. The windows of
+    all recordings fill batches. No transcript depends on the other recordings.
+
+    Args:
+        model: a multilingual Whisper of any kind, in evaluation mode.
+        processor: the model's.
+        detector: finds speech; `None`: all of a recording counts as speech, and a long one is cut anywhere.
+        batch_size: windows in a batch.
+        detect_each: whether a language that is not given is detected for each window, not once for a recording.
+        on_batch: called after each batch with the seconds of speech that are done.
+        settings: for `generate`, such as `num_beams=5` or `task="translate"`.
+
+    Example:
+        >>> from modeling_distilwhisper import BatchTranscriber, load_model, load_processor, read_audio
+        >>> folder = "examples/quickstart/teacher"
+        >>> model, processor = load_model(folder, "float32", "cpu"), load_processor(folder)
+        >>> clip = read_audio("examples/quickstart/in_domain/ca/test/000.ogg")
+        >>> transcriber = BatchTranscriber(model, processor, detector=None)
+        >>> [(name, transcript.text) for name, transcript in transcriber([("000", clip, "ca")])]
+        [('000', 'disset quilograms')]
+    """
+
+    def __init__(
+        self,
+        model,
+        processor: WhisperProcessor,
+        detector: Detector | None,
+        *,
+        batch_size: int = 8,
+        detect_each: bool = False,
+        on_batch: Callable[[float], None] | None = None,
+        **settings,
+    ):
+        self.model, self.processor, self.detector = model, processor, detector
+        self.batch_size, self.detect_each, self.settings = batch_size, detect_each, settings
+        self.on_batch, self.speech_seconds = on_batch, 0.0
+
+    def __call__(self, recordings: Iterable[Recording]) -> Iterator[tuple[Any, Transcript | Exception]]:
+        """Yields the key and transcript of each recording when it is done; in place of a transcript, what went wrong.
+
+        Args:
+            recordings: with samples as `as_samples` takes them, and a code or `None`. They are taken as they are
+                needed: about `BATCHES_AHEAD` batches are in memory, and the recordings that they are of.
+        """
+        waiting: deque[_Piece] = deque()
+        most = BATCHES_AHEAD * self.batch_size
+        for job in _one_ahead(self._job(*recording) for recording in recordings):
+            if not job.windows:
+                yield job.key, job.result()
+            waiting.extend(_Piece(job, window) for window in job.windows)
+            while len(waiting) >= most:
+                yield from self._run([waiting.popleft() for _ in range(most)])
+        if waiting:
+            yield from self._run([*waiting])
+
+    def _job(self, key: Any, samples: np.ndarray, language: str | None) -> "_Job":
+        """A recording, with its windows of speech."""
+        try:
+            samples = as_samples(samples)
+            spans = [(0, len(samples))] if self.detector is None else self.detector(samples)
+            windows = cut_windows(spans, self.processor.feature_extractor.n_samples)
+            return _Job(key, samples, language, windows)
+        except Exception as error:  # of this recording alone
+            return _Job(key, samples, language, [], error=error)
+
+    def _run(self, pieces: Sequence["_Piece"]) -> Iterator[tuple[Any, Transcript | Exception]]:
+        """Transcribes windows in batches; yields the recordings that are done with them."""
+        if not self.detect_each:
+            self._detect([piece for piece in pieces if piece.job.language is None and piece.is_first])
+        for batch, features in self._with_features(sorted(pieces, key=lambda piece: -piece.window.length)):
+            self._transcribe(batch, features)
+            self.speech_seconds += sum(piece.window.length for piece in batch) / SAMPLING_RATE
+            if self.on_batch is not None:
+                self.on_batch(self.speech_seconds)
+            for job in dict.fromkeys(piece.job for piece in batch):
+                if len(job.texts) == len(job.windows):
+                    yield job.key, job.result()
+
+    def _with_features(self, pieces: Sequence["_Piece"]) -> Iterator[tuple[Sequence["_Piece"], BatchFeature]]:
+        """Batches with their features, which are computed while the model works on the batch before."""
+        batches = (pieces[start : start + self.batch_size] for start in range(0, len(pieces), self.batch_size))
+        return _one_ahead((batch, self._features(batch)) for batch in batches)
+
+    def _features(self, pieces: Sequence["_Piece"]) -> BatchFeature:
+        return window_features(self.processor, [piece.window.cut(piece.job.samples) for piece in pieces])
+
+    def _detect(self, pieces: Sequence["_Piece"]) -> None:
+        for batch, features in self._with_features(pieces):
+            for piece, language in zip(batch, detect_languages(self.model, self.processor, features), strict=True):
+                piece.job.language = language
+
+    def _transcribe(self, pieces: Sequence["_Piece"], features: BatchFeature) -> None:
+        """Puts the text of each window into its job. If a batch fails, its windows are tried one by one."""
+        try:
+            languages = [piece.job.language for piece in pieces]
+            if None in languages:  # of each window
+                languages = detect_languages(self.model, self.processor, features)
+            texts = self._texts(features, languages, [piece.window for piece in pieces])
+            for piece, language, text in zip(pieces, languages, texts, strict=True):
+                piece.add(text, language, self.detect_each)
+        except Exception as error:
+            if len(pieces) > 1:
+                for piece in pieces:
+                    self._transcribe([piece], self._features([piece]))
+            else:
+                pieces[0].job.fail(error.with_traceback(None), pieces[0].window)  # which would hold memory
+
+    def _texts(self, features: BatchFeature, languages: list[str], windows: Sequence[Window]) -> list[WindowText]:
+        is_short = [window.length < SHORT_SECONDS * SAMPLING_RATE for window in windows]
+        texts = transcribe_windows(
+            self.model, self.processor, features, languages, ask_no_speech=is_short, **self.settings
+        )
+        for row, window in enumerate(windows):
+            if is_loop(texts[row].text, window) and "temperature" not in self.settings:
+                set_seed(0)  # sampling is random
+                alone = BatchFeature({name: values[row : row + 1] for name, values in features.items()})
+                settings = {**self.settings, **FALLBACK, "num_beams": 1, "ask_no_speech": is_short[row : row + 1]}
+                (texts[row],) = transcribe_windows(
+                    self.model, self.processor, alone, languages[row : row + 1], **settings
+                )
+        return texts
+
+
+@dataclass(eq=False)
+class _Job:
+    """A recording with its windows, and what they say so far."""
+
+    key: Any
+    samples: np.ndarray
+    language: str | None
+    windows: list[Window]
+    texts: dict[Window, tuple[str, list[Segment], list[Dropped]]] = field(default_factory=dict)
+    error: Exception | None = None
+
+    def fail(self, error: Exception, window: Window) -> None:
+        self.error = error
+        self.texts[window] = ("", [], [])
+
+    def result(self) -> Transcript | Exception:
+        if self.error is not None:
+            return self.error
+        speech: Counter[str] = Counter()
+        transcript = Transcript(self.language or UNDETERMINED, len(self.samples) / SAMPLING_RATE, [])
+        for window in self.windows:
+            language, segments, dropped = self.texts[window]
+            speech[language] += window.length
+            transcript.segments += segments
+            transcript.dropped += dropped
+        if self.language is None and speech:
+            transcript.language = speech.most_common(1)[0][0]
+        return transcript
+
+
+@dataclass(eq=False)
+class _Piece:
+    """A window of a recording."""
+
+    job: _Job
+    window: Window
+
+    @property
+    def is_first(self) -> bool:
+        return self.window is self.job.windows[0]
+
+    def add(self, text: WindowText, language: str, mark: bool) -> None:
+        """Takes the text of the window, or drops it if it is invented.
+
+        Args:
+            text: of the window.
+            language: of the window.
+            mark: whether segments name it.
+        """
+        segments, dropped = segments_of(self.window, text), []
+        if reason := doubt(text.text, self.window, text.no_speech):
+            dropped = [Dropped(segment.start, segment.end, segment.text, reason) for segment in segments]
+            segments = []
+        for segment in segments:
+            segment.language = language if mark else None
+        self.job.texts[self.window] = (language, segments, dropped)
+
+
+def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items. Each is made in another thread, while the one before is worked on."""
+    end = object()
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(next, items, end)
+        while (item := ahead.result()) is not end:
+            ahead = pool.submit(next, items, end)
+            yield item

@@ -1,0 +1,45 @@
+"""Cuts the text of a window into segments: sentences, and what stands between pauses."""
+
+from .segments import Segment, Word
+from .window_batch import WindowText
+from .windows import Window
+
+PAUSE = 0.3  # seconds between two words, beyond the detector's margins
+SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "۔", "؟", "։", "።")
+QUOTES = "\"'»”’)]」』"
+
+
+def segments_of(window: Window, content: WindowText) -> list[Segment]:
+    """The segments of a window, with the recording's times.
+
+    A segment ends with a sentence, or where a pause was cut out. Without times of words, the window is one segment.
+    """
+    if not content.text:
+        return []
+    if not content.words:
+        return [Segment(*window.bounds, content.text)]
+    words = [
+        Word(*(round(time, 2) for time in window.times_of(word.start, word.end)), word.word) for word in content.words
+    ]
+    segments, rest = [], content.text
+    for group in _groups(words):
+        text, rest = _take(rest, group)
+        segments.append(Segment(group[0].start, group[-1].end, text, group))
+    return segments
+
+
+def _groups(words: list[Word]) -> list[list[Word]]:
+    groups: list[list[Word]] = [[]]
+    for word, after in zip(words, [*words[1:], None], strict=True):
+        groups[-1].append(word)
+        if after is not None and (word.word.rstrip(QUOTES).endswith(SENTENCE_ENDS) or after.start - word.end >= PAUSE):
+            groups.append([])
+    return groups
+
+
+def _take(text: str, words: list[Word]) -> tuple[str, str]:
+    """The part of a text that some words make, and the rest. Between words may be a space, or nothing."""
+    end = 0
+    for word in words:
+        end = text.index(word.word, end) + len(word.word)
+    return text[:end].strip(), text[end:]

@@ -1,0 +1,119 @@
+"""Transcribes windows of at most 30 s, of any recordings and languages, in one batch."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import BatchFeature, WhisperProcessor
+from transformers.modeling_outputs import BaseModelOutput
+
+from ..data.features import speech_features
+from ..languages_distilwhisper import known_languages
+from .segments import Word
+from .word_times import align_words, can_align
+
+
+@dataclass
+class WindowText:
+    """What was transcribed in a window.
+
+    Attributes:
+        text: of the window.
+        words: with times from the window's start; `None` if the model names no heads of attention to align them by.
+        no_speech: the probability that the window holds no speech (Radford et al., 2023, section 4.5), if asked for.
+    """
+
+    text: str
+    words: list[Word] | None = None
+    no_speech: float | None = None
+
+
+@torch.inference_mode()
+def transcribe_windows(
+    model,
+    processor: WhisperProcessor,
+    features: BatchFeature,
+    languages: Sequence[str],
+    *,
+    ask_no_speech: Sequence[bool] = (),
+    **settings,
+) -> list[WindowText]:
+    """Transcribes a batch of windows by one call of `generate`. No row depends on the others.
+
+    Whisper's timestamps are not asked for: experts are trained without them, and text after the last one would be lost.
+
+    Args:
+        model: a multilingual Whisper of any kind, in evaluation mode.
+        processor: the model's.
+        features: of clips that fit Whisper's window (`window_features`).
+        languages: a code for each.
+        ask_no_speech: for which windows to ask whether they hold speech.
+        settings: for `generate`.
+    """
+    mask = features.attention_mask.to(model.device)
+    with _recorded(model.get_encoder()) as encoded:
+        generated = model.generate(
+            input_features=features.input_features.to(model.device, model.dtype),
+            attention_mask=mask,
+            language=list(languages),
+            return_timestamps=False,
+            return_segments=True,
+            **settings,
+        )["segments"]
+    # Ids of control tokens begin at the end token's.
+    end_token = processor.tokenizer.eos_token_id
+    texts = [
+        [token for segment in row for token in segment["tokens"].tolist() if token < end_token] for row in generated
+    ]
+    contents = [WindowText(processor.tokenizer.decode(text).strip()) for text in texts]
+    if can_align(model):
+        task = settings.get("task", "transcribe")
+        words = align_words(model, processor, encoded[-1], mask.sum(-1).tolist(), texts, languages, task)
+        for content, spoken in zip(contents, words, strict=True):
+            content.words = spoken
+    if rows := [row for row, asked in enumerate(ask_no_speech) if asked]:
+        for row, probability in zip(rows, _no_speech(model, encoded[-1][rows]), strict=True):
+            contents[row].no_speech = probability
+    return contents
+
+
+@torch.inference_mode()
+def detect_languages(model, processor: WhisperProcessor, features: BatchFeature) -> list[str]:
+    """The language of each clip, a code, by Whisper's own weights."""
+    codes = {token: code for code, token in known_languages(model).items()}
+    inputs = features.input_features.to(model.device, model.dtype)
+    tokens = model.detect_language(inputs[:, :, : processor.feature_extractor.nb_max_frames]).tolist()
+    return [codes[token] for token in tokens]
+
+
+def window_features(processor: WhisperProcessor, clips: Sequence[np.ndarray]) -> BatchFeature:
+    """Features of clips that fit Whisper's window.
+
+    Raises:
+        ValueError: one is longer.
+    """
+    limit = processor.feature_extractor.n_samples
+    if longest := max((len(clip) for clip in clips if len(clip) > limit), default=0):
+        raise ValueError(f"A clip has {longest} samples. Expected at most {limit}: cut the recording into windows.")
+    return speech_features(processor, clips)
+
+
+def _no_speech(model, encoded: torch.Tensor) -> list[float]:
+    """The probability of Whisper's token for it, which is the one before that for no timestamps."""
+    settings = model.generation_config
+    start = torch.full((len(encoded), 1), settings.decoder_start_token_id, device=model.device)
+    logits = model(encoder_outputs=BaseModelOutput(encoded), decoder_input_ids=start).logits[:, -1]
+    return logits.float().softmax(-1)[:, settings.no_timestamps_token_id - 1].tolist()
+
+
+@contextmanager
+def _recorded(encoder: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Within it, the hidden states `(rows, frames, d_model)` that an encoder returns are appended to a list."""
+    outputs: list[torch.Tensor] = []
+    hook = encoder.register_forward_hook(lambda module, given, output: outputs.append(output[0]))
+    try:
+        yield outputs
+    finally:
+        hook.remove()
