@@ -8,7 +8,8 @@ fit Whisper's window (30 s) are transcribed together, whatever their languages, 
 depends on the other recordings. Formats that libsndfile cannot read (m4a, amr, webm) need the ffmpeg program. A
 recording that cannot be read is named at the end and does not stop the others; files that are none are counted.
 Transcripts that exist already are left alone, so an interrupted command continues, and a corrected text stays. An
-output folder holds transcripts by one model, language and task.
+output folder holds transcripts by one model, language and task. Several processes share the recordings, on several GPUs
+or machines (`torchrun --nproc_per_node=2 -m modeling_distilwhisper transcribe ...`).
 """
 
 import argparse
@@ -28,6 +29,7 @@ from ..languages_distilwhisper import known_languages
 from ..runs.any_whisper import adapted_base, load_model, load_processor, weights_digest
 from ..runs.files import write_atomically
 from ..runs.precision import PRECISIONS
+from ..runs.processes import begin, gather, is_main_process, on_main, share
 from ..runs.run_folder import RunFolder
 from ..transcription.recordings import (
     OutputClaims,
@@ -56,27 +58,37 @@ def main(argv: list[str], prog: str) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the name of a file may have bytes that are not text
+    begin(arguments.output_dir)
     adapted_base(arguments.model)  # a LoRA adapter needs PEFT, an extra: an error now, before any work
     model = load_model(arguments.model, arguments.precision, arguments.device)
     processor = load_processor(arguments.model)
-    recordings = find_recordings(
-        arguments.recordings, arguments.output_dir, arguments.language, set(known_languages(model))
+    recordings = on_main(
+        find_recordings,
+        arguments.recordings,
+        arguments.output_dir,
+        arguments.language,
+        set(known_languages(model)),
     )
     settings = {"model": arguments.model, "weights": weights_digest(arguments.model)}
     settings |= {name: getattr(arguments, name) for name in ("language", "task", "num_beams", "fallback")}
-    RunFolder(arguments.output_dir, {"run": settings})
-    claims = OutputClaims(arguments.output_dir)
-    failures = find_unsupported(arguments.recordings, recordings)
-    missing, complete = select_missing(recordings, arguments.formats, claims, failures)
+    on_main(RunFolder, arguments.output_dir, {"run": settings})
+    failures = on_main(find_unsupported, arguments.recordings, recordings)
+    missing, complete = on_main(select_missing, recordings, arguments.formats, arguments.output_dir, failures)
+    missing = share(missing)
     generation = {"task": arguments.task, "num_beams": arguments.num_beams} | (FALLBACK if arguments.fallback else {})
     # Sampling at other temperatures draws one random number after the other, so a batch would share them.
     size = 1 if arguments.fallback else arguments.batch_size
     rows = []
-    with tqdm(total=len(missing), unit="recording", desc="Transcribed") as bar:
+    with tqdm(total=len(missing), unit="recording", desc="Transcribed", disable=not is_main_process()) as bar:
         decoded = decode_each(missing, failures, bar)
         for batch in batches(decoded, size, processor.feature_extractor.n_samples):
-            rows += transcribe_batch(batch, model, processor, generation, claims, failures)
+            rows += transcribe_batch(batch, model, processor, generation, failures)
             bar.update(len(batch))
+    rows, failures = gather(rows), dict(gather([*failures.items()]))
+    if not is_main_process():
+        return 0
+    place = {recording.path: number for number, recording in enumerate(recordings)}
+    rows.sort(key=lambda row: place[row["recording"]])
     print(tabulate(rows, headers="keys", floatfmt=".1f") if rows else "Nothing was transcribed.")
     print(f"{complete} of {len(recordings)} recordings had their transcripts already and were left alone.")
     used = [*(recording.path for recording in recordings), *failures]
@@ -89,10 +101,12 @@ def main(argv: list[str], prog: str) -> int:
 
 
 def select_missing(
-    recordings: list[Recording], formats: list[str], claims: OutputClaims, failures: dict[Path, str]
+    recordings: list[Recording], formats: list[str], output_dir: Path, failures: dict[Path, str]
 ) -> tuple[list[Recording], int]:
-    """The recordings that lack a transcript in one of the formats, and how many lack none. Others go to `failures`."""
-    selected, complete = [], 0
+    """The recordings that lack a transcript in one of the formats, largest first, and how many lack none. Others go to
+    `failures`. The paths of their transcripts are claimed, before any of them is written.
+    """
+    selected, complete, claims = [], 0, OutputClaims(output_dir)
     for recording in recordings:
         try:
             recording.missing = [name for name in formats if not Path(f"{recording.target}.{name}").is_file()]
@@ -100,10 +114,12 @@ def select_missing(
             if not recording.missing:
                 complete += 1
                 continue
+            recording.size = recording.path.stat().st_size
             selected.append(recording)
         except Exception as error:
             failures[recording.path] = reason_of(error)
-    return selected, complete
+    claims.claim(selected)
+    return sorted(selected, key=lambda recording: -recording.size), complete
 
 
 def decode_each(
@@ -127,7 +143,6 @@ def transcribe_batch(
     model,
     processor,
     generation: dict,
-    claims: OutputClaims,
     failures: dict[Path, str],
 ) -> list[dict]:
     """Writes the missing transcripts of a batch; returns a row of the table for each recording."""
@@ -140,7 +155,6 @@ def transcribe_batch(
         try:
             if isinstance(transcript, Exception):
                 raise transcript
-            claims.claim(recording)
             recording.target.parent.mkdir(parents=True, exist_ok=True)
             for suffix in recording.missing:
                 write_atomically(f"{recording.target}.{suffix}", FORMATS[suffix](transcript))

@@ -12,7 +12,7 @@ from helpers import speech
 from helpers.training import load, make_trainer
 from safetensors.torch import load_file
 
-from modeling_distilwhisper.training.processes import SIZES, notice_lost_processes
+from modeling_distilwhisper.runs.processes import SIZES, notice_lost_processes
 from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 
 SCRIPT = Path(__file__).parents[1] / "helpers/train_in_processes.py"
@@ -210,7 +210,7 @@ def test_a_sharded_backbone_trains_one_language_with_the_gradients_of_a_whole_on
     ("environment", "said"),
     [
         ({"ACCELERATE_USE_CPU": "True", "MASTER_PORT": "29500"}, "`accelerate launch` was to start several processes"),
-        ({"OMPI_COMM_WORLD_SIZE": "2"}, "OMPI_COMM_WORLD_SIZE is 2, but this process trains alone"),
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, "OMPI_COMM_WORLD_SIZE is 2, but this process works alone"),
         ({"ACCELERATE_USE_CPU": "True"}, None),
         ({"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}, None),  # as clusters set them
         ({"WORLD_SIZE": "1"}, None),
