@@ -142,10 +142,8 @@ def store(
     """Adds the teacher's predictions for the rows, a file for each `part_size` of them."""
     collate = partial(batch_of, collator)
     loader = DataLoader(rows, batch_size=arguments.batch_size, num_workers=arguments.workers, collate_fn=collate)
-    lines = []
-    for keys, batch in tqdm(
-        loader, desc="Teacher's predictions", unit="batch", disable=not (len(rows) and is_main_process())
-    ):
+    lines, is_quiet = [], not len(rows) or not is_main_process()
+    for keys, batch in tqdm(loader, desc="Teacher's predictions", unit="batch", disable=is_quiet):
         batch = {name: value.to(arguments.device) for name, value in batch.items()}
         decoder_input_ids = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
         lines += writer.lines(keys, batch, decoder_input_ids)

@@ -112,7 +112,7 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
 
 
 def device(name: str) -> str:
-    """The name of a device on which models can run here, as a type of `argparse`. Of "cuda" each process has its own."""
+    """The name of a device on which models can run here, as a type of `argparse`. "cuda" is each process's own GPU."""
     try:
         name = own_device(name)
         torch.empty(1, device=name).cpu()

@@ -135,8 +135,8 @@ class OutputClaims:
     """The recording of each transcript in an output folder, over all runs.
 
     Two runs may get two/a/talk.wav and two/b/talk.wav, whose transcripts have the same path. Without claims the second
-    run would take the first recording's transcripts for those of the second. A claim without transcripts does not count:
-    its recording could not be read.
+    run would take the first recording's transcripts for those of the second. A claim without transcripts does not
+    count: its recording could not be read.
     """
 
     def __init__(self, output_dir: Path):
