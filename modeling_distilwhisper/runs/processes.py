@@ -24,8 +24,8 @@ T = TypeVar("T")
 # How many processes a launcher started, where accelerate may have joined none of them together.
 SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 ADVICE = "To work in several processes, on CPUs too, start them with `torchrun --nproc_per_node=...`."
-# How long a process waits for the others: shares of long work may end far apart. A process that dies is noticed at once,
-# by its launcher and by its closed connections, so a shorter time would only end runs that are well.
+# How long a process waits for the others: shares of long work may end far apart. A process that dies is noticed at
+# once, by its launcher and by its closed connections, so a shorter time would only end runs that are well.
 PATIENCE = timedelta(days=7)
 UNTIL_VISIBLE = 5  # seconds in which a new file is there on other machines too
 
@@ -69,7 +69,7 @@ def gather(items: list[T]) -> list[T]:
 
 
 def on_main(function: Callable[..., T], *arguments: Any) -> T:
-    """What a function returns in the main process, in every process. All call it, and the others wait for the main one."""
+    """What a function returns in the main process, in every process. All call it, and wait for the main one."""
     if number_of_processes() == 1:
         return function(*arguments)
     from accelerate.utils import broadcast_object_list
