@@ -26,7 +26,7 @@ from ..runs.settings import parse_settings
 from .errors import TRACEBACK, message_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # where models run unless a flag gives another device
-MOMENT = 3  # seconds, in which the main process reaches an error that all processes have
+MOMENT = 2  # seconds, in which the main process reaches an error that all processes have
 
 Main = Callable[[list[str], str], int | None]
 
