@@ -103,15 +103,18 @@ def _check(rows: Dataset, checked: RecordFile, has_speech: HasSpeech | None) -> 
     require_same(f"rows for {checked.path.name}", [rows[name][:] for name in ("id", "text")])
     mine, own = share(on_main(_unchecked, rows, checked)), checked.of_this_process()
     fresh: list[dict] = []
-    bar = {"desc": f"Checking {checked.path.stem}", "unit": "clip", "leave": False, "disable": not is_main_process()}
-    for row in tqdm(rows.select(mine), **bar):
+    is_quiet = not is_main_process()
+    bar = tqdm(desc=f"Checking {checked.path.stem}", total=len(mine), unit="clip", leave=False, disable=is_quiet)
+    for row in rows.select(mine):
         reason, seconds = check_scorable(row)
         if reason is None and has_speech is not None and not has_speech(read_audio(row["audio"])):
             reason = "no speech"
         fresh.append({"id": row["id"], "seconds": seconds, "reason": reason})
+        bar.update()
         if len(fresh) == CHUNK:
             own.add(fresh)
             fresh = []
+    bar.close()
     own.add(fresh)
     checked.merge()
     known = on_main(checked.read, CHECK_FORM)

@@ -105,6 +105,9 @@ def test_an_error_of_one_process_is_said_and_ends_the_others(place, tmp_path):
     assert said.strip() == "distilwhisper eval: error: process 1: a broken GPU" and not printed
     assert "Another process of this run has ended" in errors and "Traceback" not in errors
 
+    for status, printed, said in run_together(2, *flags, "--batch_size", "none"):
+        assert status == 2 and not printed and said.count("argument --batch_size") == 1
+
 
 def test_torchrun_ends_a_run_that_lost_a_process(place, tmp_path):
     """The other process waits for it, and its launcher would wait for that."""
