@@ -26,7 +26,7 @@ from ..runs.settings import parse_settings
 from .errors import TRACEBACK, message_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # where models run unless a flag gives another device
-MOMENT = 2  # seconds, in which the main process reaches an error that all processes have
+MOMENT = 4  # seconds, in which the main process reaches an error that all processes have, and ends
 
 Main = Callable[[list[str], str], int | None]
 
@@ -64,7 +64,7 @@ def command(main: Main) -> Callable[..., int]:
 @contextmanager
 def printed_by_main() -> Iterator[None]:
     """Within it, only the main process prints. Another one that fails gives the main one a moment to say it first: if
-    that has the same error, the launcher then ends this process, and the user reads the error once."""
+    that has the same error, the launcher then ends this process, and the user mostly reads the error once."""
     if is_main_process():
         yield
         return
