@@ -5,12 +5,10 @@
         --data common_voice:cv-corpus-13.0-2023-03-09 --languages ca gl hu uk --output_dir bias
 
 Writes which rows were used and why, a file of transcripts for each model, precision, corpus and language, and from
-them tables, figures 2 to 12 of the report and one page with all of it. If you start it again, it continues. On three
-machines, give each --part 1/3 (2/3, 3/3) and another folder; then, anywhere:
+them tables, figures 2 to 12 of the report and one page with all of it. If you start it again, it continues. Several
+processes share the work, on several GPUs or machines: `torchrun --nproc_per_node=2 examples/run_bias.py ...`.
 
-    python examples/run_bias.py --join part1 part2 part3 --output_dir bias --precision float16
-
-With neither --models nor --join it draws again what a folder holds, all or some of the figures:
+Without --models it draws again what a folder holds, all or some of the figures:
 
     python examples/run_bias.py --output_dir bias --precision float16 --figures figure7 figure10
 

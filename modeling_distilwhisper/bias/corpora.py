@@ -11,6 +11,7 @@ from ..data.rows import FEATURES, SPLITS
 from ..data.sources import Source
 from ..data.usable import check_scorable
 from ..data.voice import Detector
+from ..runs.processes import is_main_process, on_main, require_same, share
 from ..runs.records import RecordFile
 
 MIN_BALANCED_UTTERANCES = 200  # of a language in Balanced-FLEURS
@@ -61,6 +62,8 @@ def select_rows(
 ) -> tuple[Dataset, list[dict]]:
     """Chooses the rows of one language.
 
+    Under `torchrun` all processes call it, with the same rows, and share the checks.
+
     Left out are, in this order, rows that cannot be scored (no text, or no readable audio) and rows without speech. To
     balance, also rows without a sentence id or a male or female reader; rows whose sentence was not read by both, among
     the remaining recordings; and all rows if fewer than `min_utterances` remain. Several recordings of a sentence by
@@ -97,21 +100,36 @@ def count_reasons(notes: list[dict]) -> Counter:
 
 def _check(rows: Dataset, checked: RecordFile, has_speech: Detector | None) -> dict[str, dict]:
     """`seconds` and `reason` (`None` if the row holds speech that can be scored) of each recording, by id."""
-    known = {record["id"]: record for record in checked.read(CHECK_FORM)}
+    require_same(f"rows for {checked.path.name}", [rows[name][:] for name in ("id", "text")])
+    mine, own = share(on_main(_unchecked, rows, checked)), checked.of_this_process()
     fresh: list[dict] = []
-    for row in tqdm(rows, desc=f"Checking {checked.path.stem}", unit="clip", leave=False):
-        # A file may have been repaired since. A text is checked again, which costs nothing.
-        if known.get(row["id"], {"reason": ""})["reason"] not in (None, "no speech") or not row["text"].strip():
-            reason, seconds = check_scorable(row)
-            if reason is None and has_speech is not None and not has_speech(read_audio(row["audio"])):
-                reason = "no speech"
-            known[row["id"]] = {"id": row["id"], "seconds": seconds, "reason": reason}
-            fresh.append(known[row["id"]])
+    is_quiet = not is_main_process()
+    bar = tqdm(desc=f"Checking {checked.path.stem}", total=len(mine), unit="clip", leave=False, disable=is_quiet)
+    for row in rows.select(mine):
+        reason, seconds = check_scorable(row)
+        if reason is None and has_speech is not None and not has_speech(read_audio(row["audio"])):
+            reason = "no speech"
+        fresh.append({"id": row["id"], "seconds": seconds, "reason": reason})
+        bar.update()
         if len(fresh) == CHUNK:
-            checked.add(fresh)
+            own.add(fresh)
             fresh = []
-    checked.add(fresh)
-    return {name: {"seconds": record["seconds"], "reason": record["reason"]} for name, record in known.items()}
+    bar.close()
+    own.add(fresh)
+    checked.merge()
+    known = on_main(checked.read, CHECK_FORM)
+    return {record["id"]: {"seconds": record["seconds"], "reason": record["reason"]} for record in known}
+
+
+def _unchecked(rows: Dataset, checked: RecordFile) -> list[int]:
+    """The indices of the rows to check."""
+    reasons = {record["id"]: record["reason"] for record in checked.read(CHECK_FORM)}
+    # A file may have been repaired since. A text is checked again, which costs nothing.
+    return [
+        index
+        for index, (name, text) in enumerate(zip(rows["id"], rows["text"], strict=True))
+        if reasons.get(name, "") not in (None, "no speech") or not text.strip()
+    ]
 
 
 def _balance(notes: list[dict], min_utterances: int) -> None:

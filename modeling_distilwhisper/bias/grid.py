@@ -1,4 +1,4 @@
-"""Transcripts of every model and precision on every corpus and language, made by one machine or several."""
+"""Transcripts of every model and precision on every corpus and language, made by one process or several."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from ..evaluation.transcription import is_transcribed, transcribe_rows
 from ..runs.any_whisper import load_config, load_model, load_processor, weights_digest
 from ..runs.files import file_name
 from ..runs.forms import read_json_file
+from ..runs.processes import on_main, require_same
 from ..runs.records import RecordFile
 from ..runs.run_folder import RunFolder
 from .corpora import MIN_BALANCED_UTTERANCES, Corpus, count_reasons, select_rows
@@ -43,22 +44,6 @@ class Cell:
     records: list[dict]
 
 
-def share_of(units: Sequence, part: int, parts: int) -> list:
-    """The units of one machine of several: every `parts`-th unit, starting with unit `part`.
-
-    Args:
-        units: of all machines.
-        part: number of the machine, from 1.
-        parts: number of machines.
-
-    Raises:
-        ValueError: `part` is not from 1 to `parts`.
-    """
-    if not 1 <= part <= parts:
-        raise ValueError(f"Expected a part from 1 to {parts}, got {part}.")
-    return list(units[part - 1 :: parts])
-
-
 def read_study_rows(
     folder: Path,
     units: Sequence[tuple[Corpus, str]],
@@ -67,7 +52,7 @@ def read_study_rows(
 ) -> list[tuple[Corpus, str, Dataset]]:
     """Reads and chooses the rows of the study. Notes on every row go to `folder/rows/<corpus>/<language>.jsonl`.
 
-    A language that a corpus lacks is left out with a warning.
+    A language that a corpus lacks is left out with a warning. Under `torchrun` all processes call it, as `run_grid`.
 
     Args:
         folder: of the study.
@@ -84,10 +69,9 @@ def read_study_rows(
         run = {"data_set": corpus.name, "splits": list(corpus.splits), "balanced": corpus.balanced}
         if corpus.balanced:
             run |= {"vad": vad, "least": min_utterances}
-        try:
-            rows = corpus.read(language)
-        except (FileNotFoundError, ValueError) as error:
-            logger.warning(f"{corpus.name} {language} is left out: {error}")
+        rows = _read_or_warn(corpus, language)
+        require_same(f"rows of {corpus.name} {language}", None if rows is None else rows["id"][:])
+        if rows is None:
             continue
         notes_file, checked_file = (
             RecordFile(
@@ -98,10 +82,18 @@ def read_study_rows(
         rows, notes = select_rows(
             rows, checked_file, detector if corpus.balanced else None, corpus.balanced, min_utterances
         )
-        notes_file.keep(notes)
+        on_main(notes_file.keep, notes)
         if len(rows):
             data.append((corpus, language, rows))
     return data
+
+
+def _read_or_warn(corpus: Corpus, language: str) -> Dataset | None:
+    try:
+        return corpus.read(language)
+    except (FileNotFoundError, ValueError) as error:
+        logger.warning(f"{corpus.name} {language} is left out: {error}")
+        return None
 
 
 def run_grid(
@@ -114,10 +106,10 @@ def run_grid(
     num_beams: int = 1,
     device: str = "cpu",
 ) -> None:
-    """Transcribes the utterances that have no transcript yet.
+    """Transcribes the utterances that have no transcript yet. Processes share the utterances of each cell.
 
     Each cell is a file, `folder/transcripts/<model>/<precision>/<corpus>/<language>.jsonl`. The settings next to
-    the files hold no path of the machine, so that `join` can put the folders of several machines together.
+    the files hold no path, since another machine may continue.
 
     Args:
         folder: of the study.
@@ -147,37 +139,6 @@ def run_grid(
                 if model is None:
                     model = load_model(location, precision, device)
                 transcribe_rows(file, model, processor, rows, batch_size=batch_size, num_beams=num_beams)
-
-
-def join(parts: Sequence[Path], folder: Path) -> None:
-    """Puts the folders of several machines into one. Parts may overlap if they agree.
-
-    Args:
-        parts: folders of machines.
-        folder: of the study; it may have transcripts already.
-
-    Raises:
-        FileNotFoundError: a part holds no transcripts.
-        ValueError: parts differ in their settings, or in the transcript of an utterance.
-    """
-    for part in parts:
-        if not (part / TRANSCRIPTS).is_dir():
-            raise FileNotFoundError(f"{part} has no folder {TRANSCRIPTS}. Expected the output of a run with --part.")
-        for path in sorted(part.glob("*/**/settings.json")):
-            into = RunFolder(folder / path.parent.relative_to(part), read_json_file(path, {"run": dict}))
-            for file in sorted(path.parent.glob("*.jsonl")):
-                _merge(file, RecordFile(into.folder / file.name))
-
-
-def _merge(source: Path, into: RecordFile) -> None:
-    records = {record["id"]: record for record in into.read(WITH_ID)}
-    for record in RecordFile(source).read(WITH_ID):
-        known = records.setdefault(record["id"], record)
-        if known.get("hypothesis") != record.get("hypothesis"):
-            raise ValueError(
-                f"{source} and {into.path} have different transcripts of {record['id']}. Join only one of them."
-            )
-    into.keep(list(records.values()))
 
 
 def read_cells(folder: Path) -> tuple[list[Cell], list[str]]:

@@ -51,7 +51,7 @@ class Study:
 
 
 def read_study(folder: str | Path, baseline: str = "float32", normalizer: str = "marks") -> Study:
-    """Analyses a folder that `run_grid` or `join` wrote.
+    """Analyses a folder that `run_grid` wrote.
 
     Args:
         folder: of the study.

@@ -5,12 +5,10 @@
         --data common_voice:cv-corpus-13.0-2023-03-09 --languages ca gl hu uk --output_dir bias
 
 Writes which rows were used and why, a file of transcripts for each model, precision, corpus and language, and from
-them tables, figures 2 to 12 of the report and one page with all of it. If you start it again, it continues. On three
-machines, give each --part 1/3 (2/3, 3/3) and another folder; then, anywhere:
+them tables, figures 2 to 12 of the report and one page with all of it. If you start it again, it continues. Several
+processes share the work, on several GPUs or machines: `torchrun --nproc_per_node=2 -m modeling_distilwhisper bias ...`.
 
-    distilwhisper bias --join part1 part2 part3 --output_dir bias --precision float16
-
-With neither --models nor --join it draws again what a folder holds, all or some of the figures:
+Without --models it draws again what a folder holds, all or some of the figures:
 
     distilwhisper bias --output_dir bias --precision float16 --figures figure7 figure10
 """
@@ -21,12 +19,13 @@ from itertools import product
 from pathlib import Path
 
 from ..bias.corpora import MIN_BALANCED_UTTERANCES, Corpus
-from ..bias.grid import join, read_study_rows, run_grid, share_of
+from ..bias.grid import read_study_rows, run_grid
 from ..data.sources import SPEC_FORM, parse_sources
 from ..evaluation.normalization import NORMALIZERS
 from ..runs.any_whisper import name_models
 from ..runs.extras import require
 from ..runs.precision import PRECISIONS
+from ..runs.processes import begin, is_main_process
 from .command_line import DEVICE, command, parse_dataclasses
 
 
@@ -60,10 +59,6 @@ class BiasArguments:
     min_utterances: int = field(
         default=MIN_BALANCED_UTTERANCES, metadata={"help": "Utterances that a language of --balanced must have."}
     )
-    part: str = field(default="1/1", metadata={"help": "This machine's share of corpora and languages, such as 2/3."})
-    join: list[str] = field(
-        default_factory=list, metadata={"help": "Output folders of other machines, to join into this one."}
-    )
     normalizer: str = field(
         default="marks", metadata={"help": f"Normaliser of the scores: {' or '.join(NORMALIZERS)}."}
     )
@@ -81,13 +76,13 @@ def main(argv: list[str], prog: str) -> None:
     require("matplotlib", "pandas", extra="bias")
     models, units = check(arguments)
     folder = Path(arguments.output_dir)
-    if arguments.join:
-        join([Path(part) for part in arguments.join], folder)
     if models:
+        begin(folder)
         data = read_study_rows(folder, units, arguments.vad, arguments.min_utterances)
         settings = {name: getattr(arguments, name) for name in ("batch_size", "num_beams", "device")}
         run_grid(folder, models, arguments.precision, data, **settings)
-    analyse(folder, arguments)
+    if is_main_process():
+        analyse(folder, arguments)
 
 
 def analyse(folder: Path, arguments: BiasArguments) -> None:
@@ -104,7 +99,7 @@ def analyse(folder: Path, arguments: BiasArguments) -> None:
 
 
 def check(arguments: BiasArguments) -> tuple[dict[str, str], list[tuple[Corpus, str]]]:
-    """Models by name, and this machine's corpora and languages.
+    """Models by name, and each corpus with each language.
 
     Raises:
         ValueError: a setting is wrong; nothing has taken time yet.
@@ -117,16 +112,11 @@ def check(arguments: BiasArguments) -> tuple[dict[str, str], list[tuple[Corpus, 
             raise ValueError(f"--{setting} takes some of {', '.join(values)}; got {', '.join(wrong)}.")
     if arguments.models and not (arguments.languages and (arguments.balanced or arguments.data)):
         raise ValueError("--models needs speech to transcribe: give --balanced or --data, and --languages.")
-    part, _, parts = arguments.part.partition("/")
-    if not (part.isdecimal() and parts.isdecimal()):
-        raise ValueError(
-            f"--part takes the machine's number and the number of machines, such as 2/3; got {arguments.part}."
-        )
     languages = list(dict.fromkeys(arguments.languages))
     sources = parse_sources([*arguments.balanced, *arguments.data], languages)
     corpora = [Corpus.balanced_from(source) for source in sources[: len(arguments.balanced)]]
     corpora += [Corpus(source, tuple(arguments.splits), False) for source in sources[len(arguments.balanced) :]]
-    return name_models(arguments.models), share_of(list(product(corpora, languages)), int(part), int(parts))
+    return name_models(arguments.models), list(product(corpora, languages))
 
 
 if __name__ == "__main__":

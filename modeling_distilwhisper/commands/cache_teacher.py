@@ -9,7 +9,8 @@
 For each position of each reference transcript it stores the k likeliest tokens and the total probability of all others,
 0.5 kB for k = 64; or, with --k 0, the teacher's last hidden state, 2.5 kB for whisper-large, which gives the teacher's
 predictions at any temperature. If stopped, it continues; with more languages or corpora it adds what is missing.
-Another student with the same tokenizer, or other settings of training, can use the same cache.
+Another student with the same tokenizer, or other settings of training, can use the same cache. Several processes share
+the work, on several GPUs or machines (`torchrun --nproc_per_node=2 -m modeling_distilwhisper cache-teacher ...`).
 """
 
 import sys
@@ -21,7 +22,7 @@ from datasets import Dataset
 from tabulate import tabulate
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import WhisperConfig, WhisperProcessor
+from transformers import WhisperConfig, WhisperProcessor, WhisperTokenizer
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from ..data.collate import SpeechCollator
@@ -31,6 +32,7 @@ from ..repository_distilwhisper import commit_of_now
 from ..runs.any_whisper import load_config, load_processor, weights_digest
 from ..runs.numbers import Range
 from ..runs.precision import PRECISIONS
+from ..runs.processes import begin, gather, is_main_process, on_main, require_same, share
 from ..training.cache_files import tokenizer_digest
 from ..training.cache_writer import CacheWriter, WithDigests
 from ..training.row_names import KEY
@@ -72,6 +74,7 @@ class CacheArguments:
 @command
 def main(argv: list[str], prog: str) -> None:
     (arguments,) = parse_dataclasses(__doc__, argv, prog, CacheArguments)
+    begin(arguments.output_dir)
     processor, config = load_processor(arguments.student), load_config(arguments.student)
     teacher = load_teacher(arguments.teacher, arguments.teacher_precision, arguments.device).prepare(
         config, processor, arguments.device
@@ -90,11 +93,12 @@ def main(argv: list[str], prog: str) -> None:
                 max_tokens=config.max_target_positions,
             )
             rows = selection.rows
-            without_audio = rows.remove_columns("audio")
-            missing = [index for index, row in enumerate(without_audio) if writer.lacks(row, processor.tokenizer)]
-            store(writer, collator, rows.select(missing).sort("seconds"), config, arguments)
+            require_same(f"rows of {selection.title}", [rows[name][:] for name in (*KEY, "text", "seconds")])
+            missing = on_main(missing_rows, rows, writer, processor.tokenizer)
+            store(writer, collator, rows.select(share(missing)), config, arguments)
             counts = {"rows": len(rows), "new": len(missing), "left out": selection.left_out.total()}
             table.append({"corpus": source.name, "language": language, **counts})
+    gather([])  # all files of all processes are there
     print(tabulate(table, headers="keys"))
     print(f"\n{arguments.output_dir}: {writer.megabytes():.1f} MB")
 
@@ -125,14 +129,21 @@ def open_cache(
     )
 
 
+def missing_rows(rows: Dataset, writer: CacheWriter, tokenizer: WhisperTokenizer) -> list[int]:
+    """The indices of the rows that the cache lacks, shortest first."""
+    seconds, without_audio = rows["seconds"][:], rows.remove_columns("audio")
+    missing = [index for index, row in enumerate(without_audio) if writer.lacks(row, tokenizer)]
+    return sorted(missing, key=lambda index: seconds[index])
+
+
 def store(
     writer: CacheWriter, collator: SpeechCollator, rows: Dataset, config: WhisperConfig, arguments: CacheArguments
 ) -> None:
     """Adds the teacher's predictions for the rows, a file for each `part_size` of them."""
     collate = partial(batch_of, collator)
     loader = DataLoader(rows, batch_size=arguments.batch_size, num_workers=arguments.workers, collate_fn=collate)
-    lines = []
-    for keys, batch in tqdm(loader, desc="Teacher's predictions", unit="batch", disable=not len(rows)):
+    lines, is_quiet = [], not len(rows) or not is_main_process()
+    for keys, batch in tqdm(loader, desc="Teacher's predictions", unit="batch", disable=is_quiet):
         batch = {name: value.to(arguments.device) for name, value in batch.items()}
         decoder_input_ids = shift_tokens_right(batch["labels"], config.pad_token_id, config.decoder_start_token_id)
         lines += writer.lines(keys, batch, decoder_input_ids)

@@ -1,27 +1,32 @@
-"""What the commands share: parsers, errors as one line, and lines for people."""
+"""What the commands share: parsers, errors as one line, and lines for people, from one process of several."""
 
 import argparse
 import functools
 import inspect
+import io
 import os
 import re
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from transformers import HfArgumentParser
 
 from ..data.language_codes import chosen_languages
 from ..runs.extras import require
-from ..runs.lock import is_main_process, released_at_the_end
+from ..runs.lock import released_at_the_end
 from ..runs.numbers import FINITE, RANGES
 from ..runs.old_names import with_new_flags
+from ..runs.processes import is_main_process, own_device, process_index, quiet_but_errors
 from ..runs.settings import parse_settings
 from .errors import TRACEBACK, message_of
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # where models run unless a flag gives another device
+MOMENT = 4  # seconds, in which the main process reaches an error that all processes have, and ends
 
 Main = Callable[[list[str], str], int | None]
 
@@ -32,26 +37,50 @@ def command(main: Main) -> Callable[..., int]:
     Both arguments may then be left out: they come from `sys.argv`. Flags of earlier versions are read with a warning.
     What the user can mend (a wrong setting, a damaged file, a full disk, an answer of the Hub) becomes one line,
     `prog: error: ...`, and the exit status 1. All other exceptions keep their traceback, as these do where the
-    environment variable `DISTILWHISPER_TRACEBACK` is 1.
+    environment variable `DISTILWHISPER_TRACEBACK` is 1. Of several processes that work together the main one prints;
+    of each other process only its error is seen.
     """
 
     @functools.wraps(main)
     def run(argv: list[str] | None = None, prog: str | None = None) -> int:
         prog = prog or Path(sys.argv[0]).name
         try:
-            with released_at_the_end(prog):
+            with released_at_the_end(prog), printed_by_main():
                 return main(with_new_flags(sys.argv[1:] if argv is None else argv), prog) or 0
         except KeyboardInterrupt:
-            print(f"{prog}: interrupted", file=sys.stderr)
+            say(f"{prog}: interrupted", sys.stderr)
             return 130
         except Exception as error:
             message = message_of(error)
             if message is None or os.environ.get(TRACEBACK) == "1":
                 raise
-        print(f"{prog}: error: {' '.join(message.split())}", file=sys.stderr)
+        where = "" if is_main_process() else f"process {process_index()}: "
+        print(f"{prog}: error: {where}{' '.join(message.split())}", file=sys.stderr)
         return 1
 
     return run
+
+
+@contextmanager
+def printed_by_main() -> Iterator[None]:
+    """Within it, only the main process prints. Another one that fails gives the main one a moment to say it first: if
+    that has the same error, the launcher then ends this process, and the user mostly reads the error once."""
+    if is_main_process():
+        yield
+        return
+    quiet_but_errors()
+    printed = io.StringIO()
+    try:
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(printed):
+            yield
+    except SystemExit as end:
+        if end.code:
+            time.sleep(MOMENT)
+            print(printed.getvalue(), file=sys.stderr)  # of a parser: what is wrong with a flag
+        raise
+    except Exception:
+        time.sleep(MOMENT)
+        raise
 
 
 def import_figures():
@@ -66,10 +95,10 @@ def import_figures():
     return figures
 
 
-def say(text: str) -> None:
+def say(text: str, file: TextIO | None = None) -> None:
     """Prints a line for people; where `torchrun` started several processes, only the main one prints."""
     if is_main_process():
-        print(text, flush=True)
+        print(text, file=file, flush=True)
 
 
 class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
@@ -83,8 +112,9 @@ class _Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpF
 
 
 def device(name: str) -> str:
-    """The name of a device on which models can run here, as a type of `argparse`."""
+    """The name of a device on which models can run here, as a type of `argparse`. "cuda" is each process's own GPU."""
     try:
+        name = own_device(name)
         torch.empty(1, device=name).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         known = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]

@@ -6,7 +6,8 @@
         --compare ours small --gap small large --output_dir scores
 
 Writes a file of transcripts for each model, corpus, split and language (JSON lines), and from them summary.json and
-summary.md. If you start it again, it continues; with more models, corpora or languages, it adds them.
+summary.md. If you start it again, it continues; with more models, corpora or languages, it adds them. Several processes
+share the work, on several GPUs or machines (`torchrun --nproc_per_node=2 -m modeling_distilwhisper eval ...`).
 """
 
 import json
@@ -33,6 +34,7 @@ from ..runs.files import file_name, write_atomically
 from ..runs.lock import hold, rename_held
 from ..runs.old_names import read_json
 from ..runs.precision import PRECISIONS
+from ..runs.processes import begin, is_main_process, on_main
 from ..runs.records import RecordFile
 from ..runs.run_folder import SETTINGS, RunFolder
 from .command_line import DEVICE, command, parse_dataclasses
@@ -77,6 +79,7 @@ def main(argv: list[str], prog: str) -> None:
     (arguments,) = parse_dataclasses(__doc__, argv, prog, EvaluationArguments)
     models = name_models(arguments.models)
     check(arguments, models)
+    begin(arguments.output_dir)
     for location in models.values():
         adapted_base(location)  # a LoRA adapter needs PEFT, an extra: an error now, before any work
     selections = read_corpora(arguments)
@@ -85,6 +88,8 @@ def main(argv: list[str], prog: str) -> None:
         name: transcribe_corpora(name, location, processors[name], selections, arguments)
         for name, location in models.items()
     }
+    if not is_main_process():
+        return
     summary = summarise(records, selections, arguments)
     folder = Path(arguments.output_dir)
     text = write_summary(summary, folder, arguments.precision)
@@ -154,8 +159,7 @@ def transcribe_corpora(
     for source, selection in selections:
         of_source = settings | {"data": source.spec}
         folder = Path(arguments.output_dir, file_name(name), file_name(source.name))
-        put_aside_if_weights_changed(folder, of_source)
-        RunFolder(folder, {"run": of_source})
+        on_main(prepare_folder, folder, of_source)
         file = RecordFile(folder / f"{file_name(selection.language)}.{selection.split}.jsonl")
         if model is None and not is_transcribed(file, selection.rows):
             model = load_model(location, arguments.precision, arguments.device)
@@ -169,6 +173,12 @@ def transcribe_corpora(
             num_beams=arguments.num_beams,
         )
     return records
+
+
+def prepare_folder(folder: Path, settings: dict) -> None:
+    """Makes the folder of a model's transcripts of a corpus, or checks that it has these settings."""
+    put_aside_if_weights_changed(folder, settings)
+    RunFolder(folder, {"run": settings})
 
 
 def put_aside_if_weights_changed(folder: Path, settings: dict) -> None:

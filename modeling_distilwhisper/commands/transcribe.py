@@ -9,7 +9,8 @@ whatever their languages: no transcript depends on the other recordings. Text fo
 the JSON file has it with the reason. Formats that libsndfile cannot read (m4a, amr, webm) need the ffmpeg program. A
 recording that cannot be read is named at the end and does not stop the others; files that are none are counted.
 Transcripts that exist already are left alone, so an interrupted command continues, and a corrected text stays. An
-output folder holds transcripts by one model, language and task.
+output folder holds transcripts by one model, language and task. Several processes share the recordings, on several GPUs
+or machines (`torchrun --nproc_per_node=2 -m modeling_distilwhisper transcribe ...`).
 """
 
 import argparse
@@ -30,6 +31,7 @@ from ..languages_distilwhisper import known_languages
 from ..runs.any_whisper import adapted_base, load_model, load_processor, weights_digest
 from ..runs.files import write_atomically
 from ..runs.precision import PRECISIONS
+from ..runs.processes import begin, gather, is_main_process, on_main, share
 from ..runs.run_folder import RunFolder
 from ..transcription.batched import BatchTranscriber
 from ..transcription.cues import CueLimits
@@ -57,32 +59,41 @@ def main(argv: list[str], prog: str) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # the name of a file may have bytes that are not text
+    begin(arguments.output_dir)
     adapted_base(arguments.model)  # a LoRA adapter needs PEFT, an extra: an error now, before any work
     model = load_model(arguments.model, arguments.precision, arguments.device)
     processor = load_processor(arguments.model)
-    recordings = find_recordings(
-        arguments.recordings, arguments.output_dir, arguments.language, set(known_languages(model))
+    recordings = on_main(
+        find_recordings,
+        arguments.recordings,
+        arguments.output_dir,
+        arguments.language,
+        set(known_languages(model)),
     )
     limits = CueLimits(arguments.max_line_width, arguments.max_lines, arguments.max_cue_seconds)
-    RunFolder(arguments.output_dir, {"run": settings_of(arguments)})
-    claims = OutputClaims(arguments.output_dir)
-    failures = find_unsupported(arguments.recordings, recordings)
-    missing, complete = select_missing(recordings, arguments.formats, claims, failures)
+    on_main(RunFolder, arguments.output_dir, {"run": settings_of(arguments)})
+    failures = on_main(find_unsupported, arguments.recordings, recordings)
+    missing, complete = on_main(select_missing, recordings, arguments.formats, arguments.output_dir, failures)
+    missing = share(missing)
     rows = []
     started = time.perf_counter()
-    with tqdm(total=len(missing), unit="recording", desc="Transcribed") as bar:
+    with tqdm(total=len(missing), unit="recording", desc="Transcribed", disable=not is_main_process()) as bar:
         decoded = decode_each(missing, failures, bar)
         for recording, transcript in transcripts_of(decoded, model, processor, arguments, bar):
             try:
                 if isinstance(transcript, Exception):
                     raise transcript
-                claims.claim(recording)
                 write(recording, transcript, limits, arguments.word_timestamps)
                 rows.append(row_of(recording, transcript))
             except Exception as error:
                 failures[recording.path] = reason_of(error)
             bar.update()
+    rows, failures = gather(rows), dict(gather([*failures.items()]))
+    if not is_main_process():
+        return 0
     if rows:
+        place = {recording.path: number for number, recording in enumerate(recordings)}
+        rows.sort(key=lambda row: place[row["recording"]])
         print(tabulate(rows, headers="keys", floatfmt=".1f"))
         spoken, took = sum(row["seconds"] for row in rows), time.perf_counter() - started
         print(f"{spoken:.1f} s of recordings in {took:.1f} s: {spoken / took:.1f} times as fast as they were spoken.")
@@ -108,10 +119,12 @@ def settings_of(arguments: argparse.Namespace) -> dict:
 
 
 def select_missing(
-    recordings: list[Recording], formats: list[str], claims: OutputClaims, failures: dict[Path, str]
+    recordings: list[Recording], formats: list[str], output_dir: Path, failures: dict[Path, str]
 ) -> tuple[list[Recording], int]:
-    """The recordings that lack a transcript in one of the formats, and how many lack none. Others go to `failures`."""
-    selected, complete = [], 0
+    """The recordings that lack a transcript in one of the formats, largest first, and how many lack none. Others go to
+    `failures`. The paths of their transcripts are claimed, before any of them is written.
+    """
+    selected, complete, claims = [], 0, OutputClaims(output_dir)
     for recording in recordings:
         try:
             recording.missing = [name for name in formats if not Path(f"{recording.target}.{name}").is_file()]
@@ -119,10 +132,12 @@ def select_missing(
             if not recording.missing:
                 complete += 1
                 continue
+            recording.size = recording.path.stat().st_size
             selected.append(recording)
         except Exception as error:
             failures[recording.path] = reason_of(error)
-    return selected, complete
+    claims.claim(selected)
+    return sorted(selected, key=lambda recording: -recording.size), complete
 
 
 def decode_each(

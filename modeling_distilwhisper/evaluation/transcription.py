@@ -13,6 +13,7 @@ from ..data.audio import read_audio
 from ..data.features import speech_features
 from ..languages_distilwhisper import is_english
 from ..runs.numbers import AT_LEAST_0, COUNT
+from ..runs.processes import is_main_process, on_main, require_same, share
 from ..runs.records import RecordFile
 
 METADATA = ("id", "data_set", "split", "language", "sentence_id", "gender", "age", "accent", "speaker", "seconds")
@@ -35,6 +36,9 @@ def transcribe_rows(
 ) -> list[dict]:
     """Transcribes the rows whose record is missing in a file, or has another reference or length. Longest rows first.
 
+    Under `torchrun` all processes call it, with the same rows. Each transcribes its share, and the file is in the end
+    as one process alone would have written it.
+
     Args:
         file: the records so far. Each batch is added when it is done. Damaged records are made again.
         model: a Whisper of any kind, in evaluation mode.
@@ -45,7 +49,7 @@ def transcribe_rows(
         **generate_kwargs: settings of `generate`, such as `num_beams=5`.
 
     Raises:
-        ValueError: `batch_size` or `num_beams` is below 1.
+        ValueError: `batch_size` or `num_beams` is below 1, or the processes have different rows.
         FolderInUseError: another process writes into the file's folder.
 
     Returns:
@@ -67,20 +71,18 @@ def transcribe_rows(
     """
     COUNT.check("batch_size", batch_size)
     COUNT.check("num_beams", generate_kwargs.get("num_beams", 1))
-    file.hold()
-    seconds = rows["seconds"][:]
-    done, outdated = _done(file, rows)
-    if outdated:
-        file.keep([record for record in file.read(RECORD) if record["id"] not in outdated])
-    order = sorted((i for i, name in enumerate(rows["id"]) if name not in done), key=lambda i: -seconds[i])
-    bar = tqdm(total=len(rows), initial=len(rows) - len(order), desc=file.path.stem, unit="clip")
-    for indices in batches_by_length(order, seconds, batch_size, processor.feature_extractor.chunk_length):
+    require_same(f"rows for {file.path.name}", [rows[name][:] for name in ("id", "text", "seconds")])
+    order, seconds = on_main(_missing, file, rows), rows["seconds"][:]
+    mine, done = share(order), len(rows) - len(order)
+    own = file.of_this_process()
+    bar = tqdm(total=done + len(mine), initial=done, desc=file.path.stem, unit="clip", disable=not is_main_process())
+    for indices in batches_by_length(mine, seconds, batch_size, processor.feature_extractor.chunk_length):
         batch = rows.select(indices)
         started = time.perf_counter()
         clips, languages = [read_audio(audio) for audio in batch["audio"]], batch["language"][:]
         hypotheses = transcribe_batch(model, processor, clips, languages, task=task, **generate_kwargs)
         compute_seconds = (time.perf_counter() - started) / len(indices)
-        file.add(
+        own.add(
             [
                 {name: row[name] for name in METADATA}
                 | {"reference": row["text"], "hypothesis": hypothesis, "compute_seconds": compute_seconds}
@@ -89,18 +91,41 @@ def transcribe_rows(
         )
         bar.update(len(indices))
     bar.close()
-    return records_of(file, rows)
+    file.merge()
+    return on_main(_in_order, file, rows)
 
 
 def is_transcribed(file: RecordFile, rows: Dataset) -> bool:
-    """Whether `transcribe_rows` would have nothing to do: then no model needs to be loaded."""
-    return len(_done(file, rows)[0]) == len(rows)
+    """Whether `transcribe_rows` would have nothing to do: then no model needs to be loaded. All processes call it."""
+    return on_main(lambda: len(_done(file, rows)[0]) == len(rows) and not file.is_in_parts())
 
 
-def records_of(file: RecordFile, rows: Dataset) -> list[dict]:
-    """The records of these rows in a file."""
-    ids = set(rows["id"])
-    return [record for record in file.read(RECORD) if record["id"] in ids]
+def _missing(file: RecordFile, rows: Dataset) -> list[int]:
+    """The indices of the rows to transcribe, longest first. Outdated records are deleted."""
+    file.hold()
+    done, outdated = _done(file, rows)
+    if outdated or file.is_in_parts():
+        file.keep([record for record in file.read(RECORD) if record["id"] not in outdated])
+    names = rows["id"][:]
+    return [index for index in _longest_first(rows) if names[index] not in done]
+
+
+def _in_order(file: RecordFile, rows: Dataset) -> list[dict]:
+    """The records of these rows, which it puts in the order in which one process writes them: scores and their
+    intervals do then not depend on the number of processes, or on interruptions."""
+    names = rows["id"][:]
+    places = {names[index]: place for place, index in enumerate(_longest_first(rows))}
+    records = file.read(RECORD)
+    found = [record for record in records if record["id"] in places]
+    in_order = sorted(found, key=lambda record: places[record["id"]])
+    if in_order != found:
+        file.keep([*(record for record in records if record["id"] not in places), *in_order])
+    return in_order
+
+
+def _longest_first(rows: Dataset) -> list[int]:
+    seconds = rows["seconds"][:]
+    return sorted(range(len(seconds)), key=lambda index: -seconds[index])
 
 
 def _done(file: RecordFile, rows: Dataset) -> tuple[set[str], set[str]]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout, UnixFileLock
 
 from .files import write_atomically
+from .processes import is_main_process
 
 # Their names begin with "_": the trainer of Transformers does not upload such files to the Hub.
 LOCK, HOLDER = "_lock", "_lock.json"
@@ -106,11 +107,6 @@ def released_at_the_end(command: str) -> Iterator[None]:
         _command = names
         for folder in set(_held) - before:
             release(folder)
-
-
-def is_main_process() -> bool:
-    """Whether this is the process that writes, of those that `torchrun` started."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def _in_use(folder: Path) -> str:

@@ -10,8 +10,9 @@ from transformers.utils import logging
 
 from .files import write_atomically
 from .forms import AGAIN, Form
-from .lock import hold, is_main_process
+from .lock import hold
 from .old_names import read_json
+from .processes import is_main_process
 
 logger = logging.get_logger(__name__)
 SETTINGS = "settings.json"

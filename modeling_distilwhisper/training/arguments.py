@@ -8,9 +8,9 @@ from transformers import Seq2SeqTrainingArguments
 from ..data.augmentation import KINDS, check_kinds
 from ..evaluation.normalization import normalizer_name
 from ..runs.numbers import ABOVE_0, AT_LEAST_0, BELOW_1, COUNT, COUNT_OR_ZERO, Range
+from ..runs.processes import notice_lost_processes, quiet_but_errors
 from .kd_weight import SCHEDULES
 from .losses import DIVERGENCES
-from .processes import notice_lost_processes, quiet_but_errors
 
 SEED = Range(int, 0, 2**32 - 1)
 # Of our arguments, and of those of Transformers, which checks few of them.

@@ -15,6 +15,7 @@ from ..data.labels import IGNORED, label_ids
 from ..runs.files import atomic_path, write_atomically
 from ..runs.lock import hold
 from ..runs.numbers import ABOVE_0, COUNT
+from ..runs.processes import number_of_processes, on_main, process_index
 from .cache_files import (
     FORMAT,
     KEY,
@@ -36,6 +37,8 @@ DIGEST = "audio_digest"
 
 class CacheWriter:
     """Writes a cache, or continues one that is not finished.
+
+    Under `torchrun` all processes make one, of the same folder. Each writes its own files into it.
 
     Args:
         folder: made if it does not exist.
@@ -69,8 +72,16 @@ class CacheWriter:
         if k is not None and not temperatures:
             raise ValueError("A cache with k needs at least one temperature, got none.")
         self.folder, self.teacher, self.k, self.temperatures = Path(folder), teacher, k, temperatures
-        hold(self.folder)
         manifest = {"format": FORMAT, **metadata, "k": k, "temperatures": temperatures if k else None}
+        # Numbers of files: after those that are there, every n-th for each of n processes.
+        self._next = on_main(self._open, manifest, data) + process_index()
+        table = read_table(self.folder, k)
+        labels = table["labels"].to_pylist()
+        self.done = {key: labels[number] for key, number in index_of(table).items()}
+
+    def _open(self, manifest: dict, data: list[str]) -> int:
+        """Makes the folder, or checks that it holds a cache of this kind; returns the number of the next file."""
+        hold(self.folder)
         path = self.folder / MANIFEST
         before = read_manifest(path) if path.is_file() else None
         if before is not None:
@@ -78,14 +89,12 @@ class CacheWriter:
             names = [name for name in {**before, **manifest} if before.get(name) != manifest.get(name)]
             differ = "; ".join(f"{name} {before.get(name)!r}, now {manifest.get(name)!r}" for name in names)
             if differ:
-                raise ValueError(f"{folder} holds a cache of another kind: {differ}. Use another folder.")
-        elif k is None:
+                raise ValueError(f"{self.folder} holds a cache of another kind: {differ}. Use another folder.")
+        elif self.k is None:
             with atomic_path(self.folder / OUTPUT) as temporary:
-                save_file(teacher.output(), temporary)
+                save_file(self.teacher.output(), temporary)
         write_atomically(path, json.dumps(manifest | {"data": data}, indent=2) + "\n")
-        table = read_table(self.folder, k)
-        labels = table["labels"].to_pylist()
-        self.done = {key: labels[number] for key, number in index_of(table).items()}
+        return max((int(path.stem.removeprefix("part-")) for path in part_paths(self.folder)), default=-1) + 1
 
     def lacks(self, row: dict, tokenizer: WhisperTokenizer) -> bool:
         """Whether a row is missing, or is there with another text."""
@@ -132,8 +141,8 @@ class CacheWriter:
     def write(self, lines: list[dict]) -> None:
         """Adds lines as a new file, which is complete or absent: an interruption loses only this file."""
         schema = schema_of(self.k)
-        numbers = [int(path.stem.removeprefix("part-")) for path in part_paths(self.folder)]
-        path = self.folder / f"part-{max(numbers, default=-1) + 1:05d}.arrow"
+        path = self.folder / f"part-{self._next:05d}.arrow"
+        self._next += number_of_processes()
         with (
             atomic_path(path) as temporary,
             pa.OSFile(str(temporary), "wb") as file,

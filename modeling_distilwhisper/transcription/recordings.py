@@ -14,6 +14,7 @@ from ..data.ffmpeg import has_ffmpeg
 from ..data.mono import SAMPLING_RATE
 from ..runs.records import RecordFile
 from ..runs.run_folder import SETTINGS
+from .subtitles import FORMATS
 
 # Without .raw: a file of raw samples has no sampling rate.
 SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} - {".raw"} | {".oga", ".opus", ".aif"}
@@ -38,12 +39,14 @@ class Recording:
         target: path of its transcripts without the suffix.
         language: a code, or `None` to detect it.
         missing: suffixes of the transcripts to write. Those that exist may have been corrected by hand.
+        size: of the file, in bytes.
     """
 
     path: Path
     target: Path
     language: str | None
     missing: list[str] = field(default_factory=list)
+    size: int = 0
 
 
 def find_recordings(given: list[Path], output_dir: Path, language: str, known: set[str]) -> list[Recording]:
@@ -132,7 +135,8 @@ class OutputClaims:
     """The recording of each transcript in an output folder, over all runs.
 
     Two runs may get two/a/talk.wav and two/b/talk.wav, whose transcripts have the same path. Without claims the second
-    run would take the first recording's transcripts for those of the second.
+    run would take the first recording's transcripts for those of the second. A claim without transcripts does not
+    count: its recording could not be read.
     """
 
     def __init__(self, output_dir: Path):
@@ -148,18 +152,19 @@ class OutputClaims:
         """
         transcripts, name = self._names(recording)
         owner = self.owners.get(transcripts, name)
-        if owner != name:
+        if owner != name and any(Path(f"{recording.target}.{suffix}").exists() for suffix in FORMATS):
             raise ValueError(
                 f"{recording.target} are the transcripts of {owner}. Use another --output_dir, or give the folder "
                 f"above both; if the recording was only moved, delete {self.file.path}."
             )
 
-    def claim(self, recording: Recording) -> None:
-        """Records that these transcripts belong to this recording. Call it before the transcripts are written."""
-        transcripts, name = self._names(recording)
-        if self.owners.get(transcripts) != name:
-            self.owners[transcripts] = name
-            self.file.add([{"transcripts": transcripts, "recording": name}])
+    def claim(self, recordings: list[Recording]) -> None:
+        """Records which transcripts will belong to these recordings. Call it before any of them is written."""
+        claims = dict(map(self._names, recordings))
+        new = {transcripts: name for transcripts, name in claims.items() if self.owners.get(transcripts) != name}
+        self.owners |= new
+        if new:
+            self.file.add([{"transcripts": transcripts, "recording": name} for transcripts, name in new.items()])
 
     def _names(self, recording: Recording) -> tuple[str, str]:
         """The path of the transcripts and the path of the recording, in a form that JSON can hold."""

@@ -14,7 +14,6 @@ from huggingface_hub import ModelCard
 from transformers import WhisperForConditionalGeneration
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.bias.grid import join, share_of
 from modeling_distilwhisper.commands import bias
 from modeling_distilwhisper.data.rows import one_line
 from modeling_distilwhisper.runs.records import RecordFile
@@ -75,14 +74,14 @@ def small(place):
         "large=openai/whisper-large-v2": f"large={place}/large",
         "fleurs:google/fleurs": f"fleurs:{place}/fleurs",
         "common_voice:cv-corpus-13.0-2023-03-09": f"common_voice:{place}/cv-corpus-13.0-2023-03-09",
-        **{name: f"{place}/{name}" for name in ("bias", "part1", "part2", "part3")},
+        "bias": f"{place}/bias",
     }
     return lambda words: [places.get(word, word) for word in words]
 
 
 @pytest.fixture(scope="module")
 def done(place, small):
-    study, _, _ = commands()
+    study, _ = commands()
     assert all(f"--{name}" in study for name in ("models", "precision", "balanced", "data", "languages"))
     command = [*small(study), "--vad", "helpers.speech:is_loud", "--min_utterances", "4", "--device", "cpu"]
     run(*command, cache=place / "cache")
@@ -158,59 +157,14 @@ def test_started_again_it_makes_only_what_is_missing(done, place):
     assert all(path.stat().st_mtime_ns == time for path, time in untouched.items())
 
 
-def test_parts_of_several_machines_join_to_the_complete_study(done, place, small):
-    command, folder = done
-    fewer = ["--models", f"tiny={place}/tiny", "--precision", "float16", "int8", "--figures", "figure3"]
-    for part in (1, 2, 3):
-        part_flags = ["--output_dir", place / f"part{part}", "--part", f"{part}/3"]
-        run(*command, *fewer, *part_flags, cache=place / "cache")
-    parts = [transcripts(place / f"part{part}") for part in (1, 2, 3)]
-    assert sum(map(len, parts)) == 2 * 4 and all(parts), "each cell is made once"
-    shutil.move(folder, place / "complete")
-    _, joined, _ = commands()
-    run(*small(joined), "--figures", "figure3")
-    complete = transcripts(place / "complete")
-    joined_cells = transcripts(folder)
-    assert joined_cells == {path: complete[path] for path in joined_cells} and len(joined_cells) == 2 * 4
-    rows = [(where / "tables/rows.csv").read_text() for where in (folder, place / "complete")]
-    assert rows[0] == rows[1]
-
-
 def test_a_folder_is_drawn_again_without_models(done, place, small, capsys):
     _, folder = done
-    _, _, again = commands()
+    _, again = commands()
     for path in folder.glob("*.png"):
         path.unlink()
     run(*small(again))
     assert {path.name for path in folder.glob("*.png")} == {"figure7.fleurs.png", "figure10.fleurs.png"}
     assert "What compression did to each bias" in capsys.readouterr().out
-
-
-def test_parts_that_disagree_are_not_joined(done, place, tmp_path):
-    shutil.copytree(place / "part1", tmp_path / "one")
-    shutil.copytree(place / "part1", tmp_path / "other")
-    file = next((tmp_path / "other/transcripts").glob("**/*.jsonl"))
-    records = RecordFile(file).read()
-    records[0]["hypothesis"] += " and more"
-    RecordFile(file).keep(records)
-    join([tmp_path / "one", tmp_path / "one"], tmp_path / "both")
-    assert transcripts(tmp_path / "both") == transcripts(tmp_path / "one"), "the same twice is the same"
-    with pytest.raises(ValueError, match="have different transcripts of"):
-        join([tmp_path / "one", tmp_path / "other"], tmp_path / "none")
-    settings = file.parent / "settings.json"
-    settings.write_text(settings.read_text().replace('"num_beams": 1', '"num_beams": 5'))
-    with pytest.raises(ValueError, match="num_beams 1, now 5"):
-        join([tmp_path / "one", tmp_path / "other"], tmp_path / "neither")
-    with pytest.raises(FileNotFoundError, match="has no folder transcripts"):
-        join([tmp_path], tmp_path / "nothing")
-
-
-def test_the_shares_of_machines_are_all_units_once():
-    units = list(range(10))
-    shares = [share_of(units, part, 4) for part in (1, 2, 3, 4)]
-    assert sorted(unit for share in shares for unit in share) == units and max(map(len, shares)) == 3
-    with pytest.raises(ValueError, match="a part from 1 to 4, got 5"):
-        share_of(units, 5, 4)
 
 
 @pytest.mark.parametrize(
@@ -221,8 +175,6 @@ def test_the_shares_of_machines_are_all_units_once():
         (["--figures", "figure1"], "--figures takes some of figure2, .* got figure1"),
         (["--normalizer", "none"], "--normalizer takes some of marks, report; got none"),
         (["--models", "a=x"], "--models needs speech to transcribe"),
-        (["--part", "half"], "such as 2/3; got half"),
-        (["--part", "3/2"], "Expected a part from 1 to 2, got 3"),
         ([], "has no complete transcripts"),
     ],
 )

@@ -157,8 +157,10 @@ def test_flags_of_earlier_versions_are_read_by_every_command():
 
 
 def test_only_the_main_process_prints_lines_for_people(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
     for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
+        for name in ("RANK", "LOCAL_RANK"):
+            monkeypatch.setenv(name, rank)
         command_line.say(f"from {rank}")
     assert capsys.readouterr().out == "from 0\n"
 

@@ -117,7 +117,8 @@ def test_a_run_that_ends_frees_its_folders_and_one_process_may_open_them_twice(t
 
 def test_the_processes_of_one_run_share_its_folder(holder, tmp_path, monkeypatch):
     """As `torchrun` starts them: the main process holds the folder for all."""
-    monkeypatch.setenv("RANK", "1")
+    for name, value in {"WORLD_SIZE": "2", "LOCAL_RANK": "1", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
     run = RunFolder(tmp_path / "run", {"run": {"a": 1}})
     assert run.read("settings.json") is None, "the main process writes them"
     monkeypatch.setenv("RANK", "0")

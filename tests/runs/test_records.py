@@ -80,3 +80,26 @@ def test_a_full_disk_leaves_no_part_of_a_record(tmp_path):
     assert file.path.read_bytes() == before
     file.add([{"id": "2"}])
     assert len(file.read()) == 2
+
+
+def test_what_an_interrupted_run_of_several_processes_left_is_read_and_taken_in(tmp_path):
+    """By a run of any number of processes, and by one of a single process."""
+    file, beside = RecordFile(tmp_path / "gl[1].jsonl"), tmp_path / "gl[1].jsonl.process-{}"
+    file.path.write_text(text_of({"id": "1", "x": 1}, {"id": "2", "x": 2}))
+    (tmp_path / "gl.jsonl.process-0").write_text(text_of({"id": "of another file"}))
+    for number, lines in {0: text_of({"id": "2", "x": 3}), 11: text_of({"id": "4"}) + '{"id": "5'}.items():
+        (tmp_path / str(beside).format(number)).write_text(lines)
+    expected = [{"id": "1", "x": 1}, {"id": "2", "x": 3}, {"id": "4"}]
+    assert file.read() == expected and file.is_in_parts()
+    file.add([{"id": "3"}])
+    assert file.path.read_text() == text_of(*expected, {"id": "3"})
+    assert {path.name for path in tmp_path.glob("*.process-*")} == {"gl.jsonl.process-0"}
+    assert file.of_this_process() is file and not file.is_in_parts()
+
+
+def test_a_process_of_several_writes_beside_the_file_until_all_are_done(tmp_path, monkeypatch):
+    for name in ("RANK", "LOCAL_RANK"):
+        monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    RecordFile(tmp_path / "gl.jsonl").of_this_process().add([{"id": "1"}])
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"gl.jsonl.process-1": text_of({"id": "1"})}

@@ -12,7 +12,6 @@ from helpers import speech
 from helpers.training import load, make_trainer
 from safetensors.torch import load_file
 
-from modeling_distilwhisper.training.processes import SIZES, notice_lost_processes
 from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 
 SCRIPT = Path(__file__).parents[1] / "helpers/train_in_processes.py"
@@ -204,41 +203,6 @@ def test_a_command_in_two_processes_has_the_results_of_one(whisper_dir, data, tm
 def test_a_sharded_backbone_trains_one_language_with_the_gradients_of_a_whole_one(whisper_dir, processor, tmp_path):
     """FSDP of every layer over two processes: what can be tried of it without accelerators."""
     run(TORCHRUN, Path(__file__).parents[1] / "helpers/shard_in_processes.py", whisper_dir)
-
-
-@pytest.mark.parametrize(
-    ("environment", "said"),
-    [
-        ({"ACCELERATE_USE_CPU": "True", "MASTER_PORT": "29500"}, "`accelerate launch` was to start several processes"),
-        ({"OMPI_COMM_WORLD_SIZE": "2"}, "OMPI_COMM_WORLD_SIZE is 2, but this process trains alone"),
-        ({"ACCELERATE_USE_CPU": "True"}, None),
-        ({"MASTER_ADDR": "node1", "MASTER_PORT": "29500"}, None),  # as clusters set them
-        ({"WORLD_SIZE": "1"}, None),
-        ({"WORLD_SIZE": "several"}, None),
-    ],
-)
-def test_a_launcher_that_starts_fewer_processes_than_it_was_told_is_noticed(monkeypatch, environment, said):
-    """`accelerate launch --cpu --num_processes 2` starts one, which trained as if it were all there is."""
-    for name in (*SIZES, "ACCELERATE_USE_CPU", "MASTER_ADDR", "MASTER_PORT"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    warning = notice_lost_processes(1)
-    assert (warning is None) if said is None else (said in warning and "torchrun --nproc_per_node" in warning)
-    assert notice_lost_processes(2) is None
-
-
-@pytest.mark.slow
-def test_accelerate_says_how_many_processes_it_started(whisper_dir, tmp_path):
-    """What the notice rests on: the variables that this version of `accelerate launch` sets."""
-    script = tmp_path / "script.py"
-    script.write_text(
-        "from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments as Arguments\n"
-        f"print(Arguments({str(tmp_path)!r}, report_to='none').world_size)\n"
-    )
-    launcher = (sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", str(script))
-    done = subprocess.run(launcher, capture_output=True, text=True, env=os.environ)
-    assert done.stdout.split() == ["1"] and "`accelerate launch` was to start several processes" in done.stderr
 
 
 def test_processes_that_would_wait_for_each_other_for_ever_are_refused(whisper_dir, processor, data, tmp_path):

@@ -13,7 +13,13 @@ import soundfile
 from helpers.scripts import run_command
 from helpers.speech import RATE, clip
 
-from modeling_distilwhisper.transcription.recordings import Recording, batches, count_unused, find_recordings
+from modeling_distilwhisper.transcription.recordings import (
+    OutputClaims,
+    Recording,
+    batches,
+    count_unused,
+    find_recordings,
+)
 
 OF_THE_RUN = {"settings.json", "recordings.jsonl"}
 
@@ -163,6 +169,19 @@ def test_recordings_of_one_name_have_different_paths_of_transcripts(tmp_path):
     further = record(tmp_path / "three/a/talk.wav")
     with pytest.raises(ValueError, match="three/a/talk.wav would both have .* Give the folder above both"):
         transcript_paths([talks[0], further], out)
+
+
+def test_the_path_of_transcripts_that_were_never_written_is_free_for_another_recording(tmp_path):
+    """Paths are claimed before the work begins, also for a recording that turns out to be damaged."""
+    target = tmp_path / "out/talk"
+    first, second = (Recording(tmp_path / name / "talk.wav", target, "gl") for name in "ab")
+    OutputClaims(tmp_path / "out").claim([first])
+    OutputClaims(tmp_path / "out").check(second)
+    OutputClaims(tmp_path / "out").claim([second])
+    (tmp_path / "out/talk.vtt").write_text("")
+    OutputClaims(tmp_path / "out").check(second)
+    with pytest.raises(ValueError, match=f"are the transcripts of {second.path}. Use another"):
+        OutputClaims(tmp_path / "out").check(first)
 
 
 @pytest.mark.slow
