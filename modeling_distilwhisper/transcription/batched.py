@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -58,7 +59,7 @@ class BatchTranscriber:
         batch_size: int = 8,
         detect_each: bool = False,
         on_batch: Callable[[float], None] | None = None,
-        **settings,
+        **settings: Any,
     ):
         self.model, self.processor, self.detector = model, processor, detector
         self.batch_size, self.detect_each, self.settings = batch_size, detect_each, settings
@@ -114,16 +115,24 @@ class BatchTranscriber:
         return window_features(self.processor, [piece.window.cut(piece.job.samples) for piece in pieces])
 
     def _detect(self, pieces: Sequence["_Piece"]) -> None:
+        """Gives recordings their language, from their first windows."""
         for batch, features in self._with_features(pieces):
-            for piece, language in zip(batch, detect_languages(self.model, self.processor, features), strict=True):
+            for piece, language in zip(batch, self._languages(batch, features), strict=True):
                 piece.job.language = language
+
+    def _languages(self, pieces: Sequence["_Piece"], features: BatchFeature) -> list[str]:
+        """The language of each window: that of its recording, or else the one that is detected."""
+        languages = [piece.job.language for piece in pieces]
+        known = [language for language in languages if language is not None]
+        if len(known) == len(languages):
+            return known
+        detected = detect_languages(self.model, self.processor, features)
+        return [language or other for language, other in zip(languages, detected, strict=True)]
 
     def _transcribe(self, pieces: Sequence["_Piece"], features: BatchFeature) -> None:
         """Puts the text of each window into its job. If a batch fails, its windows are tried one by one."""
         try:
-            languages = [piece.job.language for piece in pieces]
-            if None in languages:  # of each window
-                languages = detect_languages(self.model, self.processor, features)
+            languages = self._languages(pieces, features)
             texts = self._texts(features, languages, [piece.window for piece in pieces])
             for piece, language, text in zip(pieces, languages, texts, strict=True):
                 piece.add(text, language, self.detect_each)
@@ -143,9 +152,9 @@ class BatchTranscriber:
             if is_loop(texts[row].text, window) and "temperature" not in self.settings:
                 set_seed(0)  # sampling is random
                 alone = BatchFeature({name: values[row : row + 1] for name, values in features.items()})
-                settings = {**self.settings, **FALLBACK, "num_beams": 1, "ask_no_speech": is_short[row : row + 1]}
+                settings = {**self.settings, **FALLBACK, "num_beams": 1}
                 (texts[row],) = transcribe_windows(
-                    self.model, self.processor, alone, languages[row : row + 1], **settings
+                    self.model, self.processor, alone, [languages[row]], ask_no_speech=[is_short[row]], **settings
                 )
         return texts
 
@@ -210,9 +219,13 @@ class _Piece:
 
 def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
     """The same items. Each is made in another thread, while the one before is worked on."""
-    end = object()
     with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(next, items, end)
-        while (item := ahead.result()) is not end:
-            ahead = pool.submit(next, items, end)
-            yield item
+        ahead = pool.submit(_take, items)
+        while taken := ahead.result():
+            ahead = pool.submit(_take, items)
+            yield from taken
+
+
+def _take(items: Iterator[Item]) -> list[Item]:
+    """The next item in a list, or an empty list."""
+    return [*islice(items, 1)]

@@ -74,7 +74,8 @@ def columns(text: str) -> int:
 
 
 def _cues_of_segment(segment: Segment, limits: CueLimits) -> list[Cue]:
-    cues, shown = [], []
+    cues: list[Cue] = []
+    shown: list[_Unit] = []
     units = [part for unit in _units(segment) for part in _parts(unit, limits.width)]
     for number, unit in enumerate(units):
         shown.append(unit)
@@ -130,7 +131,8 @@ def _parts(unit: _Unit, width: int) -> list[_Unit]:
 def _divided(texts: list[str], space: str, start: float, end: float) -> list[_Unit]:
     """Texts that share a time by their widths."""
     widths = [columns(text) for text in texts]
-    total, before, units = max(sum(widths), 1), 0, []
+    total, before = max(sum(widths), 1), 0
+    units: list[_Unit] = []
     for text, width in zip(texts, widths, strict=True):
         before += width
         # The last one ends when all of it ends, to the last bit: the next cue begins then.

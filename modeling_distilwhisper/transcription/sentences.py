@@ -18,9 +18,10 @@ def segments_of(window: Window, content: WindowText) -> list[Segment]:
         return []
     if not content.words:
         return [Segment(*window.bounds, content.text)]
-    words = [
-        Word(*(round(time, 2) for time in window.times_of(word.start, word.end)), word.word) for word in content.words
-    ]
+    words = []
+    for word in content.words:
+        start, end = window.times_of(word.start, word.end)
+        words.append(Word(round(start, 2), round(end, 2), word.word))
     segments, rest = [], content.text
     for group in _groups(words):
         text, rest = _take(rest, group)
