@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .data.hub import read_hub
     from .data.sources import parse_sources, read_sources
     from .data.usable import keep_scorable, keep_usable
+    from .data.voice import Silero
     from .evaluation.gates import forced_gates, measure_expert_usage
     from .evaluation.metrics import ErrorCounts, compare_errors, count_errors, error_rates
     from .evaluation.transcription import transcribe_rows

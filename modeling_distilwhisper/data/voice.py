@@ -51,6 +51,13 @@ class Silero:
 
     Args:
         max_seconds: a longer span is cut where speech is least probable.
+
+    Example:
+        >>> from modeling_distilwhisper import Silero, read_audio
+        >>> detector = Silero()
+        >>> spans = detector(read_audio("examples/quickstart/in_domain/ca/test/001.ogg"))
+        >>> len(spans), spans[0][0] < spans[0][1]
+        (1, True)
     """
 
     def __init__(self, max_seconds: float = 30.0):
