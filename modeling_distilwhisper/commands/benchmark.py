@@ -3,10 +3,12 @@
     distilwhisper benchmark train         # training steps, compared with plain Whisper
     distilwhisper benchmark infer         # encoder and decoder, compared with plain Whisper
     distilwhisper benchmark quality --models plain=openai/whisper-base ours=distilwhisper-base-ru ...
+    distilwhisper benchmark transcribe --model distilwhisper-base-ru --plain openai/whisper-base ...
 
 Each system is a process, and the processes take turns, so that whatever else the machine does slows all of them alike.
 """
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -15,15 +17,15 @@ from .benchmarks.whispers import SIZES
 from .command_line import DEVICE, command, make_parser
 
 ON_RANDOM_WEIGHTS = {"train": training, "infer": inference}
-QUALITY = "quality"
+ON_SPEECH = {"quality": "quality", "transcribe": "transcribing"}  # with the modules that have them
 
 
 @command
 def main(argv: list[str], prog: str) -> None:
-    if argv[:1] == [QUALITY]:
-        from .benchmarks import quality  # here alone: it needs libraries that read speech
-
-        return quality.main(argv[1:], f"{prog} {QUALITY}")
+    if argv and argv[0] in ON_SPEECH:
+        # Here alone: it needs libraries that read speech.
+        module = importlib.import_module(f".benchmarks.{ON_SPEECH[argv[0]]}", __package__)
+        return module.main(argv[1:], f"{prog} {argv[0]}")
     parser = make_parser(__doc__, prog)
     modes = parser.add_subparsers(dest="mode", required=True, help="what to measure")
     for name, module in ON_RANDOM_WEIGHTS.items():
@@ -34,7 +36,8 @@ def main(argv: list[str], prog: str) -> None:
         mode.add_argument("--output", type=Path, help="a JSON file for every measurement, besides the table")
         module.add_arguments(mode)
         mode.set_defaults(run=module.run)
-    modes.add_parser(QUALITY, add_help=False)  # so that it is listed; it has its own parser
+    for name in ON_SPEECH:  # so that they are listed; they have their own parsers
+        modes.add_parser(name, add_help=False)
     arguments = parser.parse_args(argv)
     arguments.run(arguments)
 

@@ -1,0 +1,64 @@
+"""Times and scores of engines in one run: each is that of the engine and the recordings that it stands beside."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.scripts import run_command
+
+from modeling_distilwhisper import (
+    BatchTranscriber,
+    DistilWhisperForConditionalGeneration,
+    Silero,
+    error_rates,
+    load_processor,
+    read_folder,
+)
+from modeling_distilwhisper.commands.benchmarks.transcribing import joined
+from modeling_distilwhisper.data.audio import read_audio
+
+QUICKSTART = Path(__file__).parents[2] / "examples/quickstart"
+
+
+def test_a_long_recording_is_made_of_clips_in_their_order_with_pauses():
+    rows = [(np.full(16_000, number, np.float32), f"text {number}") for number in range(1, 9)]
+    samples, text = joined(rows, 10)
+    assert 10 <= len(samples) / 16_000 < 14.1
+    spoken = [int(value) for value in samples[samples > 0][::16_000]]
+    assert spoken == [*range(1, len(spoken) + 1)] and text == " ".join(f"text {number}" for number in spoken)
+    assert (samples == 0).mean() > 0.1
+
+
+@pytest.mark.slow
+def test_the_command_measures_engines_in_turns_and_scores_what_each_transcribed(tmp_path):
+    model = DistilWhisperForConditionalGeneration.from_whisper(QUICKSTART / "student", languages=["ca"])
+    processor = load_processor(str(QUICKSTART / "student"))
+    model.save_pretrained(tmp_path / "model")
+    processor.save_pretrained(tmp_path / "model")
+    engines = ["experts", "plain", "experts, sequential", "pipeline of Transformers"]
+    flags = ["--model", tmp_path / "model", "--plain", QUICKSTART / "teacher", "--language", "ca"]
+    flags += ["--data", f"{QUICKSTART}/in_domain/{{language}}", "--output_dir", tmp_path / "out", "--device", "cpu"]
+    flags += ["--max_rows", 3, "--long_seconds", 12, "--rounds", 1, "--batch_size", 2, "--engines", *engines]
+    status, printed, errors = run_command("benchmark", "transcribe", *flags)
+    assert status == 0, errors
+    assert all(name in printed for name in engines)
+    content = json.loads((tmp_path / "out/transcribing.json").read_text())
+    rows = {row["engine"]: row for row in content["engines"]}
+    assert list(rows) == engines and str(tmp_path) not in json.dumps(content)
+    assert rows["experts"]["clips"]["ratio"] == 1 and content["clips"] == 3
+    assert rows["plain"]["clips"]["wer"] < rows["experts"]["clips"]["wer"], "the teacher has learned Catalan"
+    for row in rows.values():
+        assert len(row["clips"]["seconds"]) == len(row["long recording"]["seconds"]) == 1
+    clips = read_folder(QUICKSTART / "in_domain/ca", "test").select(range(3))
+    transcriber = BatchTranscriber(model.eval(), processor, Silero(), batch_size=2)
+    given = ((number, read_audio(audio), "ca") for number, audio in enumerate(clips["audio"]))
+    texts = dict(transcriber(given))
+    expected = error_rates(clips["text"][:], [texts[number].text for number in range(3)], "ca")
+    assert rows["experts"]["clips"]["wer"] == expected["wer"]
+
+    status, _, errors = run_command("benchmark", "transcribe", *flags)
+    assert status != 0 and "holds the results of a measurement already" in errors
+    wrong = [*flags[:-4], "nothing"]
+    status, _, errors = run_command("benchmark", "transcribe", *wrong)
+    assert status != 0 and "--engines must be of experts" in errors
