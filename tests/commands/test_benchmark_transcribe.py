@@ -54,7 +54,7 @@ def test_the_command_measures_engines_in_turns_and_scores_what_each_transcribed(
     transcriber = BatchTranscriber(model.eval(), processor, Silero(), batch_size=2)
     given = ((number, read_audio(audio), "ca") for number, audio in enumerate(clips["audio"]))
     texts = dict(transcriber(given))
-    expected = error_rates(clips["text"][:], [texts[number].text for number in range(3)], "ca")
+    expected = error_rates(clips["text"][:], [texts[number].text for number in range(3)], languages="ca")
     assert rows["experts"]["clips"]["wer"] == expected["wer"]
 
     status, _, errors = run_command("benchmark", "transcribe", *flags)
