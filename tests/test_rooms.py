@@ -22,7 +22,9 @@ MAY_IMPORT = {
     "reporting": {"data", "runs", REMOTE},
     "serving": {"transcription", "evaluation", "data", "runs", REMOTE},
     "bias": {"evaluation", "reporting", "data", "runs", REMOTE},
-    "commands": {"bias", "serving", "reporting", "export", "transcription", "training", "evaluation", "data", "runs", REMOTE},
+    "commands": {
+        *("bias", "serving", "reporting", "export", "transcription", "training", "evaluation", "data", "runs", REMOTE),
+    },
 }
 for rooms in (rooms for room, rooms in MAY_IMPORT.items() if room not in (REMOTE, WORKAROUNDS)):
     rooms.add(WORKAROUNDS)

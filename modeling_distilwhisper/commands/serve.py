@@ -5,8 +5,8 @@
     curl http://127.0.0.1:8000/v1/audio/transcriptions -F model=distilwhisper-quickstart -F language=ca \\
         -F file=@examples/quickstart/in_domain/ca/test/001.ogg
 
-Needs `pip install "modeling_distilwhisper[serve]"`. Experts are loaded when a language is first asked for. Whoever reaches
-the server may use it, unless it has a key: DISTILWHISPER_API_KEY, or --api_key_file. docs/serve.md has the rest.
+Needs `pip install "modeling_distilwhisper[serve]"`. Experts are loaded when a language is first asked for. Whoever
+reaches the server may use it, unless it has a key: DISTILWHISPER_API_KEY, or --api_key_file. docs/serve.md has the rest.
 """
 
 import argparse
@@ -17,12 +17,15 @@ from pathlib import Path
 
 from ..runs.extras import require
 from ..runs.precision import PRECISIONS
+from ..serving.secure import secure_ray
 from .command_line import DEVICE, command, make_parser
 
 
 @command
 def main(argv: list[str], prog: str) -> None:
     arguments = parse(argv, prog)
+    if arguments.ray_address is None:
+        secure_ray()
     require("ray.serve", "uvicorn", "python_multipart", "prometheus_client", extra="serve")
     from ..serving.api import Limits
     from ..serving.server import ServerSettings, read_key, run_server

@@ -75,7 +75,8 @@ class Api:
         self.memory = AudioMemory(AUDIO_HOURS * 3600 * SAMPLING_RATE)
         self.created = int(time.time())
         # By the name that a client gives: the language whose experts it asks for by it.
-        self.models: dict[str, str | None] = {name: None, **{f"{name}:{code}": code for code in self.description.experts}}
+        self.models: dict[str, str | None] = {name: None}
+        self.models |= {f"{name}:{code}": code for code in self.description.experts}
 
     def app(self) -> Starlette:
         """The app, for a server of ASGI."""
@@ -196,7 +197,7 @@ class Api:
             return
         kind, _, given = request.headers.get("authorization", "").partition(" ")
         # In constant time: the time must not tell how many letters are right.
-        if not hmac.compare_digest(given.strip().encode(), self.key.encode()) or kind.lower() != "bearer":
+        if not hmac.compare_digest(given.strip().encode("latin-1"), self.key.encode()) or kind.lower() != "bearer":
             raise ApiError(401, "Expected the server's key: Authorization: Bearer KEY.", "invalid_api_key")
 
     def _check_model(self, model: str) -> None:

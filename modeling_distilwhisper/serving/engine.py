@@ -107,7 +107,7 @@ class Engine:
         )
 
     def _prompt(self, text: str) -> torch.Tensor:
-        """The tokens of a prompt, of which Whisper takes the last ones: as many as leave half of a text for the answer."""
+        """The tokens of a prompt. Whisper takes the last ones: half of the tokens are left for the transcript."""
         tokens = self.processor.get_prompt_ids(text, return_tensors="pt")
         most = self.model.config.max_target_positions // 2 - 1
         return torch.cat([tokens[:1], tokens[1:][-most + 1 :]]).to(self.model.device)

@@ -6,10 +6,9 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import safe_open
 from transformers.utils import cached_file
 
-from ..expert_file_distilwhisper import SCALE, expert_file_name
+from ..expert_file_distilwhisper import SCALE, expert_file_name, opened_expert_file
 from ..repository_distilwhisper import languages_in
 
 
@@ -95,7 +94,6 @@ class ExpertStore:
 
     def _size(self, language: str) -> int:
         """Bytes that the experts of a language will take: their file may have other numbers than the model."""
-        with safe_open(self.fetch(language), framework="pt") as file:
-            names = [name for name in file.keys() if not name.endswith(SCALE)]
-            weights = sum(math.prod(file.get_slice(name).get_shape()) for name in names)
+        with opened_expert_file(str(self.fetch(language)), language, self.model) as file:
+            weights = sum(math.prod(shape) for name, shape in file.shapes.items() if not name.endswith(SCALE))
         return weights * self.model.dtype.itemsize

@@ -75,13 +75,13 @@ class Body:
         """
         if header is not None and not header.isdecimal():
             raise ApiError(400, "Content-Length is no number.", "invalid_request")
-        if header is not None and int(header) > self.most:
+        if header is not None and (len(header) > 18 or int(header) > self.most):
             raise self.error()
 
     def error(self) -> ApiError:
         """Why the body is not read to its end."""
         if self.is_too_slow:
-            text = f"The request took longer than {self.seconds:g} s to arrive. Send a smaller file: mono, 16 kHz, opus."
+            text = f"The request took longer than {self.seconds:g} s to arrive. Send a smaller file (flac, opus)."
             return ApiError(408, text, "upload_timeout")
         text = f"A request may have {self.most / MIB:.0f} MiB. Compress the recording (flac, opus), or cut it."
         return ApiError(413, text, "file_too_large", param="file")

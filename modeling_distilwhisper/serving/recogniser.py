@@ -1,8 +1,8 @@
-"""A recording of any length to its transcript: windows, which replicas put into batches with those of other requests."""
+"""A recording of any length to its transcript, by windows that share batches with those of other requests."""
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
@@ -64,7 +64,9 @@ class Recogniser:
         with at_most(self.minutes / 60):
             return read_audio(file.read())
 
-    async def transcribe(self, samples: np.ndarray, language: str | None, settings: Settings) -> AsyncIterator[Transcript]:
+    async def transcribe(
+        self, samples: np.ndarray, language: str | None, settings: Settings
+    ) -> AsyncGenerator[Transcript, None]:
         """The transcript of each window, in temporal order, with times in the recording.
 
         Args:

@@ -9,7 +9,6 @@ from ray import serve
 from .engine import Engine
 from .items import Description, Item, Outcome
 
-APP = "distilwhisper"  # the name of the application on Ray Serve
 WAIT = 0.02  # seconds that a window waits for others, where the model has nothing else to do
 
 
