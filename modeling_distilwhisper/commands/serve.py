@@ -6,7 +6,7 @@
         -F file=@examples/quickstart/in_domain/ca/test/001.ogg
 
 Needs `pip install "modeling_distilwhisper[serve]"`. Experts are loaded when a language is first asked for. Whoever
-reaches the server may use it, unless it has a key: DISTILWHISPER_API_KEY, or --api_key_file. docs/serve.md has the rest.
+reaches the server may use it, unless it has a key: DISTILWHISPER_API_KEY, or --api_key_file. docs/serve.md has more.
 """
 
 import argparse

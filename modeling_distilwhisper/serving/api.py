@@ -15,6 +15,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from ..data.mono import SAMPLING_RATE
+from ..transcription.segments import Transcript
 from .errors import ApiError, answer_error
 from .forms import MAX_FIELD, MAX_FIELDS, Fields, answer, event, read_fields, read_language
 from .limits import MIB, AudioMemory, Body, Places
@@ -154,7 +155,8 @@ class Api:
             return await _unless_gone(work(), body)
 
     async def _events(self, endpoint: str, asked: tuple, seconds: float, count: Count) -> AsyncIterator[str]:
-        windows, status = [], GONE
+        windows: list[Transcript] = []
+        status = GONE
         try:
             async with aclosing(self.recogniser.transcribe(*asked)) as parts:
                 async for part in parts:

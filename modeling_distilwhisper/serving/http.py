@@ -1,6 +1,7 @@
 """The HTTP server: bounds on the head of a request, and a stop that lets requests finish."""
 
 import asyncio
+import signal
 import socket
 from contextlib import suppress
 
@@ -67,5 +68,6 @@ def answer_requests(app, listening: socket.socket) -> None:
         h11_max_incomplete_event_size=MAX_HEAD,
         timeout_graceful_shutdown=STOP_SECONDS,
     )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # Ray has put its own there, which ends the process
     with suppress(KeyboardInterrupt):  # uvicorn sends itself the signal again, after it has stopped
         uvicorn.Server(config).run(sockets=[listening])

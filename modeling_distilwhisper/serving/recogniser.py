@@ -1,11 +1,11 @@
 """A recording of any length to its transcript, by windows that share batches with those of other requests."""
 
 import asyncio
-import io
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
+from typing import BinaryIO
 
 import numpy as np
 
@@ -46,7 +46,7 @@ class Recogniser:
         self.metrics, self.log = metrics, log
         self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
 
-    async def decode(self, file: io.IOBase) -> np.ndarray:
+    async def decode(self, file: BinaryIO) -> np.ndarray:
         """The samples `(samples,)` of a recording.
 
         Raises:
@@ -60,7 +60,7 @@ class Recogniser:
             raise ApiError(400, "The recording is empty.", "invalid_audio", param="file")
         return samples
 
-    def _decode(self, file: io.IOBase) -> np.ndarray:
+    def _decode(self, file: BinaryIO) -> np.ndarray:
         with at_most(self.minutes / 60):
             return read_audio(file.read())
 

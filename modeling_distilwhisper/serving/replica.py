@@ -57,4 +57,5 @@ def deployment(engine: dict[str, Any], *, batch_size: int, replicas: int, thread
         "max_ongoing_requests": 4 * batch_size,  # a batch that runs, and the next ones
         "ray_actor_options": {"num_cpus": threads, "num_gpus": gpus},
     }
-    return Replica.options(**options).bind(engine, batch_size, threads)
+    kind: Any = Replica  # which the decorator makes a deployment
+    return kind.options(**options).bind(engine, batch_size, threads)

@@ -142,7 +142,7 @@ def test_hostile_requests_are_answered_and_the_server_goes_on(served, client):
 
 
 def test_more_requests_than_places_are_told_to_come_again_and_no_transcript_is_wrong(client, generate):
-    content = wav(30, 440)
+    content = wav(10, 440)
 
     def one(number):
         try:
