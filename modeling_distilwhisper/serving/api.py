@@ -16,7 +16,7 @@ from starlette.routing import Route
 
 from ..data.mono import SAMPLING_RATE
 from ..transcription.segments import Transcript
-from .errors import ApiError, answer_error
+from .errors import FAILED, ApiError, answer_error
 from .forms import MAX_FIELD, MAX_FIELDS, Fields, answer, event, read_fields, read_language
 from .limits import MIB, AudioMemory, Body, Places
 from .recogniser import Recogniser, joined
@@ -126,6 +126,9 @@ class Api:
             await body.drain()
             response = error.response()
             response.headers["connection"] = "close"  # there may be more of the request on the way
+        except Exception:
+            self._count(endpoint, 500, count)
+            raise
         if not isinstance(response, _Events):
             self._count(endpoint, response.status_code, count)
         return response
@@ -170,6 +173,10 @@ class Api:
         except ApiError as error:
             status = error.status
             yield event(error.content())
+        except Exception:
+            status = 500
+            yield event(ApiError(500, FAILED, "internal_error").content())
+            raise
         finally:
             self._count(endpoint, status, count)
 

@@ -5,6 +5,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large", 500: "internal_error"}
+FAILED = "The server failed. Its log says why."
 
 
 class ApiError(Exception):
@@ -47,4 +48,4 @@ async def answer_error(request: Request, error: Exception) -> JSONResponse:
         response = ApiError(error.status_code, message, _CODES.get(error.status_code, "invalid_request")).response()
         response.headers.update(error.headers or {})
         return response
-    return ApiError(500, "The server failed. Its log says why.", "internal_error").response()
+    return ApiError(500, FAILED, "internal_error").response()

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -120,6 +121,11 @@ def verbose(transcript: Transcript, fields: Fields, task: str) -> dict[str, Any]
         "text": transcript.text,
         "usage": usage(transcript),
     }
+    if "word" in fields.timestamp_granularities:
+        words = [getattr(segment, "words", None) for segment in transcript.segments]
+        if None in words:
+            raise _invalid("timestamp_granularities", "this model cannot time words; expected segment")
+        content["words"] = [asdict(word) for of_segment in words for word in of_segment]
     if "segment" in fields.timestamp_granularities or not fields.timestamp_granularities:
         content["segments"] = [
             {"id": number, "start": part.start, "end": part.end, "text": part.text, "temperature": fields.temperature}

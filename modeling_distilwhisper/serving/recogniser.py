@@ -85,7 +85,7 @@ class Recogniser:
         async def one(start: float, part: np.ndarray) -> Transcript:
             async with free:
                 outcome = await self._ask(Item(part, language, settings))
-            segments = [Segment(start + one.start, start + one.end, one.text) for one in outcome.segments]
+            segments = [later(segment, start) for segment in outcome.segments]
             return Transcript(outcome.language or UNDETERMINED, len(part) / SAMPLING_RATE, segments)
 
         tasks = [asyncio.ensure_future(one(start, part)) for start, part in windows]
@@ -115,6 +115,16 @@ def cut(samples: np.ndarray, window: int) -> Iterable[tuple[float, np.ndarray]]:
     """Windows of a recording: where each begins, in seconds, and its samples."""
     for start in range(0, len(samples), window):
         yield start / SAMPLING_RATE, samples[start : start + window]
+
+
+def later(segment: Segment, seconds: float) -> Segment:
+    """A segment with the times of the recording, of one with those of a window that begins after so many seconds."""
+
+    def moved(part):
+        return replace(part, start=round(seconds + part.start, 2), end=round(seconds + part.end, 2))
+
+    words = getattr(segment, "words", None)
+    return moved(segment if words is None else replace(segment, words=[moved(word) for word in words]))
 
 
 def joined(windows: list[Transcript], seconds: float, language: str | None) -> Transcript:

@@ -259,7 +259,10 @@ def test_failures_of_the_model_are_errors_of_the_server_whose_reason_only_its_lo
         raise RuntimeError(f"a bug at {tmp_path}")
 
     api, _ = make_api(shared_engine, call=broken)
-    assert error_of(ask(TestClient(api.app(), raise_server_exceptions=False)), 500)["code"] == "internal_error"
+    client = TestClient(api.app(), raise_server_exceptions=False)
+    assert error_of(ask(client), 500)["code"] == "internal_error"
+    assert '"The server failed. Its log says why."' in ask(client, {"stream": "true"}).text
+    assert 'status="500"} 2.0' in client.get("/metrics").text and api.places.taken == 0
 
 
 def test_metrics_count_requests_audio_batches_and_places(client):
