@@ -8,7 +8,7 @@ import numpy as np
 
 SAMPLING_RATE = 16_000  # Hz, Whisper's
 MAX_HOURS = 8  # 1.8 GB of samples. A small file can unfold to any length.
-_MOST_HOURS: ContextVar[float] = ContextVar("most_hours", default=MAX_HOURS)  # of this call
+_MOST_HOURS: ContextVar[float] = ContextVar("most_hours", default=float("inf"))  # of this call
 RATES = (2_000, 768_000)  # Hz, of a recording. A rate outside comes from a damaged header.
 MAX_CHANNELS = 64  # a sphere of microphones has as many
 # Times full scale. Samples of floats may exceed 1; those of 16 bits that were not divided by 32768 are a mistake.
@@ -32,7 +32,7 @@ def check_form(rate: int, channels: int) -> None:
 @contextmanager
 def at_most(hours: float) -> Iterator[None]:
     """Within it, this thread or task refuses recordings that are longer, while they are decoded: not of `MAX_HOURS`."""
-    token = _MOST_HOURS.set(min(hours, MAX_HOURS))
+    token = _MOST_HOURS.set(hours)
     try:
         yield
     finally:
@@ -45,10 +45,12 @@ def check_length(seconds: float, what: str = "it goes on for") -> None:
     Raises:
         ValueError: it is longer.
     """
-    most = _MOST_HOURS.get()
+    most = min(MAX_HOURS, _MOST_HOURS.get())
     if seconds > most * 3600:
-        unit, name = (3600, "hours") if most >= 1 else (60, "minutes")
-        raise ValueError(f"{what} {seconds / unit:,.1f} {name}, expected at most {most * 3600 / unit:g}: divide it")
+        hours, bound = f"{seconds / 3600:,.1f} hours", f"{most:g}"
+        if most < MAX_HOURS:  # of the call
+            hours, bound = f"{seconds / 60:,.1f} minutes", f"{60 * most:g}"
+        raise ValueError(f"{what} {hours}, expected at most {bound}: divide it")
 
 
 def check_level(samples: np.ndarray) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -123,8 +123,10 @@ def later(segment: Segment, seconds: float) -> Segment:
     def moved(part):
         return replace(part, start=round(seconds + part.start, 2), end=round(seconds + part.end, 2))
 
-    words = getattr(segment, "words", None)
-    return moved(segment if words is None else replace(segment, words=[moved(word) for word in words]))
+    timed: Any = moved(segment)
+    if (words := getattr(segment, "words", None)) is not None:
+        timed.words = [moved(word) for word in words]
+    return timed
 
 
 def joined(windows: list[Transcript], seconds: float, language: str | None) -> Transcript:
