@@ -1,13 +1,13 @@
 """Load on `distilwhisper serve`: many clients against one at a time, and against a process for each language.
 
-    python benchmarks/serve_load.py distilwhisper-quickstart load.json --recordings examples/quickstart/in_domain/*/test \\
-        --languages ca en es hu uk gl fr ru --requests 200 --clients 16
+    python benchmarks/serve_load.py distilwhisper-quickstart load.json --languages ca en es hu uk gl fr ru \\
+        --recordings examples/quickstart/in_domain/*/test --requests 200 --clients 16
 
 Starts the server on this machine and asks it with OpenAI's client; request n has recording n and language n of their
-lists, again from the first at the end. In each round the same requests are sent by one client, one after the other, then
-by all clients. `--separate` adds processes without a server, one for each language, which take their recordings one by
-one. Then every transcript is compared with the one that `generate` gives for the recording alone. Memory is PSS, of a
-process and all that it started. Settings behind `--` go to the server. Untrained experts, which cost what trained ones do:
+lists, again from the first at the end. In each round the same requests are sent by one client, one after the other,
+then by all clients. `--separate` adds processes without a server, one for each language, which take their recordings
+one by one. Then every transcript is compared with the one that `generate` gives for the recording alone. Memory is PSS,
+of a process and all that it started. Settings behind `--` go to the server. Untrained experts cost what trained ones do:
 
     python -c "from modeling_distilwhisper import DistilWhisperForConditionalGeneration as M; \\
         M.from_whisper('openai/whisper-base', languages=['ca', 'en']).save_experts('experts')"
@@ -170,11 +170,12 @@ def with_experts(model: str, experts: list[str], languages: list[str]):
     from modeling_distilwhisper import DistilWhisperForConditionalGeneration
     from modeling_distilwhisper.repository_distilwhisper import languages_in
     from modeling_distilwhisper.runs.any_whisper import expert_languages
+    from modeling_distilwhisper.runs.precision import precision_settings
 
     if not experts or expert_languages(model):
         loaded = load_model(model, languages=languages)
     else:
-        loaded = DistilWhisperForConditionalGeneration.from_whisper(model, languages=[])
+        loaded = DistilWhisperForConditionalGeneration.from_whisper(model, languages=[], **precision_settings("auto"))
     for place in experts:
         for language in set(languages) & set(languages_in(place)):
             loaded.load_experts(place, language)

@@ -4,8 +4,8 @@
     python examples/serve.py openai/whisper-base --experts me/experts my-experts --expert_memory 500 --port 8001
 
 Requests of all languages share the batches of one model: each row takes the experts of its language. Experts are loaded
-when a language is first asked for, from a folder or the Hub, and those that were used least recently leave. Any client of
-OpenAI's audio API works, with `base_url="http://127.0.0.1:8000/v1"`.
+when a language is first asked for, from a folder or the Hub, and those that were used least recently leave. Any client
+of OpenAI's audio API works, with `base_url="http://127.0.0.1:8000/v1"`.
 
     curl http://127.0.0.1:8000/v1/audio/transcriptions -F model=distilwhisper-quickstart -F language=ca \\
         -F file=@examples/quickstart/in_domain/ca/test/001.ogg

@@ -122,7 +122,7 @@ def verbose(transcript: Transcript, fields: Fields, task: str) -> dict[str, Any]
         "usage": usage(transcript),
     }
     if "word" in fields.timestamp_granularities:
-        words = [getattr(segment, "words", None) for segment in transcript.segments]
+        words: list[Any] = [getattr(segment, "words", None) for segment in transcript.segments]
         if None in words:
             raise _invalid("timestamp_granularities", "this model cannot time words; expected segment")
         content["words"] = [asdict(word) for of_segment in words for word in of_segment]

@@ -9,15 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TASKS = ("docs/install.md", "docs/use.md", "docs/train.md", "docs/evaluate.md", "docs/deploy.md")
 EXAMPLES = ("examples/bias/README.md", "examples/paper/README.md", "examples/quickstart/README.md")
-NAMES = (
-    "README.md",
-    *TASKS,
-    "CONTRIBUTING.md",
-    "docs/serve.md",
-    "docs/your_language.md",
-    *EXAMPLES,
-    "model_cards/README.md",
-)
+OTHERS = ("CONTRIBUTING.md", "docs/serve.md", "docs/your_language.md", "model_cards/README.md")
+NAMES = ("README.md", *TASKS, *OTHERS, *EXAMPLES)
 PAGES = {name: ROOT / name for name in NAMES}
 
 PYTHON = ("python", "python3")
