@@ -7,7 +7,7 @@ Starts the server on this machine and asks it with OpenAI's client; request n ha
 lists, again from the first at the end. In each round the same requests are sent by one client, one after the other,
 then by all clients. `--separate` adds processes without a server, one for each language, which take their recordings
 one by one. Then every transcript is compared with the one that `generate` gives for the recording alone. Memory is PSS,
-of a process and all that it started. Settings behind `--` go to the server. Untrained experts cost what trained ones do:
+of a process and all that it started. Settings behind `--` go to the server. Untrained experts cost what trained do:
 
     python -c "from modeling_distilwhisper import DistilWhisperForConditionalGeneration as M; \\
         M.from_whisper('openai/whisper-base', languages=['ca', 'en']).save_experts('experts')"

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +12,7 @@ from .items import Item, Outcome
 from .recogniser import Call
 
 APP = "distilwhisper"  # the name of the application on Ray Serve
+ERROR = re.compile(r"\w[\w.]*(Error|Exception): ")  # the last line of a traceback
 OBJECT_STORE = 512 * 2**20  # bytes, for windows on their way to replicas: 2 MB each
 
 
@@ -49,13 +51,16 @@ def started_replicas(
         application = deployment(engine, batch_size=batch_size, replicas=replicas, threads=threads, gpus=gpus)
         try:
             handle = serve.run(application, name=APP, route_prefix=None)
-        except RuntimeError as error:
-            lines = str(error).strip().splitlines()
-            raise ValueError(f"No replica could load the model: {lines[-1] if lines else error}") from None
+        except RuntimeError:
+            states = serve.status().applications[APP].deployments.values()
+            lines = [line for state in states for line in state.message.splitlines() if ERROR.match(line)]
+            reason = lines[-1] if lines else "Ray's log says why"
+            raise ValueError(f"No replica could load the model: {reason}") from None
         yield handle
     finally:
         if ray.is_initialized():
-            serve.delete(APP) if address else serve.shutdown()
+            if address:  # a cluster goes on
+                serve.delete(APP)
             ray.shutdown()
 
 

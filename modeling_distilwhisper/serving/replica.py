@@ -54,6 +54,7 @@ def deployment(engine: dict[str, Any], *, batch_size: int, replicas: int, thread
     """
     options: dict[str, Any] = {
         "num_replicas": replicas,
+        "max_constructor_retry_count": 1,  # a model that cannot be loaded cannot be loaded again
         "max_ongoing_requests": 4 * batch_size,  # a batch that runs, and the next ones
         "ray_actor_options": {"num_cpus": threads, "num_gpus": gpus},
     }
