@@ -20,6 +20,7 @@ GROUPS = {
     },
     "Use": {
         "transcribe": ("transcribe", "transcribe recordings of any length, to text, subtitles or JSON"),
+        "serve": ("serve", "serve a model by OpenAI's audio API: requests of all languages share batches"),
         "demo": ("demo", "open a web page: plain Whisper next to the experts, on your own recordings"),
     },
     "Understand": {

@@ -20,8 +20,11 @@ MAY_IMPORT = {
     "transcription": {"evaluation", "data", "runs", REMOTE},
     "export": {"runs", REMOTE},
     "reporting": {"data", "runs", REMOTE},
+    "serving": {"transcription", "evaluation", "data", "runs", REMOTE},
     "bias": {"evaluation", "reporting", "data", "runs", REMOTE},
-    "commands": {"bias", "reporting", "export", "transcription", "training", "evaluation", "data", "runs", REMOTE},
+    "commands": {
+        *("bias", "serving", "reporting", "export", "transcription", "training", "evaluation", "data", "runs", REMOTE),
+    },
 }
 for rooms in (rooms for room, rooms in MAY_IMPORT.items() if room not in (REMOTE, WORKAROUNDS)):
     rooms.add(WORKAROUNDS)

@@ -1,6 +1,7 @@
 """Audio that libsndfile cannot decode, by the ffmpeg program where it is installed."""
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -20,6 +21,7 @@ FORMATS = (
     "aa,aac,ac3,aiff,amr,amrnb,amrwb,ape,asf,au,avi,caf,dsf,dss,dts,dtshd,eac3,flac,flv,gsm,iff,loas,matroska,mov,mp3,"
     "mpc,mpc8,mpeg,mpegts,nut,ogg,oma,qcp,rm,tak,tta,voc,w64,wav,wv,xwma"
 )
+_ADDRESS = re.compile(r" @ 0x[0-9a-f]+\]")  # in ffmpeg's memory
 
 
 def has_ffmpeg() -> bool:
@@ -86,5 +88,7 @@ def _decode(path: str | os.PathLike, channel: int | None) -> tuple[np.ndarray, i
         lines = complaints.read(10_000).decode("utf-8", "replace").strip().splitlines()
     if mono is None or lines or process.returncode:
         reason = lines[-1] if lines else "it found no audio" if mono is None else f"stopped after {TIMEOUT} s"
-        raise ValueError(f"ffmpeg: {reason}")
+        # The path may be that of a temporary file, which nobody who reads the message has given.
+        reason = reason.replace(f"file:{os.path.abspath(path)}", "the recording")
+        raise ValueError(f"ffmpeg: {_ADDRESS.sub(']', reason)}")
     return mono.finish(), mono.loudest_of_cancelled()

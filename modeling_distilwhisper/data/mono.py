@@ -1,9 +1,14 @@
 """Blocks of decoded audio to mono samples at 16 kHz, and the bounds on what a recording may be."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
 import numpy as np
 
 SAMPLING_RATE = 16_000  # Hz, Whisper's
 MAX_HOURS = 8  # 1.8 GB of samples. A small file can unfold to any length.
+_MOST_HOURS: ContextVar[float] = ContextVar("most_hours", default=float("inf"))  # of this call
 RATES = (2_000, 768_000)  # Hz, of a recording. A rate outside comes from a damaged header.
 MAX_CHANNELS = 64  # a sphere of microphones has as many
 # Times full scale. Samples of floats may exceed 1; those of 16 bits that were not divided by 32768 are a mistake.
@@ -24,14 +29,28 @@ def check_form(rate: int, channels: int) -> None:
         raise ValueError(f"its header says {channels} channels, expected at most {MAX_CHANNELS}")
 
 
+@contextmanager
+def at_most(hours: float) -> Iterator[None]:
+    """Within it, this thread or task refuses recordings that are longer, while they are decoded: not of `MAX_HOURS`."""
+    token = _MOST_HOURS.set(hours)
+    try:
+        yield
+    finally:
+        _MOST_HOURS.reset(token)
+
+
 def check_length(seconds: float, what: str = "it goes on for") -> None:
-    """Refuses a recording longer than `MAX_HOURS`.
+    """Refuses a recording longer than `MAX_HOURS`, or than `at_most` allows.
 
     Raises:
         ValueError: it is longer.
     """
-    if seconds > MAX_HOURS * 3600:
-        raise ValueError(f"{what} {seconds / 3600:,.1f} hours, expected at most {MAX_HOURS}: divide it")
+    most = min(MAX_HOURS, _MOST_HOURS.get())
+    if seconds > most * 3600:
+        hours, bound = f"{seconds / 3600:,.1f} hours", f"{most:g}"
+        if most < MAX_HOURS:  # of the call
+            hours, bound = f"{seconds / 60:,.1f} minutes", f"{60 * most:g}"
+        raise ValueError(f"{what} {hours}, expected at most {bound}: divide it")
 
 
 def check_level(samples: np.ndarray) -> None:

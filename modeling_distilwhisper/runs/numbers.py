@@ -108,5 +108,12 @@ RANGES = {
     "tokens": Range(int, 6, 440),  # five are the prompt and the end, and Whisper's texts have up to 448
     "temperatures": ABOVE_0,
     "port": Range(int, 1, 65535),
+    "replicas": COUNT,
+    "threads": COUNT,
+    "max_requests": COUNT,
+    "expert_memory": ABOVE_0,
+    "max_upload": ABOVE_0,
+    "upload_seconds": ABOVE_0,
+    "max_minutes": Range(float, 0, 480, above=True),  # `read_audio` has a bound of its own
     "gate_noise_max": AT_LEAST_0,
 }

@@ -248,3 +248,13 @@ def test_a_header_of_any_bytes_gives_all_of_the_audio_or_a_sentence(form):
 
     with ffmpeg_absent():  # each of its refusals takes a tenth of a second
         check()
+
+
+def test_a_call_may_have_a_shorter_bound_than_all_and_it_ends_with_the_call(tmp_path):
+    path = tmp_path / "talk.flac"
+    soundfile.write(path, np.zeros(16_000 * 90), 16_000)
+    with mono.at_most(1 / 60), pytest.raises(ValueError, match="1.5 minutes, expected at most 1: divide it"):
+        read_audio(path)
+    with mono.at_most(100):
+        assert len(read_audio(path)) == 16_000 * 90
+    assert len(read_audio(path.read_bytes())) == 16_000 * 90

@@ -91,3 +91,11 @@ def test_what_ffmpeg_decodes_has_the_bounds_too(tmp_path, monkeypatch):
 def test_the_message_without_ffmpeg_says_so():
     with ffmpeg_absent(), pytest.raises(ValueError, match=re.escape("the ffmpeg program, which may, is not installed")):
         read_audio(b"\0\0\0\x20ftypM4A " + bytes(100))
+
+
+@needs_ffmpeg
+def test_what_ffmpeg_says_of_bytes_names_no_file_of_this_machine():
+    for content in (b"no audio" * 100, b"\x00\x00\x00\x20ftypM4A " + bytes(500)):
+        with pytest.raises(ValueError, match="not readable audio") as error:
+            read_audio(content)
+        assert "/tmp" not in str(error.value) and "0x" not in str(error.value)

@@ -15,6 +15,7 @@ from helpers.scripts import run_script
 
 NEEDS_DEMO = "examples/demo.py"  # and with it the extra of that name, for its parser too
 MAKER = "examples/quickstart/make/make.py"  # takes a folder, and needs espeak-ng and half an hour
+SERVER = ("curl", "docker", "ray")  # programs beside `distilwhisper serve`
 CONVERTER = "ctranslate2.converters.transformers"  # which ct2-transformers-converter starts
 
 
@@ -86,6 +87,7 @@ def require_known(place: str, command: list[str]) -> None:
             name == "ct2-transformers-converter"
             or (name == "bash" and "ffmpeg" in rest[-1])
             or (name == "cp" and place.startswith("examples/quickstart/README.md"))
+            or (name in SERVER and place.startswith("docs/serve.md"))
             or (name in PYTHON and rest[0] == MAKER and len(rest) == 2 and (ROOT / MAKER).is_file())
             or [name, *rest] in (["python3", "-m", "venv", ".venv"], ["source", ".venv/bin/activate"])
         )

@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TASKS = ("docs/install.md", "docs/use.md", "docs/train.md", "docs/evaluate.md", "docs/deploy.md")
 EXAMPLES = ("examples/bias/README.md", "examples/paper/README.md", "examples/quickstart/README.md")
-NAMES = ("README.md", *TASKS, "CONTRIBUTING.md", "docs/your_language.md", *EXAMPLES, "model_cards/README.md")
+OTHERS = ("CONTRIBUTING.md", "docs/serve.md", "docs/your_language.md", "model_cards/README.md")
+NAMES = ("README.md", *TASKS, *OTHERS, *EXAMPLES)
 PAGES = {name: ROOT / name for name in NAMES}
 
 PYTHON = ("python", "python3")
@@ -39,6 +40,7 @@ PARSED = {
     "examples/benchmark.py": "minutes",
     "examples/compare.py": "processes of its own: tests/commands/test_compare.py",
     "examples/demo.py": "a browser: tests/commands/test_demo.py",
+    "examples/serve.py": "Ray: tests/serving/test_server.py",
     "examples/paper/report_cards.py": "it writes into the package",
 }
 
@@ -51,6 +53,7 @@ SAME = {
     "compare": "compare",
     "transcribe": "transcribe",
     "demo": "demo",
+    "serve": "serve",
     "gates": "run_gates",
     "bias": "run_bias",
     "benchmark": "benchmark",

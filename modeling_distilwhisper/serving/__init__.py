@@ -1,0 +1,1 @@
+"""One model and the experts of many languages, behind OpenAI's audio API."""

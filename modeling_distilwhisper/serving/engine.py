@@ -1,0 +1,135 @@
+"""The model of a replica: batches of windows, of any languages, to their segments."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from transformers import set_seed
+
+from ..data.features import speech_features
+from ..languages_distilwhisper import known_languages
+from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ..runs.any_whisper import expert_languages, load_model, load_processor
+from ..runs.precision import QUANTISED, precision_settings
+from ..transcription.segments import Transcript, transcribe_clips
+from .experts import ExpertStore
+from .items import DETECT, Description, Item, Outcome, Settings
+
+
+class Engine:
+    """A model, and the experts that are loaded as they are needed.
+
+    Args:
+        model: folder or Hub id of a multilingual Whisper, plain or with experts.
+        experts: folders and Hub ids of more experts, on the same backbone.
+        expert_memory: bytes that loaded experts may take.
+        precision: as for `load_model`.
+        device: where the model runs.
+
+    Raises:
+        ValueError: two places have experts of one language, or what `load_model` raises.
+    """
+
+    def __init__(self, model: str, experts: Sequence[str], expert_memory: int, precision: str, device: str):
+        self.processor = load_processor(model)
+        own = [model] if expert_languages(model) else []
+        if experts and not own:
+            loading = precision_settings(precision, device)
+            bare = DistilWhisperForConditionalGeneration.from_whisper(model, languages=[], **loading)
+            self.model = bare if precision in QUANTISED else bare.to(device)
+        else:
+            self.model = load_model(model, precision, device, languages=[])
+        self.experts = ExpertStore(self.model, [*own, *experts], expert_memory)
+        self._turn = threading.Lock()
+
+    def describe(self) -> Description:
+        """What a server has to know of the model."""
+        window = self.processor.feature_extractor.n_samples
+        return Description(tuple(known_languages(self.model)), tuple(sorted(self.experts.sources)), window)
+
+    def fetch(self, language: str | None) -> None:
+        """Downloads the experts of a language if they are on the Hub: before its batch, which would have to wait."""
+        if language in self.experts.sources:
+            try:
+                self.experts.fetch(language)
+            except (OSError, ValueError):  # `run` tries again, and says it
+                return
+
+    @torch.inference_mode()
+    def run(self, items: Sequence[Item]) -> list[Outcome]:
+        """Transcribes a batch of windows. No outcome depends on the other windows.
+
+        A window that fails has an error as its outcome, and the others have their transcripts.
+        """
+        with self._turn:
+            outcomes: dict[int, Outcome] = {}
+            rows: list[int] = []
+            waiting = list(range(len(items)))
+            missing = {item.language: None for item in items if item.language in self.experts.sources}
+            while waiting:
+                loaded, failed = self.experts.load([language for language in missing if language is not None])
+                for index in [index for index in waiting if items[index].language in failed]:
+                    outcomes[index] = _failure(items[index], failed[str(items[index].language)], "experts")
+                for language in [*loaded, *failed]:
+                    del missing[language]
+                ready = [index for index in waiting if index not in outcomes and items[index].language not in missing]
+                for group in _groups(items, ready):
+                    outcomes |= dict(zip(group, self._run_group([items[index] for index in group]), strict=True))
+                    rows.append(len(group))
+                waiting = [index for index in waiting if index not in outcomes]
+            outcomes[0] = replace(outcomes[0], batches=tuple(rows), loaded=self.experts.loaded)
+        return [outcomes[index] for index in range(len(items))]
+
+    def _run_group(self, items: list[Item]) -> list[Outcome]:
+        """The outcomes of windows that share their settings. If they fail together, each is tried alone."""
+        settings = items[0].settings
+        try:
+            if settings.task == DETECT:
+                return [Outcome(language) for language in self._detect(items)]
+            transcripts = self._transcribe(items, settings)
+            return [Outcome(transcript.language, transcript.segments) for transcript in transcripts]
+        except Exception as error:
+            if len(items) == 1:
+                return [_failure(items[0], error, "window")]
+        return [outcome for item in items for outcome in self._run_group([item])]
+
+    def _transcribe(self, items: list[Item], settings: Settings) -> list[Transcript]:
+        generation: dict = {"task": settings.task}
+        if settings.prompt:
+            generation["prompt_ids"] = self._prompt(settings.prompt)
+        if settings.temperature:
+            set_seed(0)  # the same request has the same answer
+            generation |= {"temperature": settings.temperature, "do_sample": True}
+        clips, languages = [item.samples for item in items], [item.language for item in items]
+        return transcribe_clips(
+            self.model, self.processor, clips, languages, return_timestamps=settings.timestamps, **generation
+        )
+
+    def _prompt(self, text: str) -> torch.Tensor:
+        """The tokens of a prompt. Whisper takes the last ones: half of the tokens are left for the transcript."""
+        tokens = self.processor.get_prompt_ids(text, return_tensors="pt")
+        most = self.model.config.max_target_positions // 2 - 1
+        return torch.cat([tokens[:1], tokens[1:][-most + 1 :]]).to(self.model.device)
+
+    def _detect(self, items: list[Item]) -> list[str]:
+        features = speech_features(self.processor, [item.samples for item in items]).input_features
+        tokens = self.model.detect_language(features.to(self.model.device, self.model.dtype)).tolist()
+        codes = {token: code for code, token in known_languages(self.model).items()}
+        return [codes[token] for token in tokens]
+
+
+def _groups(items: Sequence[Item], indices: list[int]) -> list[list[int]]:
+    """Indices of windows that `generate` can take together. Sampling draws one number after the other: each alone."""
+    groups: dict[object, list[int]] = {}
+    for index in indices:
+        settings = items[index].settings
+        groups.setdefault((settings, index) if settings.temperature else settings, []).append(index)
+    return list(groups.values())
+
+
+def _failure(item: Item, error: Exception, what: str) -> Outcome:
+    reason = f"{type(error).__name__}: {error}"
+    if what == "experts":
+        return Outcome(item.language, error=f"The experts of {item.language!r} cannot be loaded.", detail=reason)
+    return Outcome(item.language, error="The model failed on this recording.", detail=reason)

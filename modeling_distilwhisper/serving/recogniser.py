@@ -1,0 +1,135 @@
+"""A recording of any length to its transcript, by windows that share batches with those of other requests."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..data.audio import read_audio
+from ..data.mono import SAMPLING_RATE, at_most
+from ..transcription.segments import UNDETERMINED, Segment, Transcript, is_silent
+from .errors import ApiError
+from .items import DETECT, Description, Item, Outcome, Settings
+from .metrics import Metrics
+
+Call = Callable[[Item], Awaitable[Outcome]]  # gives a window to a replica
+DECODERS = 2  # recordings that are decoded at a time
+
+
+class Recogniser:
+    """Transcribes recordings by the replicas.
+
+    Args:
+        call: gives a window to a replica.
+        description: of the model.
+        at_once: the most windows of a recording that are under way. More would keep others out of the batches.
+        minutes: the longest recording.
+        metrics: of the server.
+        log: writes a line for the people who run the server.
+    """
+
+    def __init__(
+        self,
+        call: Call,
+        description: Description,
+        *,
+        at_once: int,
+        minutes: float,
+        metrics: Metrics,
+        log: Callable[[str], None],
+    ):
+        self.call, self.description, self.at_once, self.minutes = call, description, at_once, minutes
+        self.metrics, self.log = metrics, log
+        self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
+
+    async def decode(self, file: BinaryIO) -> np.ndarray:
+        """The samples `(samples,)` of a recording.
+
+        Raises:
+            ApiError: it cannot be read, is empty or too long.
+        """
+        try:
+            samples = await asyncio.get_running_loop().run_in_executor(self._decoders, self._decode, file)
+        except ValueError as error:
+            raise ApiError(400, str(error), "invalid_audio", param="file") from None
+        if not len(samples):
+            raise ApiError(400, "The recording is empty.", "invalid_audio", param="file")
+        return samples
+
+    def _decode(self, file: BinaryIO) -> np.ndarray:
+        with at_most(self.minutes / 60):
+            return read_audio(file.read())
+
+    async def transcribe(
+        self, samples: np.ndarray, language: str | None, settings: Settings
+    ) -> AsyncGenerator[Transcript, None]:
+        """The transcript of each window, in temporal order, with times in the recording.
+
+        Args:
+            samples: `(samples,)` at 16 kHz.
+            language: a code, or `None` to detect it in the first window with sound.
+            settings: how the windows are decoded.
+
+        Raises:
+            ApiError: a replica failed.
+        """
+        windows = [(start, part) for start, part in cut(samples, self.description.window) if not is_silent(part)]
+        if language is None and windows:
+            language = (await self._ask(Item(windows[0][1], None, replace(settings, task=DETECT)))).language
+        free = asyncio.Semaphore(self.at_once)
+
+        async def one(start: float, part: np.ndarray) -> Transcript:
+            async with free:
+                outcome = await self._ask(Item(part, language, settings))
+            segments = [later(segment, start) for segment in outcome.segments]
+            return Transcript(outcome.language or UNDETERMINED, len(part) / SAMPLING_RATE, segments)
+
+        tasks = [asyncio.ensure_future(one(start, part)) for start, part in windows]
+        try:
+            for task in tasks:
+                yield await task
+        finally:  # also if the client has hung up
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def complete(self, samples: np.ndarray, language: str | None, settings: Settings) -> Transcript:
+        """The transcript of a recording. Arguments and errors as for `transcribe`."""
+        async with aclosing(self.transcribe(samples, language, settings)) as windows:
+            return joined([window async for window in windows], len(samples) / SAMPLING_RATE, language)
+
+    async def _ask(self, item: Item) -> Outcome:
+        outcome = await self.call(item)
+        self.metrics.add_outcome(outcome)
+        if outcome.error is not None:
+            self.log(f"{outcome.error} {outcome.detail}")
+            raise ApiError(500, outcome.error, "model_error")
+        return outcome
+
+
+def cut(samples: np.ndarray, window: int) -> Iterable[tuple[float, np.ndarray]]:
+    """Windows of a recording: where each begins, in seconds, and its samples."""
+    for start in range(0, len(samples), window):
+        yield start / SAMPLING_RATE, samples[start : start + window]
+
+
+def later(segment: Segment, seconds: float) -> Segment:
+    """A segment with the times of the recording, of one with those of a window that begins after so many seconds."""
+
+    def moved(part):
+        return replace(part, start=round(seconds + part.start, 2), end=round(seconds + part.end, 2))
+
+    timed: Any = moved(segment)
+    if (words := getattr(segment, "words", None)) is not None:
+        timed.words = [moved(word) for word in words]
+    return timed
+
+
+def joined(windows: list[Transcript], seconds: float, language: str | None) -> Transcript:
+    """One transcript of those of a recording's windows."""
+    found = windows[0].language if windows else language or UNDETERMINED
+    return Transcript(found, seconds, [segment for window in windows for segment in window.segments])
