@@ -32,7 +32,7 @@ import soundfile
 from machine import commit, machine, versions
 from openai import OpenAI
 
-from modeling_distilwhisper import load_model, load_processor, read_audio, transcribe_clips
+from modeling_distilwhisper import BatchTranscriber, Silero, load_model, load_processor, read_audio
 from modeling_distilwhisper.runs.files import write_atomically
 
 SUFFIXES = {f".{name.lower()}" for name in soundfile.available_formats()} | {".opus"}
@@ -162,7 +162,13 @@ def take(model: str, experts: list[str], files: list[Path], language: str, count
     loaded, processor = with_experts(model, experts, [language]), load_processor(model)
     start.wait()
     for file in files:
-        transcribe_clips(loaded, processor, [read_audio(file)], [language], return_timestamps=False)
+        alone(loaded, processor, read_audio(file), language)
+
+
+def alone(model, processor, samples, language: str) -> str:
+    """The text of a recording that goes through the model alone."""
+    ((_, transcript),) = BatchTranscriber(model, processor, Silero(), batch_size=1)([("it", samples, language)])
+    return transcript.text
 
 
 def with_experts(model: str, experts: list[str], languages: list[str]):
@@ -188,8 +194,7 @@ def differences(model: str, experts: list[str], texts: set) -> int:
     processor = load_processor(model)
     count = 0
     for file, language, text in texts:
-        clip = read_audio(file)
-        count += transcribe_clips(loaded, processor, [clip], [language], return_timestamps=False)[0].text != text
+        count += alone(loaded, processor, read_audio(file), language) != text
     return count
 
 

@@ -22,6 +22,11 @@ MARGIN_MS = 200  # added before and after speech: soft consonants are missed at 
 MIN_PAUSE_MS = 160
 
 
+def all_of_it(samples: np.ndarray) -> list[Span]:
+    """A detector that takes all of a recording for speech."""
+    return [(0, len(samples))] if len(samples) else []
+
+
 def find_detector(name: str) -> Detector | None:
     """Returns a voice activity detector: "silero", "none", or any callable, named "module:function".
 

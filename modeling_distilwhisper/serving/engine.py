@@ -1,18 +1,18 @@
-"""The model of a replica: batches of windows, of any languages, to their segments."""
+"""The model of a replica: batches of windows, of any languages, to their texts."""
 
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from transformers import set_seed
 
-from ..data.features import speech_features
 from ..languages_distilwhisper import known_languages
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.any_whisper import expert_languages, load_model, load_processor
 from ..runs.precision import QUANTISED, precision_settings
-from ..transcription.segments import Transcript, transcribe_clips
+from ..transcription.window_batch import detect_languages, transcribe_windows, window_features
 from .experts import ExpertStore
 from .items import DETECT, Description, Item, Outcome, Settings
 
@@ -85,38 +85,32 @@ class Engine:
         """The outcomes of windows that share their settings. If they fail together, each is tried alone."""
         settings = items[0].settings
         try:
+            features = window_features(self.processor, [item.samples for item in items])
             if settings.task == DETECT:
-                return [Outcome(language) for language in self._detect(items)]
-            transcripts = self._transcribe(items, settings)
-            return [Outcome(transcript.language, transcript.segments) for transcript in transcripts]
+                return [Outcome(code) for code in detect_languages(self.model, self.processor, features)]
+            languages = [str(item.language) for item in items]
+            texts = transcribe_windows(self.model, self.processor, features, languages, **self._generation(settings))
+            return [Outcome(language, text) for language, text in zip(languages, texts, strict=True)]
         except Exception as error:
             if len(items) == 1:
                 return [_failure(items[0], error, "window")]
         return [outcome for item in items for outcome in self._run_group([item])]
 
-    def _transcribe(self, items: list[Item], settings: Settings) -> list[Transcript]:
-        generation: dict = {"task": settings.task}
+    def _generation(self, settings: Settings) -> dict[str, Any]:
+        """The arguments of `generate`."""
+        generation: dict[str, Any] = {"task": settings.task}
         if settings.prompt:
             generation["prompt_ids"] = self._prompt(settings.prompt)
         if settings.temperature:
             set_seed(0)  # the same request has the same answer
             generation |= {"temperature": settings.temperature, "do_sample": True}
-        clips, languages = [item.samples for item in items], [item.language for item in items]
-        return transcribe_clips(
-            self.model, self.processor, clips, languages, return_timestamps=settings.timestamps, **generation
-        )
+        return generation
 
     def _prompt(self, text: str) -> torch.Tensor:
         """The tokens of a prompt. Whisper takes the last ones: half of the tokens are left for the transcript."""
         tokens = self.processor.get_prompt_ids(text, return_tensors="pt")
         most = self.model.config.max_target_positions // 2 - 1
         return torch.cat([tokens[:1], tokens[1:][-most + 1 :]]).to(self.model.device)
-
-    def _detect(self, items: list[Item]) -> list[str]:
-        features = speech_features(self.processor, [item.samples for item in items]).input_features
-        tokens = self.model.detect_language(features.to(self.model.device, self.model.dtype)).tolist()
-        codes = {token: code for code, token in known_languages(self.model).items()}
-        return [codes[token] for token in tokens]
 
 
 def _groups(items: Sequence[Item], indices: list[int]) -> list[list[int]]:

@@ -18,7 +18,6 @@ from .items import Settings
 
 MAX_FIELD = 16_384  # bytes of a field that is no file: a prompt has a few hundred
 MAX_FIELDS = 32
-TIMED = ("srt", "vtt", "verbose_json")  # formats with times
 LISTS = ("timestamp_granularities",)  # fields that may come several times, each with [] behind its name
 
 
@@ -38,7 +37,7 @@ class Fields(BaseModel):
 
     def settings(self, task: str) -> Settings:
         """How the windows of the recording are decoded."""
-        return Settings(task, self.prompt, self.temperature, self.response_format in TIMED)
+        return Settings(task, self.prompt, self.temperature)
 
 
 def read_fields(form: FormData) -> tuple[UploadFile, Fields]:
@@ -122,10 +121,10 @@ def verbose(transcript: Transcript, fields: Fields, task: str) -> dict[str, Any]
         "usage": usage(transcript),
     }
     if "word" in fields.timestamp_granularities:
-        words: list[Any] = [getattr(segment, "words", None) for segment in transcript.segments]
+        words = [segment.words for segment in transcript.segments]
         if None in words:
             raise _invalid("timestamp_granularities", "this model cannot time words; expected segment")
-        content["words"] = [asdict(word) for of_segment in words for word in of_segment]
+        content["words"] = [asdict(word) for of_segment in words for word in of_segment or ()]
     if "segment" in fields.timestamp_granularities or not fields.timestamp_granularities:
         content["segments"] = [
             {"id": number, "start": part.start, "end": part.end, "text": part.text, "temperature": fields.temperature}

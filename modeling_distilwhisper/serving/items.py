@@ -1,10 +1,10 @@
 """What goes to a replica and comes back: windows of recordings, each an item of a batch."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from ..transcription.segments import Segment
+from ..transcription.window_batch import WindowText
 
 DETECT = "detect"  # a task beside Whisper's two: only the language is asked for
 
@@ -17,13 +17,11 @@ class Settings:
         task: "transcribe", "translate", or `DETECT`.
         prompt: text that Whisper takes for the words before the window.
         temperature: 0 is greedy decoding.
-        timestamps: whether Whisper's timestamps divide the window into segments.
     """
 
     task: str = "transcribe"
     prompt: str = ""
     temperature: float = 0.0
-    timestamps: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class Outcome:
 
     Attributes:
         language: the code, given or detected.
-        segments: with times in the window.
+        text: with the times of words in the window; `None` if only the language was asked for, or if there is an error.
         error: a sentence for the client if there is no transcript.
         detail: of the error, for the server's log alone.
         batches: number of rows in each call of `generate` since the last outcome; only the first one of a batch has it.
@@ -55,7 +53,7 @@ class Outcome:
     """
 
     language: str | None
-    segments: list[Segment] = field(default_factory=list)
+    text: WindowText | None = None
     error: str | None = None
     detail: str = ""
     batches: tuple[int, ...] = ()

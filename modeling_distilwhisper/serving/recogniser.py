@@ -1,17 +1,20 @@
 """A recording of any length to its transcript, by windows that share batches with those of other requests."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
 from ..data.audio import read_audio
 from ..data.mono import SAMPLING_RATE, at_most
-from ..transcription.segments import UNDETERMINED, Segment, Transcript, is_silent
+from ..data.voice import Detector
+from ..transcription.segments import UNDETERMINED, Transcript
+from ..transcription.sentences import timed_text
+from ..transcription.windows import Window, cut_windows
 from .errors import ApiError
 from .items import DETECT, Description, Item, Outcome, Settings
 from .metrics import Metrics
@@ -26,6 +29,7 @@ class Recogniser:
     Args:
         call: gives a window to a replica.
         description: of the model.
+        detector: finds speech.
         at_once: the most windows of a recording that are under way. More would keep others out of the batches.
         minutes: the longest recording.
         metrics: of the server.
@@ -36,13 +40,15 @@ class Recogniser:
         self,
         call: Call,
         description: Description,
+        detector: Detector,
         *,
         at_once: int,
         minutes: float,
         metrics: Metrics,
         log: Callable[[str], None],
     ):
-        self.call, self.description, self.at_once, self.minutes = call, description, at_once, minutes
+        self.call, self.description, self.detector = call, description, detector
+        self.at_once, self.minutes = at_once, minutes
         self.metrics, self.log = metrics, log
         self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
 
@@ -71,24 +77,27 @@ class Recogniser:
 
         Args:
             samples: `(samples,)` at 16 kHz.
-            language: a code, or `None` to detect it in the first window with sound.
+            language: a code, or `None` to detect it in the first window.
             settings: how the windows are decoded.
 
         Raises:
             ApiError: a replica failed.
         """
-        windows = [(start, part) for start, part in cut(samples, self.description.window) if not is_silent(part)]
+        loop = asyncio.get_running_loop()
+        spans = await loop.run_in_executor(self._decoders, self.detector, samples)
+        windows = cut_windows(spans, self.description.window)
         if language is None and windows:
-            language = (await self._ask(Item(windows[0][1], None, replace(settings, task=DETECT)))).language
+            first = windows[0].cut(samples)
+            language = (await self._ask(Item(first, None, replace(settings, task=DETECT)))).language
         free = asyncio.Semaphore(self.at_once)
 
-        async def one(start: float, part: np.ndarray) -> Transcript:
+        async def one(window: Window) -> Transcript:
             async with free:
-                outcome = await self._ask(Item(part, language, settings))
-            segments = [later(segment, start) for segment in outcome.segments]
-            return Transcript(outcome.language or UNDETERMINED, len(part) / SAMPLING_RATE, segments)
+                outcome = await self._ask(Item(window.cut(samples), language, settings))
+            segments, dropped = timed_text(window, outcome.text) if outcome.text is not None else ([], [])
+            return Transcript(outcome.language or UNDETERMINED, window.length / SAMPLING_RATE, segments, dropped)
 
-        tasks = [asyncio.ensure_future(one(start, part)) for start, part in windows]
+        tasks = [asyncio.ensure_future(one(window)) for window in windows]
         try:
             for task in tasks:
                 yield await task
@@ -111,25 +120,8 @@ class Recogniser:
         return outcome
 
 
-def cut(samples: np.ndarray, window: int) -> Iterable[tuple[float, np.ndarray]]:
-    """Windows of a recording: where each begins, in seconds, and its samples."""
-    for start in range(0, len(samples), window):
-        yield start / SAMPLING_RATE, samples[start : start + window]
-
-
-def later(segment: Segment, seconds: float) -> Segment:
-    """A segment with the times of the recording, of one with those of a window that begins after so many seconds."""
-
-    def moved(part):
-        return replace(part, start=round(seconds + part.start, 2), end=round(seconds + part.end, 2))
-
-    timed: Any = moved(segment)
-    if (words := getattr(segment, "words", None)) is not None:
-        timed.words = [moved(word) for word in words]
-    return timed
-
-
 def joined(windows: list[Transcript], seconds: float, language: str | None) -> Transcript:
     """One transcript of those of a recording's windows."""
     found = windows[0].language if windows else language or UNDETERMINED
-    return Transcript(found, seconds, [segment for window in windows for segment in window.segments])
+    segments = [segment for window in windows for segment in window.segments]
+    return Transcript(found, seconds, segments, [part for window in windows for part in window.dropped])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..data.voice import all_of_it, find_detector
 from ..repository_distilwhisper import languages_in
 from ..runs.any_whisper import load_processor
 from .api import Api, Limits
@@ -38,6 +39,7 @@ class ServerSettings:
         batch_size: the most windows in a batch.
         replicas: processes with the model.
         threads: of each.
+        vad: the voice activity detector, as for `find_detector`.
         max_minutes: the longest recording.
         limits: what a client may ask for.
         key: that clients have to send; `None`: none.
@@ -55,6 +57,7 @@ class ServerSettings:
     batch_size: int
     replicas: int
     threads: int
+    vad: str
     max_minutes: float
     limits: Limits
     key: str | None
@@ -84,6 +87,7 @@ def run_server(settings: ServerSettings) -> None:
         ValueError: the address cannot be had, or the model cannot be loaded.
         OSError: there is no such model.
     """
+    detector = find_detector(settings.vad) or all_of_it
     model, *experts = (_complete(location) for location in (settings.model, *settings.experts))
     load_processor(model)  # what is wrong with a name is said here, before minutes of starting
     for location in experts:
@@ -103,6 +107,7 @@ def run_server(settings: ServerSettings) -> None:
         recogniser = Recogniser(
             call_of(handle, _log),
             handle.describe.remote().result(),
+            detector,
             at_once=settings.batch_size * settings.replicas,
             minutes=settings.max_minutes,
             metrics=Metrics(),

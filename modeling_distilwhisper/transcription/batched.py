@@ -8,14 +8,13 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
-from transformers import BatchFeature, WhisperProcessor, set_seed
+from transformers import BatchFeature, WhisperProcessor
 
 from ..data.mono import SAMPLING_RATE
 from ..data.samples import as_samples
-from ..data.voice import Detector
-from .doubts import FALLBACK, SHORT_SECONDS, doubt, is_loop
+from ..data.voice import Detector, all_of_it
 from .segments import UNDETERMINED, Dropped, Segment, Transcript
-from .sentences import segments_of
+from .sentences import timed_text
 from .window_batch import WindowText, detect_languages, transcribe_windows, window_features
 from .windows import Window, cut_windows
 
@@ -87,8 +86,7 @@ class BatchTranscriber:
         """A recording, with its windows of speech."""
         try:
             samples = as_samples(samples)
-            spans = [(0, len(samples))] if self.detector is None else self.detector(samples)
-            windows = cut_windows(spans, self.processor.feature_extractor.n_samples)
+            windows = cut_windows((self.detector or all_of_it)(samples), self.processor.feature_extractor.n_samples)
             return _Job(key, samples, language, windows)
         except Exception as error:  # of this recording alone
             return _Job(key, samples, language, [], error=error)
@@ -133,7 +131,7 @@ class BatchTranscriber:
         """Puts the text of each window into its job. If a batch fails, its windows are tried one by one."""
         try:
             languages = self._languages(pieces, features)
-            texts = self._texts(features, languages, [piece.window for piece in pieces])
+            texts = transcribe_windows(self.model, self.processor, features, languages, **self.settings)
             for piece, language, text in zip(pieces, languages, texts, strict=True):
                 piece.add(text, language, self.detect_each)
         except Exception as error:
@@ -142,21 +140,6 @@ class BatchTranscriber:
                     self._transcribe([piece], self._features([piece]))
             else:
                 pieces[0].job.fail(error.with_traceback(None), pieces[0].window)  # which would hold memory
-
-    def _texts(self, features: BatchFeature, languages: list[str], windows: Sequence[Window]) -> list[WindowText]:
-        is_short = [window.length < SHORT_SECONDS * SAMPLING_RATE for window in windows]
-        texts = transcribe_windows(
-            self.model, self.processor, features, languages, ask_no_speech=is_short, **self.settings
-        )
-        for row, window in enumerate(windows):
-            if is_loop(texts[row].text, window) and "temperature" not in self.settings:
-                set_seed(0)  # sampling is random
-                alone = BatchFeature({name: values[row : row + 1] for name, values in features.items()})
-                settings = {**self.settings, **FALLBACK, "num_beams": 1}
-                (texts[row],) = transcribe_windows(
-                    self.model, self.processor, alone, [languages[row]], ask_no_speech=[is_short[row]], **settings
-                )
-        return texts
 
 
 @dataclass(eq=False)
@@ -208,10 +191,7 @@ class _Piece:
             language: of the window.
             mark: whether segments name it.
         """
-        segments, dropped = segments_of(self.window, text), []
-        if reason := doubt(text.text, self.window, text.no_speech):
-            dropped = [Dropped(segment.start, segment.end, segment.text, reason) for segment in segments]
-            segments = []
+        segments, dropped = timed_text(self.window, text)
         for segment in segments:
             segment.language = language if mark else None
         self.job.texts[self.window] = (language, segments, dropped)

@@ -2,9 +2,7 @@
 
 import zlib
 
-from ..data.mono import SAMPLING_RATE
 from ..evaluation.metrics import has_loop
-from .windows import Window
 
 # Text that repeats itself compresses well (Radford et al., 2023, section 4.5), but so do honest menus and lists. They
 # are spoken at the pace of speech, and a decoder in a loop writes on until it is stopped.
@@ -30,23 +28,27 @@ def compression_ratio(text: str) -> float:
     return len(text) / len(zlib.compress(bytes(order[letter] for letter in text))) if text else 0.0
 
 
-def is_loop(text: str, window: Window) -> bool:
-    """Whether a text is that of a decoder in a loop."""
-    return has_loop(text) or (compression_ratio(text) > MAX_COMPRESSION and _pace(text, window) > FAST_LETTERS)
+def is_loop(text: str, seconds: float) -> bool:
+    """Whether a text is that of a decoder in a loop.
+
+    Args:
+        text: of a window.
+        seconds: of its speech.
+    """
+    return has_loop(text) or (compression_ratio(text) > MAX_COMPRESSION and _pace(text, seconds) > FAST_LETTERS)
 
 
-def doubt(text: str, window: Window, no_speech: float | None) -> str | None:
+def doubt(text: str, seconds: float, no_speech: float | None) -> str | None:
     """The reason why the text of a window is taken for invented; `None` if it is not.
 
     Args:
         text: of the window.
-        window: with its speech.
+        seconds: of its speech.
         no_speech: the probability that it holds none by Whisper; `None` if it was not asked.
     """
-    seconds = window.length / SAMPLING_RATE
-    if is_loop(text, window):
+    if is_loop(text, seconds):
         return f"it repeats itself (compression ratio {compression_ratio(text):.1f})"
-    pace = _pace(text, window)
+    pace = _pace(text, seconds)
     if pace > MAX_LETTERS:
         return f"{pace:.0f} letters in a second of speech are too many (at most {MAX_LETTERS:.0f})"
     if no_speech is not None and no_speech > (MAX_NO_SPEECH if pace > FAST_LETTERS else SURELY_NO_SPEECH):
@@ -54,6 +56,6 @@ def doubt(text: str, window: Window, no_speech: float | None) -> str | None:
     return None
 
 
-def _pace(text: str, window: Window) -> float:
+def _pace(text: str, seconds: float) -> float:
     """Letters in a second of speech. A word of a very short window is not fast."""
-    return sum(map(str.isalnum, text)) / max(window.length / SAMPLING_RATE, 0.5)
+    return sum(map(str.isalnum, text)) / max(seconds, 0.5)

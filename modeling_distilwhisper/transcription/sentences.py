@@ -1,12 +1,21 @@
-"""Cuts the text of a window into segments: sentences, and what stands between pauses."""
+"""The text of a window in segments: sentences, and what stands between pauses; or what is dropped of it."""
 
-from .segments import Segment, Word
+from .doubts import doubt
+from .segments import Dropped, Segment, Word
 from .window_batch import WindowText
 from .windows import Window
 
 PAUSE = 0.3  # seconds between two words, beyond the detector's margins
 SENTENCE_ENDS = (".", "?", "!", "…", "。", "？", "！", "।", "۔", "؟", "։", "።")
 QUOTES = "\"'»”’)]」』"
+
+
+def timed_text(window: Window, content: WindowText) -> tuple[list[Segment], list[Dropped]]:
+    """The segments of a window, with the recording's times, and those that were dropped because they are invented."""
+    segments = segments_of(window, content)
+    if reason := doubt(content.text, content.seconds, content.no_speech):
+        return [], [Dropped(segment.start, segment.end, segment.text, reason) for segment in segments]
+    return segments, []
 
 
 def segments_of(window: Window, content: WindowText) -> list[Segment]:

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
-from transformers import BatchFeature, WhisperProcessor
+from transformers import BatchFeature, WhisperProcessor, set_seed
 from transformers.modeling_outputs import BaseModelOutput
 
 from ..data.features import speech_features
 from ..languages_distilwhisper import known_languages
+from .doubts import FALLBACK, SHORT_SECONDS, is_loop
 from .segments import Word
 from .word_times import align_words, can_align
 
@@ -21,37 +23,48 @@ class WindowText:
 
     Attributes:
         text: of the window.
+        seconds: of its audio.
         words: with times from the window's start; `None` if the model names no heads of attention to align them by.
-        no_speech: the probability that the window holds no speech (Radford et al., 2023, section 4.5), if asked for.
+        no_speech: the probability that a short window holds no speech (Radford et al., 2023, section 4.5).
     """
 
     text: str
+    seconds: float
     words: list[Word] | None = None
-    no_speech: float | None = None
+    no_speech: float | None = field(default=None, compare=False)  # the last digits depend on the batch
 
 
 @torch.inference_mode()
 def transcribe_windows(
-    model,
-    processor: WhisperProcessor,
-    features: BatchFeature,
-    languages: Sequence[str],
-    *,
-    ask_no_speech: Sequence[bool] = (),
-    **settings,
+    model, processor: WhisperProcessor, features: BatchFeature, languages: Sequence[str], **settings
 ) -> list[WindowText]:
     """Transcribes a batch of windows by one call of `generate`. No row depends on the others.
 
     Whisper's timestamps are not asked for: experts are trained without them, and text after the last one would be lost.
+    A window whose text repeats itself is transcribed once more, at other temperatures; whether a short one holds speech
+    is asked of Whisper too.
 
     Args:
         model: a multilingual Whisper of any kind, in evaluation mode.
         processor: the model's.
         features: of clips that fit Whisper's window (`window_features`).
         languages: a code for each.
-        ask_no_speech: for which windows to ask whether they hold speech.
         settings: for `generate`.
     """
+    contents = _generate(model, processor, features, languages, settings)
+    if "temperature" not in settings:
+        for row, content in enumerate(contents):
+            if is_loop(content.text, content.seconds):
+                set_seed(0)  # sampling is random
+                alone = BatchFeature({name: values[row : row + 1] for name, values in features.items()})
+                remedy = {**settings, **FALLBACK, "num_beams": 1}
+                (contents[row],) = _generate(model, processor, alone, [languages[row]], remedy)
+    return contents
+
+
+def _generate(
+    model, processor: WhisperProcessor, features: BatchFeature, languages: Sequence[str], settings: dict[str, Any]
+) -> list[WindowText]:
     mask = features.attention_mask.to(model.device)
     with _recorded(model.get_encoder()) as encoded:
         generated = model.generate(
@@ -67,13 +80,18 @@ def transcribe_windows(
     texts = [
         [token for segment in row for token in segment["tokens"].tolist() if token < end_token] for row in generated
     ]
-    contents = [WindowText(processor.tokenizer.decode(text).strip()) for text in texts]
+    frames = mask.sum(-1).tolist()
+    frame = processor.feature_extractor.hop_length / processor.feature_extractor.sampling_rate
+    contents = [
+        WindowText(processor.tokenizer.decode(text).strip(), count * frame)
+        for text, count in zip(texts, frames, strict=True)
+    ]
     if can_align(model):
         task = settings.get("task", "transcribe")
-        words = align_words(model, processor, encoded[-1], mask.sum(-1).tolist(), texts, languages, task)
+        words = align_words(model, processor, encoded[-1], frames, texts, languages, task)
         for content, spoken in zip(contents, words, strict=True):
             content.words = spoken
-    if rows := [row for row, asked in enumerate(ask_no_speech) if asked]:
+    if rows := [row for row, content in enumerate(contents) if content.seconds < SHORT_SECONDS]:
         for row, probability in zip(rows, _no_speech(model, encoded[-1][rows]), strict=True):
             contents[row].no_speech = probability
     return contents

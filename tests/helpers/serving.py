@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import torch
-from helpers.speech import RATE, clip
+from helpers.speech import RATE, clip, loud_spans
 
 from . import tiny
 
@@ -69,10 +69,18 @@ def make_api(engine, *, name: str = NAME, key: str | None = None, minutes: float
 
     lines: list[str] = []
     recogniser = Recogniser(
-        call or here, engine.describe(), at_once=4, minutes=minutes, metrics=Metrics(), log=lines.append
+        call or here, engine.describe(), loud_spans, at_once=4, minutes=minutes, metrics=Metrics(), log=lines.append
     )
     api = Api(recogniser, name, Limits(**{"upload": 1, "upload_seconds": 5, "requests": 4} | limits), key, is_ready)
     return api, lines
+
+
+def transcript_alone(model, processor, samples, language: str | None, **settings):
+    """What a recording says that goes through the model alone."""
+    from modeling_distilwhisper import BatchTranscriber
+
+    ((_, transcript),) = BatchTranscriber(model, processor, loud_spans, **settings)([("it", samples, language)])
+    return transcript
 
 
 @contextmanager
@@ -82,7 +90,9 @@ def server(folder: Path, *arguments, **environment) -> Iterator[tuple[str, subpr
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "modeling_distilwhisper", "serve", *map(str, arguments), "--port", str(port)]
-    settings = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **environment}
+    command += ["--vad", "helpers.speech:loud_spans"]
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    settings = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment}
     log = folder / "log.txt"
     with open(log, "w") as file:
         process = subprocess.Popen(command, env=settings, stdout=file, stderr=file)

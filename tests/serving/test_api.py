@@ -10,11 +10,10 @@ import pytest
 
 pytest.importorskip("prometheus_client", reason="needs the extra `serve`")
 pytest.importorskip("python_multipart", reason="needs the extra `serve`")
-from helpers.serving import NAME, encoded, make_api, wav
+from helpers.serving import NAME, encoded, make_api, transcript_alone, wav
 from helpers.speech import clip
 from starlette.testclient import TestClient
 
-from modeling_distilwhisper import transcribe_clips
 from modeling_distilwhisper.transcription.subtitles import to_srt, to_vtt
 
 TRANSCRIPTIONS, TRANSLATIONS = "/v1/audio/transcriptions", "/v1/audio/translations"
@@ -54,26 +53,24 @@ def error_of(response, status: int) -> dict:
 def expected(engine, content, language="gl", **settings):
     from modeling_distilwhisper import read_audio
 
-    settings = {"task": "transcribe", "return_timestamps": False} | settings
     engine.experts.load([language] if language in engine.experts.sources else [])
-    return transcribe_clips(engine.model, engine.processor, [read_audio(content)], [language], **settings)[0]
+    return transcript_alone(engine.model, engine.processor, read_audio(content), language, **settings)
 
 
 def test_each_format_holds_what_generate_says(client, shared_engine):
     content = wav(1.5)
     plain = expected(shared_engine, content)
-    timed = expected(shared_engine, content, return_timestamps=True)
-    assert plain.text and timed.segments
+    assert plain.text
     assert ask(client, content=content).json() == {"text": plain.text, "usage": {"type": "duration", "seconds": 2}}
     texts = {name: ask(client, {"response_format": name}, content) for name in ("text", "srt", "vtt")}
     assert texts["text"].text == plain.text + "\n"
-    assert texts["srt"].text == to_srt(timed) and texts["vtt"].text == to_vtt(timed)
+    assert texts["srt"].text == to_srt(plain) and texts["vtt"].text == to_vtt(plain)
     assert all(response.headers["content-type"].startswith("text/plain") for response in texts.values())
     verbose = ask(client, {"response_format": "verbose_json"}, content).json()
     assert (verbose["task"], verbose["language"], verbose["duration"]) == ("transcribe", "galician", 1.5)
-    assert verbose["text"] == timed.text
+    assert verbose["text"] == plain.text
     assert [(one["start"], one["end"], one["text"]) for one in verbose["segments"]] == [
-        (one.start, one.end, one.text) for one in timed.segments
+        (one.start, one.end, one.text) for one in plain.segments
     ]
 
 
@@ -87,10 +84,7 @@ def test_a_translation_runs_the_other_task(client, shared_engine):
 def test_a_long_recording_is_transcribed_window_by_window_with_its_own_times(client, shared_engine):
     samples = np.concatenate([clip(2.0, 300), np.zeros(32_000, np.float32), clip(1.5, 800)])
     content = encoded(samples, "WAV")
-    first, last = (
-        expected(shared_engine, encoded(part, "WAV"), return_timestamps=True)
-        for part in (samples[:32_000], samples[64_000:])
-    )
+    first, last = (expected(shared_engine, encoded(part, "WAV")) for part in (samples[:32_000], samples[64_000:]))
     verbose = ask(client, {"response_format": "verbose_json"}, content).json()
     times = [(one["start"], one["end"], one["text"]) for one in verbose["segments"]]
     assert times == [(one.start, one.end, one.text) for one in first.segments] + [
@@ -114,7 +108,7 @@ def test_the_language_is_detected_or_given_by_name_code_or_model(client, shared_
     in_galician = ask(client, content=content).json()
     for form in ({"language": "Galician"}, {"language": "gl-ES"}, {"model": f"{NAME}:gl", "language": ""}):
         assert ask(client, form, content).json() == in_galician, form
-    detected = transcribe_clips(shared_engine.model, shared_engine.processor, [clip(1.3, 650)], [None])[0].language
+    detected = transcript_alone(shared_engine.model, shared_engine.processor, clip(1.3, 650), None).language
     verbose = ask(client, {"language": "", "response_format": "verbose_json"}, content).json()
     from modeling_distilwhisper.data.language_codes import language_code
 

@@ -3,12 +3,13 @@
 import shutil
 
 import pytest
-from helpers.serving import make_engine
+from helpers.serving import make_engine, transcript_alone
 from helpers.speech import clip
 
-from modeling_distilwhisper import DistilWhisperForConditionalGeneration, load_processor, transcribe_clips
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration, load_processor
 from modeling_distilwhisper.serving.engine import Engine
 from modeling_distilwhisper.serving.items import DETECT, Item, Settings
+from modeling_distilwhisper.transcription.window_batch import transcribe_windows, window_features
 
 MIXED = [("gl", 300), ("ca", 500), ("ru", 800), ("fr", 1200), ("en", 400), ("gl", 700), ("ca", 650), ("ru", 350)]
 PLAIN = Settings()
@@ -20,7 +21,7 @@ def items(settings=PLAIN, mixed=MIXED):
 
 def texts(outcomes):
     assert not [outcome.detail for outcome in outcomes if outcome.error]
-    return [(outcome.language, outcome.segments) for outcome in outcomes]
+    return [(outcome.language, outcome.text) for outcome in outcomes]
 
 
 def alone(places, batch, **settings):
@@ -30,20 +31,20 @@ def alone(places, batch, **settings):
     for language in ("ru", "fr"):
         loaded.load_experts(more, language)
     processor = load_processor(str(model))
-    settings = {"task": "transcribe", "return_timestamps": False} | settings
-    transcripts = [
-        transcribe_clips(loaded, processor, [item.samples], [item.language], **settings)[0] for item in batch
-    ]
-    return [(transcript.language, transcript.segments) for transcript in transcripts]
+    found = []
+    for item in batch:
+        features = window_features(processor, [item.samples])
+        (text,) = transcribe_windows(loaded, processor, features, [item.language], **settings)
+        found.append((item.language, text))
+    return found
 
 
-@pytest.mark.parametrize("timestamps", [False, True])
-def test_windows_of_five_languages_share_a_batch_and_say_what_they_say_alone(places, engine, timestamps):
-    batch = items(Settings(timestamps=timestamps))
+def test_windows_of_five_languages_share_a_batch_and_say_what_they_say_alone(places, engine):
+    batch = items()
     outcomes = engine.run(batch)
-    assert texts(outcomes) == alone(places, batch, return_timestamps=timestamps)
+    assert texts(outcomes) == alone(places, batch)
     assert outcomes[0].batches == (8,) and not any(outcome.batches for outcome in outcomes[1:])
-    assert len({str(outcome.segments) for outcome in outcomes}) > 4, "the rows differ"
+    assert len({str(outcome.text) for outcome in outcomes}) > 4, "the rows differ"
 
 
 def test_experts_leave_for_others_where_memory_is_scarce_and_no_text_changes(places, engine):
@@ -75,12 +76,12 @@ def test_the_language_that_was_used_least_recently_leaves_first(places, engine):
 
 
 def test_windows_that_generate_cannot_mix_are_divided_and_keep_their_order(places, engine):
-    kinds = [Settings(), Settings("translate"), Settings(prompt="la ri"), Settings(timestamps=True), Settings(DETECT)]
+    kinds = [Settings(), Settings("translate"), Settings(prompt="la ri"), Settings(DETECT)]
     batch = [item for kind in kinds for item in items(kind, MIXED[:2])]
     outcomes = engine.run(batch)
-    assert outcomes[0].batches == (2, 2, 2, 2, 2)
+    assert outcomes[0].batches == (2, 2, 2, 2)
     for start, kind in enumerate(kinds):
-        assert outcomes[2 * start].segments == engine.run([batch[2 * start]])[0].segments, kind
+        assert outcomes[2 * start].text == engine.run([batch[2 * start]])[0].text, kind
     assert texts(outcomes[2:4]) == alone(places, batch[2:4], task="translate")
     assert texts(outcomes[4:6]) != texts(outcomes[:2]), "the prompt is used"
 
@@ -88,7 +89,7 @@ def test_windows_that_generate_cannot_mix_are_divided_and_keep_their_order(place
 def test_a_prompt_longer_than_whisper_takes_is_cut_to_its_end(engine):
     (long,) = engine.run(items(Settings(prompt="x" * 5000 + " la ri mo tu" * 5), MIXED[:1]))
     (cut,) = engine.run(items(Settings(prompt=" la ri mo tu" * 5), MIXED[:1]))
-    assert long.error is None and long.segments == cut.segments
+    assert long.error is None and long.text == cut.text
 
 
 def test_sampling_gives_the_same_text_alone_and_in_a_batch(engine):
@@ -112,7 +113,7 @@ def test_a_damaged_file_of_experts_fails_its_language_alone(places, tmp_path):
     expected = make_engine(places).run(batch)
     assert [one for one in outcomes if not one.error] != []
     for outcome, one in zip(outcomes, expected, strict=True):
-        assert outcome.error or outcome.segments == one.segments
+        assert outcome.error or outcome.text == one.text
     (damaged / "expert.ru.safetensors").write_bytes(content)
     assert texts(engine.run(batch)) == texts(expected), "a file that was mended is read"
 
@@ -145,7 +146,7 @@ def test_a_plain_whisper_takes_experts_from_another_folder(places, whisper_dir):
 def test_languages_are_detected_as_the_model_detects_them(engine):
     outcomes = engine.run([Item(item.samples, None, Settings(DETECT)) for item in items()])
     for outcome, item in zip(outcomes, items(), strict=True):
-        (transcript,) = transcribe_clips(engine.model, engine.processor, [item.samples], [None])
+        transcript = transcript_alone(engine.model, engine.processor, item.samples, None)
         assert outcome.language == transcript.language
 
 

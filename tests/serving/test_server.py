@@ -15,7 +15,7 @@ import pytest
 from helpers import serving
 from helpers.serving import NAME, wav
 
-from modeling_distilwhisper import DistilWhisperForConditionalGeneration, load_processor, read_audio, transcribe_clips
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration, load_processor, read_audio
 
 pytest.importorskip("ray", reason="needs the extra `serve`")
 openai = pytest.importorskip("openai", reason="needs OpenAI's client")
@@ -49,8 +49,7 @@ def generate(places):
 
     def say(content, language):
         samples = read_audio(content)
-        (transcript,) = transcribe_clips(model, processor, [samples], [language], return_timestamps=False)
-        return transcript.text
+        return serving.transcript_alone(model, processor, samples, language).text
 
     return say
 

@@ -15,7 +15,6 @@ from modeling_distilwhisper.transcription.batched import BATCHES_AHEAD, BatchTra
 from modeling_distilwhisper.transcription.doubts import compression_ratio, doubt
 from modeling_distilwhisper.transcription.segments import Transcript
 from modeling_distilwhisper.transcription.window_batch import WindowText
-from modeling_distilwhisper.transcription.windows import Window
 
 SHORT = {"max_new_tokens": 12}
 
@@ -112,7 +111,7 @@ def test_recordings_are_read_as_they_are_needed(model, processor):
 
 def test_what_was_dropped_is_told_with_its_reason(model, processor, monkeypatch):
     def invented(model, processor, features, languages, **settings):
-        return [WindowText("suscríbete " * 20)] * len(languages)
+        return [WindowText("suscríbete " * 20, 1.0)] * len(languages)
 
     monkeypatch.setattr("modeling_distilwhisper.transcription.batched.transcribe_windows", invented)
     transcript = run(model, processor, {"short": RECORDINGS["short"]})["short"]
@@ -145,7 +144,7 @@ MENU = (
 )
 def test_invented_text_is_told_from_speech_in_every_script(text, seconds, no_speech, reason):
     """Whisper's compression ratio counts bytes: Cyrillic menus were taken for loops, 55 of 147 sentences."""
-    found = doubt(text, Window(((0, int(seconds * RATE)),)), no_speech)
+    found = doubt(text, seconds, no_speech)
     assert found is None if reason is None else reason in found
 
 

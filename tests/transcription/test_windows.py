@@ -64,19 +64,21 @@ def test_a_segment_ends_with_a_sentence_or_before_a_pause():
     window = Window(((0, 32_000), (80_000, 96_000)))
     words = ["Boas", "noites.", "Ola", "a", "todos"]
     times = [0.0, 0.5, 1.0, 1.5, 2.1, 2.6]
-    content = WindowText(" ".join(words), [Word(a, b, w) for a, b, w in zip(times, times[1:], words, strict=False)])
+    content = WindowText(
+        " ".join(words), 3.0, [Word(a, b, w) for a, b, w in zip(times, times[1:], words, strict=False)]
+    )
     segments = segments_of(window, content)
     assert [(segment.text, segment.start, segment.end) for segment in segments] == [
         ("Boas noites.", 0.0, 1.0),
         ("Ola a", 1.0, 2.0),
         ("todos", 5.1, 5.6),
     ]
-    (complete,) = segments_of(window, WindowText(content.text))
+    (complete,) = segments_of(window, WindowText(content.text, 3.0))
     assert (complete.start, complete.end, complete.text) == (0.0, 6.0, content.text), "without times of words"
-    assert segments_of(window, WindowText("")) == []
+    assert segments_of(window, WindowText("", 3.0)) == []
 
 
 def test_words_without_spaces_between_make_segments_without_spaces():
     window = Window(((0, 64_000),))
-    content = WindowText("你好。再见", [Word(0, 1, "你好"), Word(1, 1, "。"), Word(1, 3, "再见")])
+    content = WindowText("你好。再见", 4.0, [Word(0, 1, "你好"), Word(1, 1, "。"), Word(1, 3, "再见")])
     assert [segment.text for segment in segments_of(window, content)] == ["你好。", "再见"]
