@@ -116,4 +116,8 @@ RANGES = {
     "upload_seconds": ABOVE_0,
     "max_minutes": Range(float, 0, 480, above=True),  # `read_audio` has a bound of its own
     "gate_noise_max": AT_LEAST_0,
+    "max_line_width": COUNT,
+    "max_lines": COUNT,
+    "max_cue_seconds": Range(float, 1, math.inf, below=True),
+    "long_seconds": ABOVE_0,
 }

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import regex
 
-from ..runs.numbers import COUNT
+from ..runs.numbers import RANGES
 from .segments import Segment
 
 CLAUSE_ENDS = (",", ";", ":", "،", "؛", "，", "；", "：", "、", "—", "–")
@@ -22,7 +22,7 @@ class CueLimits:
         seconds: the longest time that a cue is shown.
 
     Raises:
-        ValueError: a limit is below 1.
+        ValueError: a limit is below 1, or not finite.
     """
 
     width: int = 42
@@ -30,10 +30,12 @@ class CueLimits:
     seconds: float = 7.0
 
     def __post_init__(self):
-        COUNT.check("max_line_width", self.width)
-        COUNT.check("max_lines", self.lines)
-        if not 1 <= self.seconds < float("inf"):
-            raise ValueError(f"max_cue_seconds must be at least 1, got {self.seconds}.")
+        for name, value in (
+            ("max_line_width", self.width),
+            ("max_lines", self.lines),
+            ("max_cue_seconds", self.seconds),
+        ):
+            RANGES[name].check(name, value)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,12 @@ class Word:
         start: in seconds from the start of the recording.
         end: likewise.
         word: the text, without the space before it.
+
+    Example:
+        >>> from modeling_distilwhisper import Segment, Word
+        >>> words = [Word(0.0, 0.6, "Boas"), Word(0.6, 1.5, "noites.")]
+        >>> Segment(0.0, 1.5, "Boas noites.", words).words[1].start
+        0.6
     """
 
     start: float
@@ -54,6 +60,12 @@ class Dropped:
         end: likewise.
         text: what was generated.
         reason: why it is taken for invented.
+
+    Example:
+        >>> from modeling_distilwhisper import Dropped, Transcript
+        >>> beep = Dropped(2.0, 2.7, "Thanks for watching!", "it repeats itself (compression ratio 3.1)")
+        >>> Transcript("en", 3.0, [], [beep]).text
+        ''
     """
 
     start: float
