@@ -18,6 +18,7 @@ STEP = 512  # samples that silero-vad reads at a time
 # A recording is read in stripes side by side, which takes a fifth of the time. Each begins earlier than what counts of
 # it, so that the detector's memory of the sound before is there.
 STRIPE, LEAD = 20 * SAMPLING_RATE // STEP, 4 * SAMPLING_RATE // STEP  # in steps
+SIDE_BY_SIDE = 100  # stripes: half an hour
 MARGIN_MS = 200  # added before and after speech: soft consonants are missed at both ends
 MIN_PAUSE_MS = 160
 
@@ -83,25 +84,33 @@ class Silero:
         peak = np.abs(samples).max(initial=0.0)
         if not peak:
             return []
-        # The division makes quiet speech loud. The detector would miss some of it.
-        samples = samples / peak
-        found = self._find(torch.from_numpy(samples), Probabilities(self._probabilities(samples)))
+        # The library reads the samples through the model that it is given, which knows what they are.
+        found = self._find(torch.from_numpy(samples), Probabilities(self._probabilities(samples, peak)))
         return [(span["start"], span["end"]) for span in found]
 
     @torch.inference_mode()
-    def _probabilities(self, samples: np.ndarray) -> torch.Tensor:
+    def _probabilities(self, samples: np.ndarray, peak: float) -> torch.Tensor:
         """The probability of speech in each step `(steps,)`."""
         steps = -(-len(samples) // STEP)
-        stripes = -(-steps // STRIPE)
-        lead = LEAD if stripes > 1 else 0
-        stripe = STRIPE if stripes > 1 else steps
-        padded = np.zeros((lead + stripes * stripe) * STEP, dtype=np.float32)
-        padded[lead * STEP :][: len(samples)] = samples
-        size = (lead + stripe) * STEP
-        rows = torch.from_numpy(np.lib.stride_tricks.sliding_window_view(padded, size)[:: stripe * STEP].copy())
-        self._model.reset_states()
-        columns = [self._model(column, SAMPLING_RATE)[:, 0] for column in rows.split(STEP, dim=1)]
-        return torch.stack(columns[lead:], dim=1).reshape(-1)[:steps]
+        lead, stripe = (LEAD, STRIPE) if steps > STRIPE else (0, steps)
+        begins = [begin - lead for begin in range(0, steps, stripe)]
+        found = []
+        for first in range(0, len(begins), SIDE_BY_SIDE):
+            rows = np.stack([_cut(samples, begin, lead + stripe) for begin in begins[first : first + SIDE_BY_SIDE]])
+            # The division makes quiet speech loud. The detector would miss some of it.
+            columns = torch.from_numpy(rows / peak).split(STEP, dim=1)
+            self._model.reset_states()
+            values = [self._model(column, SAMPLING_RATE)[:, 0] for column in columns]
+            found.append(torch.stack(values[lead:], dim=1).reshape(-1))
+        return torch.cat(found)[:steps]
+
+
+def _cut(samples: np.ndarray, begin: int, count: int) -> np.ndarray:
+    """Steps of a recording, from `begin` on, which may be before its start; zeros are where it has none."""
+    first, last = begin * STEP, (begin + count) * STEP
+    part = samples[max(0, first) : last]
+    before = max(0, -first)
+    return np.pad(part, (before, last - first - before - len(part)))
 
 
 class Probabilities:

@@ -12,6 +12,7 @@ from helpers import corpora, speech
 from helpers.scripts import EXAMPLES
 
 from modeling_distilwhisper.bias.corpora import Corpus, count_reasons, select_rows
+from modeling_distilwhisper.data import voice
 from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.common_voice import read_common_voice
 from modeling_distilwhisper.data.sources import Source
@@ -140,6 +141,17 @@ def test_silero_distinguishes_speech_from_silence_and_noise_and_leaves_torch_its
     assert not detector(second) and not detector(second[:0]) and not detector(noise)
     clips = [EXAMPLES / f"quickstart/out_of_domain/en/test/00{number}.ogg" for number in range(3)]
     assert all(detector(0.01 * read_audio(clip)) for clip in clips), "quiet speech too"
+
+
+def test_the_memory_of_the_detector_has_a_bound_whatever_the_length(monkeypatch):
+    """Stripes of eight hours side by side would be gigabytes."""
+    speech = read_audio(EXAMPLES / "quickstart/out_of_domain/en/test/000.ogg")
+    samples = np.concatenate([np.zeros(50_000, np.float32), speech] * 20)
+    detector = find_detector("silero")
+    expected = detector(samples)
+    assert len(samples) > 3 * voice.STRIPE * voice.STEP and len(expected) >= 20
+    monkeypatch.setattr(voice, "SIDE_BY_SIDE", 2)
+    assert detector(samples) == expected
 
 
 def test_any_callable_is_a_detector_and_others_are_refused():

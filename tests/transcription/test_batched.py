@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from helpers.real import required
 from helpers.speech import RATE, clip, loud_spans
+from silero_vad import load_silero_vad
 from transformers import AutoProcessor, WhisperForConditionalGeneration
 
 from modeling_distilwhisper.data.audio import read_audio
@@ -188,10 +190,6 @@ def test_stripes_find_the_speech_that_is_found_in_one_piece():
     for start, end in detector(samples):
         striped[start:end] = True
     complete = np.zeros(len(samples), bool)
-    scaled = samples / np.abs(samples).max()
-    import torch
-    from silero_vad import load_silero_vad
-
-    for found in detector._find(torch.from_numpy(scaled), load_silero_vad()):
+    for found in detector._find(torch.from_numpy(samples / np.abs(samples).max()), load_silero_vad()):
         complete[found["start"] : found["end"]] = True
     assert complete.mean() > 0.3 and (striped != complete).mean() < 0.01
