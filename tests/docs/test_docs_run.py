@@ -165,7 +165,8 @@ def furnished(place, processor):
     for folder, languages in {"recordings": ("gl", "ca"), "prompts": ("ru", "fr")}.items():
         for language in languages:
             speech.write_folder(place / folder / language, language, rows=4)
-    shutil.copy(place / "talks/monday.flac", place / "prompts/ru/test/agent-loginok.flac")
+    for name in ("agent-loginok", "vm-unknown-caller"):
+        shutil.copy(place / "talks/monday.flac", place / f"prompts/ru/test/{name}.flac")
     models = {"distilwhisper-base-ru": "ru", "distilwhisper-quickstart": "ca", "run-gl": "gl", "run-ca": "ca"}
     for name, language in models.items():
         add_model(place, processor, name, [language])
