@@ -99,6 +99,8 @@ def main(argv: list[str], prog: str) -> None:
             counts = {"rows": len(rows), "new": len(missing), "left out": selection.left_out.total()}
             table.append({"corpus": source.name, "language": language, **counts})
     gather([])  # all files of all processes are there
+    if not is_main_process():  # the main one may end, and release the folder, while another looks at its files
+        return
     print(tabulate(table, headers="keys"))
     print(f"\n{arguments.output_dir}: {writer.megabytes():.1f} MB")
 
