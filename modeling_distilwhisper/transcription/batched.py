@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
@@ -115,8 +116,9 @@ class BatchTranscriber:
     def _detect(self, pieces: Sequence["_Piece"]) -> None:
         """Gives recordings their language, from their first windows."""
         for batch, features in self._with_features(pieces):
-            for piece, language in zip(batch, self._languages(batch, features), strict=True):
-                piece.job.language = language
+            with suppress(Exception):  # then each window is detected alone, where a failure is that of its recording
+                for piece, language in zip(batch, self._languages(batch, features), strict=True):
+                    piece.job.language = language
 
     def _languages(self, pieces: Sequence["_Piece"], features: BatchFeature) -> list[str]:
         """The language of each window: that of its recording, or else the one that is detected."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import regex
 
 from ..runs.numbers import RANGES
-from .segments import Segment
+from .segments import Segment, follow_in
 
 CLAUSE_ENDS = (",", ";", ":", "،", "؛", "，", "；", "：", "、", "—", "–")
 
@@ -111,7 +111,7 @@ def _lines(units: list[_Unit], width: int) -> list[str]:
 
 def _units(segment: Segment) -> list[_Unit]:
     """The words of a segment, each on one line, with their times."""
-    if segment.words:
+    if segment.words and follow_in(segment.text, segment.words):
         units, position = [], 0
         for word in segment.words:
             found = segment.text.index(word.word, position)

@@ -1,5 +1,6 @@
 """Timed text: words, segments and the transcript of a recording."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,6 +26,17 @@ class Word:
     start: float
     end: float
     word: str
+
+
+def follow_in(text: str, words: Sequence[Word]) -> bool:
+    """Whether words stand in a text in their order. A letter that was cut into tokens may be lost in the words."""
+    position = 0
+    for word in words:
+        found = text.find(word.word, position)
+        if found < 0:
+            return False
+        position = found + len(word.word)
+    return True
 
 
 @dataclass

@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from ..data.features import speech_features
 from ..languages_distilwhisper import known_languages
 from .doubts import FALLBACK, SHORT_SECONDS, is_loop
-from .segments import Word
+from .segments import Word, follow_in
 from .word_times import align_words, can_align
 
 
@@ -24,7 +24,8 @@ class WindowText:
     Attributes:
         text: of the window.
         seconds: of its audio.
-        words: with times from the window's start; `None` if the model names no heads of attention to align them by.
+        words: with times from the window's start; `None` if the model names no heads of attention to align them by, or
+            if the words are not those of the text.
         no_speech: the probability that a short window holds no speech (Radford et al., 2023, section 4.5).
     """
 
@@ -90,7 +91,7 @@ def _generate(
         task = settings.get("task", "transcribe")
         words = align_words(model, processor, encoded[-1], frames, texts, languages, task)
         for content, spoken in zip(contents, words, strict=True):
-            content.words = spoken
+            content.words = spoken if follow_in(content.text, spoken) else None
     if rows := [row for row, content in enumerate(contents) if content.seconds < SHORT_SECONDS]:
         for row, probability in zip(rows, _no_speech(model, encoded[-1][rows]), strict=True):
             contents[row].no_speech = probability

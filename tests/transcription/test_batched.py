@@ -14,8 +14,9 @@ from modeling_distilwhisper.data.audio import read_audio
 from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.data.voice import Silero
 from modeling_distilwhisper.transcription.batched import BATCHES_AHEAD, BatchTranscriber
+from modeling_distilwhisper.transcription.cues import CueLimits, cues_of
 from modeling_distilwhisper.transcription.doubts import compression_ratio, doubt
-from modeling_distilwhisper.transcription.segments import Transcript
+from modeling_distilwhisper.transcription.segments import Transcript, Word
 from modeling_distilwhisper.transcription.window_batch import WindowText
 
 SHORT = {"max_new_tokens": 12}
@@ -94,6 +95,35 @@ def test_a_recording_that_fails_stops_no_other(model, processor):
     results = run(model, processor, {**bad, **RECORDINGS})
     assert all(isinstance(results.pop(name), ValueError) for name in bad)
     assert results == run(model, processor, RECORDINGS)
+
+
+def test_a_language_that_cannot_be_detected_fails_its_recording_alone(model, processor, monkeypatch):
+    """A failure before the first batch would end the run for all."""
+
+    def fail(*arguments):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr("modeling_distilwhisper.transcription.batched.detect_languages", fail)
+    results = run(model, processor, RECORDINGS)
+    assert str(results.pop("detected")) == "no memory"
+    monkeypatch.undo()
+    assert results == {name: one for name, one in run(model, processor, RECORDINGS).items() if name != "detected"}
+
+
+def test_words_that_are_not_those_of_the_text_are_not_used(model, processor, monkeypatch):
+    """A letter of several tokens may be cut: the recording would fail at a word that is not found."""
+    model.generation_config.alignment_heads = [[0, 0], [1, 1]]
+    one = {"short": RECORDINGS["short"]}
+    expected = run(model, processor, one)["short"]
+
+    def cut(*arguments):
+        return [[Word(0.0, 0.5, "\ufffd")]]
+
+    monkeypatch.setattr("modeling_distilwhisper.transcription.window_batch.align_words", cut)
+    (segment,) = run(model, processor, one)["short"].segments
+    assert expected.text and segment.words is None and segment.text == expected.text
+    segment.words = [Word(0.0, 0.5, "\ufffd")]
+    assert cues_of([segment], CueLimits(width=200))[0].lines == (segment.text,)
 
 
 def test_recordings_are_read_as_they_are_needed(model, processor):
