@@ -37,6 +37,12 @@ def test_a_cue_has_the_times_of_its_words():
     ]
 
 
+def test_no_word_is_shown_only_before_it_is_spoken():
+    words = timed(["un", "dous", "tres", "catro"], 2.0)
+    cues = cues_of([Segment(0.0, 8.0, "un dous tres catro", words)], CueLimits(seconds=4.5))
+    assert [(cue.start, cue.end, cue.lines) for cue in cues] == [(0.0, 4.0, ("un dous",)), (4.0, 8.0, ("tres catro",))]
+
+
 def test_a_long_sentence_is_cut_after_a_clause():
     text = "Nunca choveu que non escampara na nosa terra, e iso sábeno ben todos os que viven dela desde sempre"
     first, second = (" ".join(cue.lines) for cue in cues_of([Segment(0.0, 6.0, text)], CueLimits()))

@@ -1,0 +1,34 @@
+"""A word begins where the attention was when the model chose it."""
+
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from modeling_distilwhisper.transcription import word_times
+
+FRAMES = 100  # of the encoder: 20 ms each
+
+
+def test_a_word_has_the_time_of_the_attention_that_chose_its_first_token(model, processor, monkeypatch):
+    """The attention at a token chooses the next one: taken for its own, every word would come one token late."""
+    model.generation_config.alignment_heads = [[0, 0]]
+    text = processor.tokenizer(" la ri mo", add_special_tokens=False).input_ids
+    prompt = 4
+    weights = torch.zeros(1, 1, prompt + len(text), FRAMES)
+    for position in range(prompt - 1, prompt + len(text)):  # one after the other, each for as long
+        begin = 5 * (position - prompt + 1)
+        weights[0, 0, position, begin : begin + 5] = 1
+
+    @contextmanager
+    def crafted(model, layers):
+        yield {0: weights}
+
+    monkeypatch.setattr(word_times, "_cross_attention", crafted)
+    encoded = torch.zeros(1, FRAMES, model.config.d_model)
+    ((*words,),) = word_times.align_words(model, processor, encoded, [2 * FRAMES], [text], ["gl"], "transcribe")
+    assert [word.word for word in words] == ["la", "ri", "mo"]
+    tokens = [len(processor.tokenizer(f" {word.word}", add_special_tokens=False).input_ids) for word in words]
+    begins = [0.1 * sum(tokens[:number]) for number in range(len(words) + 1)]
+    assert [word.start for word in words] == pytest.approx(begins[:-1], abs=0.021)
+    assert words[-1].end == pytest.approx(begins[-1], abs=0.021)
