@@ -1,7 +1,8 @@
 """What the comparison on real prompts trains: systems, learning rates to search, ablations; the most useful first."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
+from statistics import mean
 
 LANGUAGES = ("ru", "fr", "es")
 SEEDS = (0, 1, 2)
@@ -39,34 +40,40 @@ ABLATIONS: dict[str, dict] = {
 RANKS = (64, 16)  # ablations of "DistilWhisper rank 128", with its learning rate
 BETTER_TEACHER = "fine-tuned teacher"
 
+# Systems with changed recordings in training, as the candidates below, and whose learning rate they take.
+AUGMENTED = {"augment": ["tempo", "noise", "codec", "gaps"]}
+AUGMENTED_SYSTEMS = {f"{name}, augmented": name for name in ("LoRA 135", "fine-tuning")}
+
 # What might make experts as robust as LoRA: low-rank experts without a teacher, no gates closed at random, changed
-# training recordings. Trained in Russian and scored on validation recordings alone, clean and shifted; what is best
-# there becomes a system. The other systems get changed recordings too.
+# training recordings. They are scored on validation recordings alone, clean and shifted.
 LOW_RANK = {"expert_rank": 128, "skip_gate_prob": 0, "gate_budget": 0.9, "learning_rate": 5e-4}
 FULL = {"skip_gate_prob": 0, "learning_rate": 2e-4}
-AUGMENTED = {"augment": ["tempo", "noise", "codec", "gaps"]}
 # The mean of the weights of the last four checkpoints, which are five steps apart.
 AVERAGED = {"averaged": 4, "save_strategy": "steps", "save_steps": 5, "save_total_limit": 4}
 AVERAGED |= {"load_best_model_at_end": False}
+# Trained in all languages. The one with the lowest mean validation WER becomes the system `CHOSEN`.
 CANDIDATES: dict[str, dict] = {
     "rank 128": LOW_RANK,
     "rank 128, augmented": LOW_RANK | AUGMENTED,
     "rank 128, no gates": LOW_RANK | {"gate_budget": 1},
     "rank 128, no gates, augmented": LOW_RANK | {"gate_budget": 1} | AUGMENTED,
+    "rank 128, budget 0.5, augmented": LOW_RANK | {"gate_budget": 0.5} | AUGMENTED,
+    "rank 128, augmented, distilled": LOW_RANK | AUGMENTED | DISTILLED,  # from the recordings as they are
+    "rank 128, augmented, average": LOW_RANK | AUGMENTED | AVERAGED,
+    "full, no gates, augmented": FULL | {"gate_budget": 1} | AUGMENTED,
+}
+CHOSEN = "chosen experts"
+# Trained in Russian, to see what each setting does.
+SINGLE_CHANGES: dict[str, dict] = {
     "rank 128, budget 0.7": LOW_RANK | {"gate_budget": 0.7},
     "rank 128, budget 0.5": LOW_RANK | {"gate_budget": 0.5},
-    "rank 128, budget 0.5, augmented": LOW_RANK | {"gate_budget": 0.5} | AUGMENTED,
     "rank 128, rate 1e-3": LOW_RANK | {"learning_rate": 1e-3},
     "rank 128, soft gates": LOW_RANK | {"gate_training": "soft"},
     **{f"rank 128, {kind}": LOW_RANK | {"augment": [kind]} for kind in AUGMENTED["augment"]},
-    "rank 128, augmented, distilled": LOW_RANK | AUGMENTED | DISTILLED,  # from the recordings as they are
     "rank 128, average": LOW_RANK | AVERAGED,
-    "rank 128, augmented, average": LOW_RANK | AUGMENTED | AVERAGED,
     "full, skip 0": FULL,
     "full, skip 0, augmented": FULL | AUGMENTED,
     "full, skip 0, budget 0.9, augmented": FULL | AUGMENTED | {"gate_budget": 0.9},
-    "LoRA 135, augmented": SYSTEMS["LoRA 135"][0] | AUGMENTED | {"learning_rate": 5e-4},
-    "fine-tuning, augmented": SYSTEMS["fine-tuning"][0] | AUGMENTED | {"learning_rate": 5e-6},
 }
 
 TRAINING = {
@@ -95,6 +102,7 @@ class Job:
             "train" or "ablation".
         system: a key of `SYSTEMS`, or what the ablation is called.
         rate_of: the key of `SYSTEMS` whose chosen learning rate it takes; `None` where the settings name one.
+        of_chosen: whether it takes the settings of the candidate that did best.
         settings: of `distilwhisper train`; "WEIGHTS" stands for the folder of the untrained model. And "averaged": of
             how many checkpoints the weights are the mean.
         teacher_job: the name of the training whose model is the teacher.
@@ -107,6 +115,7 @@ class Job:
     language: str
     seed: int = 0
     rate_of: str | None = None
+    of_chosen: bool = False
     settings: dict = field(default_factory=dict)
     teacher_job: str | None = None
     keep: bool = False
@@ -117,9 +126,11 @@ def all_jobs() -> list[Job]:
     jobs = [_smoke(system) for system in ("fine-tuning", "LoRA 32", "DistilWhisper")]
     jobs += [Job(f"plain.{code}", "plain", "plain", code) for code in LANGUAGES]
     jobs += [_search(system, rate) for system, (_, rates) in SYSTEMS.items() for rate in rates]
-    main = [_main(system, code, seed) for seed, system, code in product(SEEDS, SYSTEMS, LANGUAGES)]
+    candidates = [_candidate(name, code) for name, code in product(CANDIDATES, LANGUAGES)]
+    systems = (*SYSTEMS, CHOSEN, *AUGMENTED_SYSTEMS)
+    main = [_main(system, code, seed) for seed, system, code in product(SEEDS, systems, LANGUAGES)]
     ablations = [_ablation(name, seed) for seed in SEEDS for name in (*ABLATIONS, *_others())]
-    return jobs + main + [_candidate(name, seed) for seed in SEEDS for name in CANDIDATES] + ablations
+    return jobs + candidates + main + [_candidate(name, SEARCHED_IN) for name in SINGLE_CHANGES] + ablations
 
 
 def _others() -> list[str]:
@@ -141,9 +152,14 @@ def _search(system: str, rate: float) -> Job:
 
 
 def _main(system: str, language: str, seed: int) -> Job:
-    settings = _settings(system, "train", language, seed)
+    job = Job(_name(system, language, seed), "train", system, language, seed)
+    if system == CHOSEN:
+        shared = {**TRAINING, **EPOCHS["train"], "languages": [language], "seed": seed}
+        return replace(job, of_chosen=True, settings=shared)
+    rate_of = AUGMENTED_SYSTEMS.get(system, system)
+    settings = _settings(rate_of, "train", language, seed) | (AUGMENTED if system != rate_of else {})
     keep = (system, language) == ("fine-tuning", SEARCHED_IN)
-    return Job(_name(system, language, seed), "train", system, language, seed, system, settings, keep=keep)
+    return replace(job, rate_of=rate_of, settings=settings, keep=keep)
 
 
 def _ablation(name: str, seed: int) -> Job:
@@ -155,12 +171,18 @@ def _ablation(name: str, seed: int) -> Job:
         teacher_job = _name("fine-tuning", SEARCHED_IN, seed)
     settings = _settings(system, "train", SEARCHED_IN, seed) | changed
     job = f"ablation.{_file(name)}.{SEARCHED_IN}.{seed}"
-    return Job(job, "ablation", name, SEARCHED_IN, seed, system, settings, teacher_job)
+    return Job(job, "ablation", name, SEARCHED_IN, seed, system, settings=settings, teacher_job=teacher_job)
 
 
-def _candidate(name: str, seed: int) -> Job:
-    settings = TRAINING | EPOCHS["train"] | {"languages": [SEARCHED_IN], "seed": seed} | CANDIDATES[name]
-    return Job(f"candidate.{_file(name)}.{SEARCHED_IN}.{seed}", "candidate", name, SEARCHED_IN, seed, settings=settings)
+def _candidate(name: str, language: str) -> Job:
+    settings = TRAINING | EPOCHS["train"] | {"languages": [language], "seed": SEEDS[0]} | settings_of(name)
+    job = f"candidate.{_file(name)}.{language}.{SEEDS[0]}"
+    return Job(job, "candidate", name, language, SEEDS[0], settings=settings)
+
+
+def settings_of(candidate: str) -> dict:
+    """What a candidate, or a single change, sets beyond the settings of all trainings."""
+    return {**CANDIDATES, **SINGLE_CHANGES}[candidate]
 
 
 def _name(system: str, language: str, seed: int) -> str:
@@ -188,3 +210,34 @@ def chosen_rate(system: str, validation: dict[str, float]) -> float | None:
 def searches(system: str) -> list[str]:
     """The names of the jobs that choose a system's learning rate."""
     return [_search(system, rate).name for rate in SYSTEMS[system][1]]
+
+
+def chosen_candidate(records: dict[str, dict]) -> str | None:
+    """The candidate with the lowest mean, over languages, of its WER on clean and on shifted validation recordings.
+
+    Clean and all shifted recordings weigh the same.
+
+    Args:
+        records: by name of job.
+
+    Returns:
+        `None` if no candidate has run in all languages. Of equal ones, the first.
+    """
+    means = {}
+    for name in CANDIDATES:
+        runs = [records.get(_candidate(name, code).name) for code in LANGUAGES]
+        if None not in runs:
+            means[name] = mean(validation_wer(run) for run in runs)
+    return min(means, key=means.get) if means else None
+
+
+def validation_wer(record: dict) -> float:
+    """The mean of a candidate's WER on clean validation recordings and of its mean WER over their shifts."""
+    domains = {row["domain"]: row["wer"] for row in record["counts"]}
+    clean = domains.pop("clean")
+    return (clean + mean(domains.values())) / 2
+
+
+def candidates() -> list[str]:
+    """The names of the jobs among which one is chosen."""
+    return [_candidate(name, code).name for name, code in product(CANDIDATES, LANGUAGES)]

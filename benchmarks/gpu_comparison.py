@@ -24,8 +24,17 @@ os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asks for a GPU wi
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent)]
 
-from comparison_data import COMMON  # noqa: E402
-from comparison_jobs import SYSTEMS, Job, all_jobs, chosen_rate, searches  # noqa: E402
+from comparison_data import COMMON, RUNS  # noqa: E402
+from comparison_jobs import (  # noqa: E402
+    SYSTEMS,
+    Job,
+    all_jobs,
+    candidates,
+    chosen_candidate,
+    chosen_rate,
+    searches,
+    settings_of,
+)
 from machine import commit, machine, versions  # noqa: E402
 
 from modeling_distilwhisper.runs.files import atomic_path, write_atomically  # noqa: E402
@@ -44,6 +53,7 @@ def main() -> None:
     parser.add_argument("--last_start", type=float, help="seconds from now after which no job is started")
     parser.add_argument("--commit", help="of the code; by default what git says")
     parser.add_argument("--only", default="", help="regular expression of job names")
+    parser.add_argument("--done", type=Path, help="folder that comparison_data.py wrote: its runs are not run again")
     parser.add_argument("--extra", type=json.loads, default={}, help="JSON of settings for all jobs, for a try")
     arguments = parser.parse_args()
     arguments.weights, arguments.prompts = arguments.weights.resolve(), arguments.prompts.resolve()
@@ -65,7 +75,8 @@ class Comparison:
         for folder in (self.records, self.logs, arguments.output):
             folder.mkdir(parents=True, exist_ok=True)
         self.jobs = [job for job in all_jobs() if re.search(arguments.only, job.name)]
-        self.done = {path.stem for path in self.records.glob("*.json")}
+        self.published = records_of(arguments.done)
+        self.done = {*self.published, *(path.stem for path in self.records.glob("*.json"))}
         self.failed: dict[str, str] = {}
         self.running: dict[str, tuple[Job, multiprocessing.Process, float]] = {}
         self.again: set[str] = set()  # jobs that ran out of memory once
@@ -127,6 +138,10 @@ class Comparison:
                 if not set(searches(job.rate_of)) & names <= settled:
                     continue
                 job = replace(job, settings={**job.settings, "learning_rate": self.rate(job.rate_of)})
+            if job.of_chosen:
+                if not set(candidates()) & names <= settled or (chosen := self.chosen()) is None:
+                    continue
+                job = replace(job, settings={**job.settings, **settings_of(chosen)})
             if job.teacher_job is not None:
                 teacher = self.arguments.work / "models" / job.teacher_job
                 if job.teacher_job not in self.done or not teacher.is_dir():
@@ -136,12 +151,17 @@ class Comparison:
         return None
 
     def rate(self, system: str) -> float:
-        validation = {}
-        for name in searches(system):
-            path = self.records / f"{name}.json"
-            if path.is_file():
-                validation[name] = json.loads(path.read_text(encoding="utf-8"))["validation"][-1]["eval_wer"]
-        return chosen_rate(system, validation)
+        records = self.records_named(searches(system))
+        return chosen_rate(system, {name: one["validation"][-1]["eval_wer"] for name, one in records.items()})
+
+    def chosen(self) -> str | None:
+        return chosen_candidate(self.records_named(candidates()))
+
+    def records_named(self, names: list[str]) -> dict[str, dict]:
+        """The records of these jobs, of those that have one."""
+        records = {name: self.published[name] for name in names if name in self.published}
+        paths = {name: self.records / f"{name}.json" for name in names}
+        return records | {name: read_record(path) for name, path in paths.items() if path.is_file()}
 
     def collect(self) -> None:
         for name, (_, process, began) in list(self.running.items()):
@@ -181,13 +201,23 @@ class Comparison:
         ):
             for record in sorted(self.records.glob("*.json")):
                 archive.add(record, f"runs/{record.name}")
-            add_text(archive, COMMON, json.dumps({**self.common, "learning rates": rates}, indent=2))
+            chosen = {"learning rates": rates, "chosen candidate": self.chosen()}
+            add_text(archive, COMMON, json.dumps(self.common | chosen, indent=2))
             for name, text in self.failed.items():
                 add_text(archive, f"failed/{name}.log", text[-20_000:])
         self.packed = self.seconds
 
     def say(self, text: str) -> None:
         print(f"[{self.seconds:6.1f}] {text}", flush=True)
+
+
+def records_of(folder: Path | None) -> dict[str, dict]:
+    """The published records by name of job; without a folder, none."""
+    return {} if folder is None else {run["job"]: run for run in read_record(folder / RUNS)["runs"]}
+
+
+def read_record(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
@@ -198,10 +228,10 @@ def add_text(archive: tarfile.TarFile, name: str, text: str) -> None:
 
 
 def headline(path: Path) -> str:
-    record = json.loads(path.read_text(encoding="utf-8"))
+    record = read_record(path)
     scores = [f"validation {line['eval_wer']:.3f}" for line in record.get("validation", [])[-1:]]
     for row in record.get("counts", []):
-        if row["split"] == "test":
+        if row["split"] == "test" or record["kind"] == "candidate":
             scores.append(f"{row['language']} {row['domain']} {row['wer']:.3f}")
     return ", ".join(scores)
 
