@@ -60,7 +60,7 @@ def complete_generation_config(
     """Adds what a Whisper's generation config lacks: the tokens of languages and tasks, and a maximum length.
 
     Many Whispers on the Hub have no generation_config.json, or one from before there were languages in it. `generate`
-    and the experts need these tokens, and the tokenizer has them.
+    and the experts need these tokens, and the tokenizer has them. A list of one end token becomes that token.
 
     Args:
         config: the generation config.
@@ -71,6 +71,7 @@ def complete_generation_config(
     Returns:
         A complete config; the same one if it names languages already, or if no tokenizer does.
     """
+    keep_one_end_token(config)
     if getattr(config, "lang_to_id", None):
         return config
     # Without a length in either config, transcripts would end after 20 tokens.
@@ -92,10 +93,19 @@ def complete_generation_config(
     return _with(config, is_multilingual=True, lang_to_id=languages, task_to_id=tasks, **tokens, **length)
 
 
+def keep_one_end_token(config: GenerationConfig) -> None:
+    """Makes a list of one end token that token, since Whisper's `generate` with timestamps fails on a list.
+
+    `Trainer` of Transformers before 5.18 makes such a list, and a model saves it.
+    """
+    if isinstance(config.eos_token_id, list) and len(config.eos_token_id) == 1:
+        (config.eos_token_id,) = config.eos_token_id
+
+
 def _with(config: GenerationConfig, **settings) -> GenerationConfig:
     """A config with more settings. One made from the model's config would lose them when it is saved and loaded."""
     kept = {name: value for name, value in config.to_dict().items() if not name.startswith("_")}
     return GenerationConfig.from_dict({**kept, **settings})
 
 
-__all__ = ["complete_generation_config", "is_english", "known_languages"]
+__all__ = ["complete_generation_config", "is_english", "keep_one_end_token", "known_languages"]

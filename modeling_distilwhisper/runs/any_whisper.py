@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForSpeechSeq2Seq, WhisperConfig, W
 from transformers.utils import find_adapter_config_file
 
 from ..configuration_distilwhisper import DistilWhisperConfig
-from ..languages_distilwhisper import complete_generation_config
+from ..languages_distilwhisper import complete_generation_config, keep_one_end_token
 from ..repository_distilwhisper import config_of, listed_languages, pickles_refused
 from .precision import QUANTISED, precision_settings
 from .settings import split_name
@@ -83,6 +83,7 @@ def load_weights(kind: Any, location: str, revision: str | None = None, **loadin
     hub = {"revision": revision} if revision else {}
     with pickles_refused(location):
         model = kind.from_pretrained(location, **hub, **loading)
+    keep_one_end_token(model.generation_config)
     if not getattr(model.generation_config, "lang_to_id", None):
         base = adapted_base(location)
         source, hub = (base, {}) if base else (location, hub)

@@ -13,6 +13,7 @@ from transformers.trainer import OPTIMIZER_NAME, TRAINER_STATE_NAME
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, get_last_checkpoint, rotate_checkpoints
 from transformers.utils import logging
 
+from ..languages_distilwhisper import keep_one_end_token
 from ..workarounds import without_push
 from .finite_steps import check_finite, check_finite_state
 from .resuming import STEP_FOLDER, check_resumable
@@ -137,6 +138,8 @@ class CompleteCheckpoints(Seq2SeqTrainer):
         Raises:
             ValueError: the checkpoint is of a later step than the training's last one.
         """
+        # Transformers before 5.18 has made a list of it by now, which would be saved.
+        keep_one_end_token(self.model.generation_config)
         started = super()._init_training_state(max_steps, steps_per_epoch, num_train_epochs, checkpoint, trial)
         if self.state.global_step > max_steps:
             raise ValueError(

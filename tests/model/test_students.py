@@ -140,6 +140,20 @@ def test_a_whisper_without_any_word_on_languages_says_what_to_copy(copied):
         known_languages(load_model(str(copied)))
 
 
+def test_a_whisper_that_was_saved_with_a_list_of_one_end_token_can_write_timestamps(copied):
+    file = copied / "generation_config.json"
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    end = settings["eos_token_id"]
+    file.write_text(json.dumps(settings | {"eos_token_id": [end]}), encoding="utf-8")
+    model = DistilWhisperForConditionalGeneration.from_whisper(copied, languages=["gl"])
+    for loaded in (model, load_model(str(copied), "float32", "cpu")):
+        assert loaded.generation_config.eos_token_id == end
+    both = json.loads(file.read_text(encoding="utf-8")) | {"eos_token_id": [end, end - 1]}
+    file.write_text(json.dumps(both), encoding="utf-8")
+    several = load_model(str(copied), "float32", "cpu")
+    assert several.generation_config.eos_token_id == [end, end - 1], "nobody asked for another end"
+
+
 @pytest.mark.parametrize("says_so", [True, False])
 def test_an_english_whisper_is_called_so_and_is_never_asked_for_a_language(whisper_dir, says_so):
     model = WhisperForConditionalGeneration.from_pretrained(whisper_dir)

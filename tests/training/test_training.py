@@ -1,6 +1,7 @@
 """Training moves the experts of the languages at hand and nothing else, follows the budget, and can be resumed."""
 
 import itertools
+import json
 
 import pytest
 import torch
@@ -166,6 +167,21 @@ def test_full_fine_tuning_runs_through_the_same_trainer(whisper, processor, reco
     before = tiny.state_of(whisper)
     make_trainer(whisper, processor, recordings, tmp_path, num_train_epochs=1).train()
     assert not torch.equal(before["model.encoder.layers.0.fc1.weight"], whisper.model.encoder.layers[0].fc1.weight)
+
+
+@pytest.mark.parametrize("kind", ["whisper", "model"])
+def test_a_trained_model_keeps_its_end_token_so_that_it_can_write_timestamps(
+    kind, processor, recordings, tmp_path, request
+):
+    """With a list of end tokens, Whisper's `generate` fails at the first timestamp: long recordings have them."""
+    student = request.getfixturevalue(kind)
+    end = student.generation_config.eos_token_id
+    assert isinstance(end, int)
+    trainer = make_trainer(student, processor, recordings, tmp_path, max_steps=1)
+    trainer.train()
+    trainer.save_model(str(tmp_path / "saved"))
+    saved = json.loads((tmp_path / "saved/generation_config.json").read_text(encoding="utf-8"))
+    assert student.generation_config.eos_token_id == saved["eos_token_id"] == end
 
 
 def test_labels_without_a_loaded_language_are_refused_in_any_data_set(whisper_dir, processor, recordings, tmp_path):
