@@ -145,7 +145,8 @@ def limits(results: Results) -> str:
         "Small data": f"{min(trained)} to {max(trained)} training prompts a language and {sum(tests)} test prompts "
         f"({sum(words)} words) in all: telephone prompts in Russian, French and Spanish, read by one speaker each, for "
         "whisper-base. The report has 3,000 to 28,000 utterances of many speakers, for whisper-small.",
-        "Two seeds": "three of full fine-tuning, one of all ablations but soft gates; ablations are in Russian. The "
+        "Two seeds": "three of full fine-tuning and LoRA, and of experts in French; one of all ablations but soft gates; "
+        "ablations are in Russian. The "
         "intervals say what other recordings might give, not what other seeds might, and nothing corrects them for the "
         "number of comparisons.",
         "Out of domain": "this means five artificial shifts of the same prompts. A transcript in a loop outweighs many "

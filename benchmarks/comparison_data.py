@@ -2,6 +2,8 @@
 
     python benchmarks/comparison_data.py results.tar.gz results/prompts_comparison
 
+Of several sources, the runs of a later one replace those of the same name, and the others stay.
+
 The archive is what gpu_comparison.sh wrote. The folder gets `runs.json`, a record for each run, a line each (settings,
 seed, commit, machine, versions, minutes, validation scores, errors with counts), and `transcripts.jsonl.gz`: each
 reference once, then each run's transcripts. The log of the training loss is left out.
@@ -24,10 +26,10 @@ RENAMED = {"trained parameters": "saved weights"}  # keys of records that an ear
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("archive", type=Path)
+    parser.add_argument("sources", type=Path, nargs="+", help="archives, or folders that this script wrote")
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
-    publish(*read(arguments.archive), arguments.folder)
+    publish(*together(arguments.sources), arguments.folder)
     for name in (RUNS, TRANSCRIPTS):
         print(f"{arguments.folder / name}: {(arguments.folder / name).stat().st_size / 1e3:.0f} kB")
 
@@ -45,6 +47,16 @@ def read(source: Path) -> tuple[dict, list[dict]]:
     common, runs = _read_folder(source) if source.is_dir() else _read_archive(source)
     content = with_new_names({"common": common, "runs": runs}, source)
     return content["common"], [_today(run) for run in content["runs"] if run["kind"] != "smoke"]
+
+
+def together(sources: list[Path]) -> tuple[dict, list[dict]]:
+    """As `read`, of several sources: a run is taken from the last one that has it."""
+    common, runs = {}, {}
+    for source in sources:
+        its_common, its_runs = read(source)
+        common |= its_common
+        runs |= {run["job"]: run for run in its_runs}
+    return common, [runs[name] for name in sorted(runs)]
 
 
 def _read_archive(path: Path) -> tuple[dict, list[dict]]:

@@ -40,11 +40,11 @@ def steps_of(arguments: argparse.Namespace) -> list[Step]:
     large = ["DistilWhisper, teacher live", "CLSR, r = 64, eight languages"]
     low_rank = ["one language, r = 64", "eight in every batch, r = 64"]
     return [
-        Step("equality", ["benchmarks/gpu_equality.py", *device, "--sizes", "tiny", "base", "small"], 90),
+        Step("equality", ["benchmarks/gpu_equality.py", *device, "--sizes", "tiny", "base", "small"], 150),
         Step("waits", ["benchmarks/gpu_waits.py", *device, "--size", "small"], 60),
-        Step("tests", ["benchmarks/gpu_tests.py", *device], 120),
-        Step("infer small", infer(device, "small", [1, 8, 32], 3, 20, [*PLAIN_AND_EXPERTS, *low_rank]), 110),
-        Step("train small", train(device, "small", [1, 8, 32], "bfloat16", beside, 3), 100),
+        Step("infer small", infer(device, "small", [1, 8, 32], 3, 20, [*PLAIN_AND_EXPERTS, *low_rank]), 130),
+        Step("train small", train(device, "small", [1, 8, 32], "bfloat16", beside, 2), 120),
+        Step("tests", ["benchmarks/gpu_tests.py", *device], 240),
         Step("compile", ["benchmarks/gpu_compile.py", *device, "--size", "base"], 90),
         Step("infer large", infer(device, "large-v2", [1, 8, 32], 2, 10, PLAIN_AND_EXPERTS), 110, least=40),
         Step("train large", train(device, "large-v2", [1, 8], "bfloat16", large, 2), 110, least=50),

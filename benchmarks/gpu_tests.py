@@ -61,7 +61,8 @@ def main() -> int:
 
 
 def command_of(files: list[str], report: Path) -> list[str]:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}"]
+    # Each test is named as it ends, so that the log of a run that is stopped says which ones failed.
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", f"--junitxml={report}"]
     command += ["--continue-on-collection-errors", "-o", "junit_family=xunit1"]
     if len(files) > 1 and importlib.util.find_spec("xdist"):
         command += ["-n", str(min(PROCESSES, os.cpu_count() or 1)), "--dist", "worksteal"]
