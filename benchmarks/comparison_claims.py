@@ -145,10 +145,9 @@ def limits(results: Results) -> str:
         "Small data": f"{min(trained)} to {max(trained)} training prompts a language and {sum(tests)} test prompts "
         f"({sum(words)} words) in all: telephone prompts in Russian, French and Spanish, read by one speaker each, for "
         "whisper-base. The report has 3,000 to 28,000 utterances of many speakers, for whisper-small.",
-        "Two seeds": "three of full fine-tuning and LoRA, and of experts in French; one of all ablations but soft gates; "
-        "ablations are in Russian. The "
-        "intervals say what other recordings might give, not what other seeds might, and nothing corrects them for the "
-        "number of comparisons.",
+        "Two seeds": "three of full fine-tuning and LoRA, and of experts in French; one of all ablations but soft "
+        "gates; ablations are in Russian. The intervals say what other recordings might give, not what other seeds "
+        "might, and nothing corrects them for the number of comparisons.",
         "Out of domain": "this means five artificial shifts of the same prompts. A transcript in a loop outweighs many "
         f"others: {_loops(results)}. Without inserted words, CLSR-FT less fine-tuning is {interval(calm.difference)}.",
         "Other languages": f"less the untrained model, full fine-tuning has {_loss(results, 'fine-tuning')} and "

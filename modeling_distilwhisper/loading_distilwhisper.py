@@ -39,7 +39,7 @@ class LoadingMixin(LanguageExpertsMixin):
         *,
         gate_budget: float = 0.5,
         gate_budgets: dict[str, float] | None = None,
-        skip_gate_prob: float = 0.2,
+        skip_gate_prob: float = 0.0,
         gate_dim: int = 64,
         gate_training: str = "hard",
         gate_noise_max: float = 5.0,

@@ -1,6 +1,7 @@
 """Times and scores of engines in one run: each is that of the engine and the recordings that it stands beside."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from modeling_distilwhisper import (
     load_processor,
     read_folder,
 )
-from modeling_distilwhisper.commands.benchmarks.transcribing import joined
+from modeling_distilwhisper.commands.benchmarks.transcribing import convert, joined
 from modeling_distilwhisper.data.audio import read_audio
 
 QUICKSTART = Path(__file__).parents[2] / "examples/quickstart"
@@ -28,6 +29,21 @@ def test_a_long_recording_is_made_of_clips_in_their_order_with_pauses():
     spoken = [int(value) for value in samples[samples > 0][::16_000]]
     assert spoken == [*range(1, len(spoken) + 1)] and text == " ".join(f"text {number}" for number in spoken)
     assert (samples == 0).mean() > 0.1
+
+
+def test_faster_whisper_gets_a_whisper_whose_folder_names_its_files_as_transformers_does_today(tmp_path):
+    """Without preprocessor_config.json, faster-whisper would take 80 mel bins for any model."""
+    pytest.importorskip("ctranslate2")
+    folder = shutil.copytree(QUICKSTART / "student", tmp_path / "plain")
+    processor = load_processor(str(folder))
+    for old in ("preprocessor_config.json", "processor_config.json"):
+        (folder / old).unlink(missing_ok=True)
+    processor.save_pretrained(folder)
+    assert not (folder / "preprocessor_config.json").exists(), "Transformers writes processor_config.json"
+    convert(str(folder), str(tmp_path / "converted"))
+    read = json.loads((tmp_path / "converted/preprocessor_config.json").read_text(encoding="utf-8"))
+    assert read["feature_size"] == processor.feature_extractor.feature_size
+    assert (tmp_path / "converted/tokenizer.json").is_file() and (tmp_path / "converted/model.bin").is_file()
 
 
 @pytest.mark.slow

@@ -60,6 +60,65 @@ def test_jobs_leave_records_for_the_tables_and_a_second_start_makes_only_what_is
         python(ROOT / "benchmarks/comparison_data.py", tmp_path / "output/results.tar.gz", tmp_path / "published")
 
 
+@pytest.fixture
+def jobs(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import comparison_jobs
+
+    return comparison_jobs
+
+
+def candidate_records(jobs, wers: dict[str, tuple[float, ...]]) -> dict[str, dict]:
+    """Of each candidate its WER on clean recordings and under each shift, the same in all languages."""
+    records = {}
+    for name, (clean, *shifted) in wers.items():
+        rows = [{"domain": "clean", "wer": clean}]
+        rows += [{"domain": f"shift {number}", "wer": wer} for number, wer in enumerate(shifted)]
+        records |= {job.name: {"counts": rows} for job in jobs.all_jobs() if job.system == name}
+    return records
+
+
+def test_the_candidate_is_chosen_by_clean_and_shifted_validation_recordings_alike(jobs):
+    """The shifts are more in number, and would outvote the clean recordings."""
+    first, second, third = list(jobs.CANDIDATES)[:3]
+    wers = {first: (0.10, 0.30, 0.30, 0.30), second: (0.20, 0.24, 0.24, 0.24), third: (0.05, 0.90, 0.90, 0.90)}
+    records = candidate_records(jobs, wers)
+    assert jobs.chosen_candidate(records) == first, "0.2 against 0.22 and 0.475"
+    missing = next(job.name for job in jobs.all_jobs() if job.system == first and job.language == "es")
+    without_a_language = {name: record for name, record in records.items() if name != missing}
+    assert jobs.chosen_candidate(without_a_language) == second, "the first has not run in all languages"
+    assert jobs.chosen_candidate({}) is None
+
+
+def test_published_runs_are_not_run_again_and_what_is_chosen_waits_for_all_candidates(jobs, tmp_path):
+    import argparse
+
+    from gpu_comparison import Comparison
+
+    published = tmp_path / "published"
+    published.mkdir()
+    names = [job.name for job in jobs.all_jobs() if job.kind in ("smoke", "plain", "search")]
+    records = [{"job": name, "validation": [{"eval_wer": 0.5}]} for name in names]
+    (published / "runs.json").write_text(json.dumps({"common": {}, "runs": records}), encoding="utf-8")
+    places = {"work": tmp_path / "work", "output": tmp_path / "out", "done": published}
+    comparison = Comparison(
+        argparse.Namespace(**places, only="smoke|plain|search|candidate|chosen", parallel=1, commit="")
+    )
+    seen = []
+    while (job := comparison.next_job()) is not None:
+        seen.append(job)
+        rows = [{"domain": domain, "wer": 0.1 if "no-gates" in job.name else 0.2} for domain in ("clean", "slow")]
+        (comparison.records / f"{job.name}.json").write_text(json.dumps({"counts": rows}), encoding="utf-8")
+        comparison.done.add(job.name)
+    assert not {job.name for job in seen} & set(names)
+    chosen = [job for job in seen if job.system == jobs.CHOSEN]
+    assert len(chosen) == len(jobs.LANGUAGES) * len(jobs.SEEDS)
+    before = seen[: seen.index(chosen[0])]
+    assert set(jobs.candidates()) <= {job.name for job in before}
+    for job in chosen:
+        assert job.settings["gate_budget"] == 1 and job.settings["languages"] == [job.language]
+
+
 def test_averaged_experts_are_the_mean_of_the_checkpoints_and_the_backbone_stays(model, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from comparison_run import average_experts

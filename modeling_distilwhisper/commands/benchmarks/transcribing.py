@@ -29,6 +29,7 @@ from ...data.selection import read_rows
 from ...data.sources import SPEC_FORM, parse_sources
 from ...evaluation.summary import error_rates_of, wer_difference
 from ...names_distilwhisper import public_name
+from ...runs.any_whisper import load_processor
 from ...runs.extras import require
 from ...runs.files import write_atomically
 from ...runs.lock import hold
@@ -132,8 +133,11 @@ def convert(location: str, folder: str) -> None:
     """Writes a Whisper in the form of faster-whisper."""
     from ctranslate2.converters import TransformersConverter  # an extra
 
-    files = ["tokenizer.json", "preprocessor_config.json"]
-    TransformersConverter(location, copy_files=files).convert(folder, force=True)
+    TransformersConverter(location).convert(folder, force=True)
+    # faster-whisper reads these two, under these names. Newer folders of Whispers have processor_config.json instead.
+    processor = load_processor(location)
+    processor.tokenizer.save_pretrained(folder)
+    processor.feature_extractor.save_pretrained(folder)
 
 
 def public_settings(arguments: TranscribingArguments) -> dict[str, Any]:

@@ -100,7 +100,9 @@ class ModelArguments:
     language_budgets: list[str] = field(
         default_factory=list, metadata={"help": "Other budgets for some languages: gl=0.7 ca=0.4."}
     )
-    skip_gate_prob: float = field(default=0.2, metadata={"help": "Share of gates that training closes at random."})
+    skip_gate_prob: float = field(
+        default=0.0, metadata={"help": "Share of gates that training closes at random. The report's is 0.2."}
+    )
     gate_training: str = field(default="hard", metadata={"help": "'hard', or 'soft' as in the report."})
     gate_noise_max: float = field(default=5.0, metadata={"help": "Final value of the noise of soft gates."})
     gate_dim: int = field(default=64, metadata={"help": "Width of the gates' hidden layer, of new experts."})
