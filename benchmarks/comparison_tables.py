@@ -17,7 +17,7 @@ from statistics import mean
 
 import declared_tables
 from comparison_data import read
-from comparison_jobs import SYSTEMS
+from comparison_jobs import ONE_PATH, SYSTEMS
 from comparison_scores import (
     SHIFTS,
     ScoredRun,
@@ -35,7 +35,7 @@ from modeling_distilwhisper.evaluation.metrics import Difference
 from modeling_distilwhisper.evaluation.normalization import NORMALIZERS
 from modeling_distilwhisper.evaluation.seeds import mean_over_languages, spread_of_seeds
 
-EXPERTS = ("CLSR-FT", "DistilWhisper", "DistilWhisper rank 128")
+EXPERTS = ("CLSR-FT", "DistilWhisper", "DistilWhisper rank 128", ONE_PATH)
 OTHERS = ("fine-tuning", "LoRA 32", "LoRA 135", "LoRA 416")
 GROUPS = {"in domain": in_domain, "out of domain": out_of_domain, "other languages": other_languages}
 # What the README calls the systems that it shows.
