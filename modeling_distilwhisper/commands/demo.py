@@ -18,6 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from ..data.voice import find_detector
 from ..runs.any_whisper import load_model, load_processor
 from ..runs.extras import require
 from .command_line import DEVICE, command, make_parser
@@ -45,11 +46,12 @@ def serve(arguments: argparse.Namespace, folder: str) -> None:
 
     from .demo_page import CSS, THEME, make_page
 
+    detector = find_detector(arguments.vad)
     model, processor = load_model(arguments.model, "auto", arguments.device), load_processor(arguments.model)
     if not getattr(model.config, "languages", None):
         raise ValueError(f"{arguments.model} has no language experts: there is nothing to compare with plain Whisper.")
     # No Node server, no external links, no history.
-    make_page(model, processor, arguments.examples).launch(
+    make_page(model, processor, detector, arguments.examples).launch(
         server_name=arguments.host,
         server_port=arguments.port,
         theme=THEME,
@@ -74,6 +76,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser = make_parser(__doc__, prog)
     parser.add_argument("model", help="folder or Hub id of a model with language experts")
     parser.add_argument("--examples", nargs="+", type=recording, default=[], help="recordings that visitors can choose")
+    parser.add_argument("--vad", default="silero", help="finds speech: silero, none, or module:function")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: reachable from other machines")
     parser.add_argument("--port", type=int, default=7860, help="where the page is served")
     parser.add_argument("--device", default=DEVICE, help="cpu, cuda, mps")

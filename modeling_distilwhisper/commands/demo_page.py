@@ -15,10 +15,11 @@ import gradio as gr
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from ..data.audio import read_audio
+from ..data.voice import Detector
 from ..languages_distilwhisper import known_languages
 from ..reporting.figures import draw_audio_gates
 from ..runs.files import file_name, write_atomically
-from ..transcription.segments import Transcript
+from ..transcription.segments import UNDETERMINED, Transcript
 from ..transcription.side_by_side import Gates, SideBySide, changed_words, transcribe_side_by_side
 from ..transcription.subtitles import to_srt
 from .demo_limits import KEPT_SECONDS, MAX_QUEUE, MAX_WORK_MINUTES, Deadline, check_length
@@ -43,10 +44,10 @@ CSS = """
 """
 
 
-def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
-    """The page, for a model with experts and recordings that visitors can choose."""
+def make_page(model, processor, detector: Detector | None, examples: list[Path]) -> gr.Blocks:
+    """The page, for a model with experts, what finds speech, and recordings that visitors can choose."""
 
-    def transcribe(path: str | None, language: str, timestamps: bool) -> tuple:
+    def transcribe(path: str | None, language: str) -> tuple:
         if path is None:
             raise gr.Error("Upload or record something first.", print_exception=False)
         begun = time.perf_counter()
@@ -55,8 +56,10 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
             samples = read_audio(path)
             if not len(samples):
                 raise ValueError("The recording is empty.")
-            settings = {"return_timestamps": timestamps, "stopping_criteria": [Deadline(MAX_WORK_MINUTES)]}
-            result = transcribe_side_by_side(model, processor, samples, language or None, **settings)
+            limit = Deadline(MAX_WORK_MINUTES)
+            result = transcribe_side_by_side(
+                model, processor, samples, language or None, detector, stopping_criteria=[limit]
+            )
         except ValueError as error:
             raise gr.Error(without_path(str(error), path), print_exception=False) from None
         took = time.perf_counter() - begun
@@ -110,11 +113,6 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
                 others = known_languages(model).keys() - set(trained)
                 choices += sorted((language_name(code), code) for code in others)
                 language = gr.Dropdown(choices, value="", label="Language", elem_id="language")
-                timestamps = gr.Checkbox(
-                    label="Timestamps within the recording",
-                    info="Experts are trained without them: for a short recording they may make the text worse.",
-                    elem_id="times",
-                )
                 button = gr.Button("Transcribe", variant="primary", elem_id="transcribe")
         with gr.Column(visible=False) as results:
             summary_text = gr.HTML(elem_id="summary")
@@ -142,13 +140,13 @@ def make_page(model, processor, examples: list[Path]) -> gr.Blocks:
                     with gr.Column(min_width=320):
                         gr.Markdown("Over the words, by decoder layer, the first on top")
                         words = gr.HTML(elem_id="words")
-            gr.Markdown("### Timestamps")
+            gr.Markdown("### With times")
             segments = gr.HTML(elem_id="segments")
             download = gr.DownloadButton("Download subtitles (SRT)", elem_id="download")
         # One at a time: while plain Whisper transcribes, the gates of the model are closed.
         button.click(
             transcribe,
-            [audio, language, timestamps],
+            [audio, language],
             [results, summary_text, plain, experts, usage, picture, words, segments, download],
             concurrency_limit=1,
         )
@@ -177,6 +175,8 @@ def language_name(code: str) -> str:
 
 
 def summary(result: SideBySide, *, detected: bool, took: float) -> str:
+    if result.plain.language == UNDETERMINED:
+        return f"<p>No speech was found in {result.plain.seconds:.1f} s of audio.</p>"
     language = f"{language_name(result.plain.language)}{' (detected)' if detected else ''}"
     text = f"{language}, {result.plain.seconds:.1f} s of audio, transcribed twice in {took:.1f} s."
     if result.gates is None:
@@ -201,8 +201,9 @@ def over_words(gates: Gates) -> str:
 
 
 def table(transcript: Transcript) -> str:
-    rows = "".join(
-        f"<tr><td>{segment.start:.2f} to {segment.end:.2f} s</td><td>{escape(segment.text)}</td></tr>"
-        for segment in transcript.segments
-    )
-    return f"<table>{rows}</table>"
+    """Segments with their times, and below them what was dropped as invented, with the reason."""
+    rows = [(segment.start, segment.end, escape(segment.text)) for segment in transcript.segments]
+    for part in transcript.dropped:
+        rows.append((part.start, part.end, f"<s>{escape(part.text)}</s> <em>Left out: {escape(part.reason)}.</em>"))
+    cells = (f"<tr><td>{start:.2f} to {end:.2f} s</td><td>{text}</td></tr>" for start, end, text in sorted(rows))
+    return f"<table>{''.join(cells)}</table>"

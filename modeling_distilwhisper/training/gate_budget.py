@@ -63,8 +63,9 @@ def budget_quantiles(model: DistilWhisperForConditionalGeneration, report: GateR
         report: the gates of the batch.
 
     Returns:
-        `(layers, languages)`: the (1 - budget) quantile of the logits over real tokens, NaN for absent languages.
-        Layers are in the order of `model.routed_layers()`, languages in that of `model.config.languages`.
+        `(layers, languages)`: the (1 - budget) quantile of the logits over real tokens, NaN for absent languages; minus
+        infinity for a budget of 1, which closes the gate for no token of any recording. Layers are in the order of
+        `model.routed_layers()`, languages in that of `model.config.languages`.
     """
     experts = model.config.experts_by_token
     layers = list(model.routed_layers())
@@ -78,7 +79,7 @@ def budget_quantiles(model: DistilWhisperForConditionalGeneration, report: GateR
                 share = 1 - model.config.budget_of(language)
                 for row in rows:
                     logits = report.logits[layers[row]].flatten().index_select(0, tokens).float()
-                    quantiles[row, column] = torch.quantile(logits, share)
+                    quantiles[row, column] = torch.quantile(logits, share) if share else -torch.inf
     return quantiles
 
 
@@ -98,7 +99,7 @@ def move_thresholds(
     """
     stacked = torch.stack(list(quantiles))
     known = ~stacked.isnan()
-    sums = torch.stack([stacked.nan_to_num().sum(dim=0), known.sum(dim=0).float()])
+    sums = torch.stack([stacked.where(known, 0).sum(dim=0), known.sum(dim=0).float()])
     total, count = sum_over_processes(sums)
     has_count = (count > 0).tolist()  # one read for all gates
     for row, layer in enumerate(model.routed_layers().values()):

@@ -13,11 +13,12 @@ from ..data.features import speech_features
 from ..data.labels import label_ids
 from ..data.mono import SAMPLING_RATE
 from ..data.samples import as_samples
+from ..data.voice import Detector
 from ..evaluation.gates import forced_gates, gates_of_utterance
 from ..evaluation.normalization import UNSPACED, keep_marks
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from .batched import BatchTranscriber
 from .segments import Transcript
-from .sequential import transcribe_clips
 
 PROMPT_LENGTH = 3  # language, task and <|notimestamps|> stand before the text
 
@@ -61,26 +62,39 @@ def transcribe_side_by_side(
     processor: WhisperProcessor,
     samples: np.ndarray,
     language: str | None = None,
+    detector: Detector | None = None,
     **settings,
 ) -> SideBySide:
-    """Transcribes a recording without and with experts.
+    """Transcribes a recording without and with experts, as `BatchTranscriber` does.
 
     No other thread may use the model during this call, because its gates are closed for the plain transcript.
 
     Args:
         model: in evaluation mode.
         processor: the model's processor.
-        samples: `(samples,)` at 16 kHz, of any length, as for `transcribe_clips`.
+        samples: `(samples,)` at 16 kHz, of any length.
         language: a code, or `None` to detect it.
-        settings: further arguments of `transcribe_clips`.
+        detector: finds speech, as for `BatchTranscriber`.
+        settings: further arguments of `BatchTranscriber`.
+
+    Raises:
+        ValueError: the samples are no mono audio or not finite.
     """
     samples = as_samples(samples)
+    transcriber = BatchTranscriber(model, processor, detector, **settings)
     with forced_gates(model, is_open=False):
-        (plain,) = transcribe_clips(model, processor, [samples], [language], **settings)
+        plain = _transcript(transcriber, samples, language)
     if plain.language not in list(model.config.languages or []):
         return SideBySide(plain, plain, None)
-    (experts,) = transcribe_clips(model, processor, [samples], [plain.language], **settings)
+    experts = _transcript(transcriber, samples, plain.language)
     return SideBySide(plain, experts, _gates(model, processor, samples, experts))
+
+
+def _transcript(transcriber: BatchTranscriber, samples: np.ndarray, language: str | None) -> Transcript:
+    ((_, transcript),) = transcriber([(None, samples, language)])
+    if isinstance(transcript, Exception):
+        raise transcript
+    return transcript
 
 
 def _gates(model, processor: WhisperProcessor, samples: np.ndarray, transcript: Transcript) -> Gates:

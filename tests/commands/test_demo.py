@@ -18,7 +18,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.data.audio import read_audio
-from modeling_distilwhisper.transcription.segments import Segment, Transcript
+from modeling_distilwhisper.transcription.segments import Dropped, Segment, Transcript
 from modeling_distilwhisper.transcription.side_by_side import Gates, changed_words, transcribe_side_by_side
 from modeling_distilwhisper.transcription.subtitles import to_srt
 
@@ -111,12 +111,10 @@ def page(browser, url):
     return Page(browser, url)
 
 
-def expected(folder, clip: str, language: str | None = None):
+def expected(folder, clip: str | Path, language: str | None = None):
     model = DistilWhisperForConditionalGeneration.from_pretrained(folder / "model").eval()
     processor = tiny.WhisperProcessor.from_pretrained(folder / "model")
-    return transcribe_side_by_side(
-        model, processor, read_audio(folder / f"{clip}.wav"), language, return_timestamps=False
-    )
+    return transcribe_side_by_side(model, processor, read_audio(folder / f"{clip}.wav"), language)
 
 
 def squeezed(text: str) -> str:
@@ -146,7 +144,8 @@ def test_a_clip_is_uploaded_and_both_transcripts_are_read(page, folder, url):
     )
     assert squeezed(page.text("words")) == squeezed("".join(found.gates.words))
     rows = [row.text for row in page.browser.find_elements(By.CSS_SELECTOR, "#segments tr")]
-    assert [squeezed(row) for row in rows] == [squeezed(f"0.00 to 1.00 s {found.experts.text}")]
+    spoken = [f"{one.start:.2f} to {one.end:.2f} s {one.text}" for one in found.experts.segments]
+    assert [squeezed(row) for row in rows] == [squeezed(row) for row in spoken] != []
 
     page.click("#download")
     wait = WebDriverWait(page.browser, SECONDS)
@@ -160,10 +159,11 @@ def test_a_transcript_is_never_markup():
     from modeling_distilwhisper.commands import demo_page  # it needs the extra "demo"
 
     text = "<b>&"
-    transcript = Transcript("gl", 1.0, [Segment(0.0, 1.0, text)])
+    transcript = Transcript("gl", 1.0, [Segment(0.0, 1.0, text)], [Dropped(1.0, 2.0, text, text)])
     gates = Gates(np.ones((1, 50)), [text], np.ones((1, 1)))
     shown = demo_page.marked([(text, True), (text, False)]), demo_page.over_words(gates), demo_page.table(transcript)
     assert all("<b>" not in html and "&lt;b&gt;&amp;" in html for html in shown)
+    assert shown[2].count("&lt;b&gt;&amp;") == 3, "the text, what was left out of it, and why"
 
 
 def test_a_long_clip_in_a_detected_language_has_times(page, folder):
@@ -208,14 +208,15 @@ def test_of_what_visitors_said_nothing_stays_but_gradios_own_copies(url, folder,
     def files(place: str, *endings: str) -> set[Path]:
         return {path for path in (folder / place).rglob("*") if path.is_file() and path.suffix in endings}
 
-    before, made = files("temp", ".png", ".srt"), {}
+    before, made, said = files("temp", ".png", ".srt"), {}, {}
     for name, pitch in {"one": 350, "two": 450, "---": 650}.items():
         clip = tmp_path / f"{name}.wav"
         speech.soundfile.write(clip, speech.tone(pitch), speech.RATE)
-        *_, subtitles = client.predict(handle_file(clip), "gl", False, api_name="/transcribe")
+        *_, subtitles = client.predict(handle_file(clip), "gl", api_name="/transcribe")
         made[Path(subtitles).name] = Path(subtitles).read_text(encoding="utf-8")
+        said[Path(subtitles).name] = to_srt(expected(folder, clip.with_suffix(""), "gl").experts)
     assert list(made) == ["one.srt", "two.srt", "recording.srt"], "a name of which nothing is left is no error"
-    assert all("-->" in text for text in made.values())
+    assert made == said and any("-->" in text for text in made.values())
     kept = files("temp", ".png", ".srt") - before
     assert sorted(path.suffix for path in kept) == 3 * [".png"] + 3 * [".srt"], "where Gradio clears them"
     assert not files("scratch", ".png", ".srt", ".wav"), "and nowhere else"

@@ -32,7 +32,7 @@ def transcribe(page, path: str | None, session: str = "s", wait: bool = True) ->
     """What the page answers: the last message of the job."""
     recording = path and {"path": path, "meta": {"_type": "gradio.FileData"}}
     (job,) = [one for one in page.get("/config").json()["dependencies"] if one["api_name"] == "transcribe"]
-    content = {"data": [recording, "gl", False], "fn_index": job["id"], "session_hash": session}
+    content = {"data": [recording, "gl"], "fn_index": job["id"], "session_hash": session}
     answer = page.post("/gradio_api/queue/join", json=content)
     if answer.status_code != 200 or not wait:
         return {"status": answer.status_code, **(answer.json() if "json" in answer.headers["content-type"] else {})}
@@ -170,14 +170,14 @@ def test_the_queue_has_an_end(page, folder):
 
 @pytest.mark.parametrize("path", ["run/transcribe", "api/transcribe", "call/transcribe", "process_recording"])
 def test_there_is_no_way_past_the_queue(page, path):
-    assert page.post(f"/gradio_api/{path}", json={"data": [None, "gl", False]}).status_code == 404
+    assert page.post(f"/gradio_api/{path}", json={"data": [None, "gl"]}).status_code == 404
 
 
 def test_a_transcription_is_not_run_by_the_address_that_needs_no_queue(page):
     """Gradio puts an example into the page by it."""
     for job in page.get("/config").json()["dependencies"]:
         if job["queue"]:
-            content = {"data": [None, "gl", False], "fn_index": job["id"], "session_hash": "past"}
+            content = {"data": [None, "gl"], "fn_index": job["id"], "session_hash": "past"}
             assert page.post("/gradio_api/run/predict", json=content).status_code == 404
     jobs = [job["api_name"] for job in page.get("/config").json()["dependencies"] if job["queue"]]
     assert "transcribe" in jobs

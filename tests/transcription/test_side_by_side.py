@@ -11,8 +11,8 @@ from matplotlib.image import imread
 from modeling_distilwhisper.data.collate import SpeechCollator
 from modeling_distilwhisper.evaluation.gates import gates_of_utterance
 from modeling_distilwhisper.reporting import figures
+from modeling_distilwhisper.transcription.batched import BatchTranscriber
 from modeling_distilwhisper.transcription.segments import Segment, Transcript
-from modeling_distilwhisper.transcription.sequential import transcribe_clips
 from modeling_distilwhisper.transcription.side_by_side import changed_words, transcribe_side_by_side
 
 FRAMES = 50  # a second, of the encoder
@@ -32,27 +32,35 @@ def transcript_of(text: str, language: str = "gl") -> Transcript:
     return Transcript(language, 1.0, [Segment(0.0, 1.0, text)])
 
 
-@pytest.mark.parametrize(("seconds", "timestamps"), [(1.0, False), (1.0, True), (5.0, False)])
-def test_the_transcripts_are_those_of_whisper_and_of_the_model(model, whisper, processor, seconds, timestamps):
-    samples, settings = noise(seconds), {"return_timestamps": timestamps, "max_new_tokens": 20}
+def batched(model, processor, samples, language, **settings) -> Transcript:
+    ((_, transcript),) = BatchTranscriber(model, processor, None, **settings)([(None, samples, language)])
+    return transcript
+
+
+@pytest.mark.parametrize("seconds", [1.0, 5.0])
+def test_the_transcripts_are_those_of_whisper_and_of_the_model(model, whisper, processor, seconds):
+    samples, settings = noise(seconds), {"max_new_tokens": 20}
     thresholds = [layer.experts["gl"].gate.threshold.clone() for layer in model.routed_layers().values()]
     result = transcribe_side_by_side(model, processor, samples, "gl", **settings)
-    assert [result.plain] == transcribe_clips(whisper, processor, [samples], ["gl"], **settings)
-    assert [result.experts] == transcribe_clips(model, processor, [samples], ["gl"], **settings)
+    assert result.plain == batched(whisper, processor, samples, "gl", **settings)
+    assert result.experts == batched(model, processor, samples, "gl", **settings)
     assert result.plain.text != result.experts.text
     after = [layer.experts["gl"].gate.threshold for layer in model.routed_layers().values()]
     assert all(map(torch.equal, thresholds, after)), "the gates are as they were"
-    if seconds == 1.0 and not timestamps:
-        assert [(segment.start, segment.end) for segment in result.experts.segments] == [(0.0, 1.0)]
 
 
 def test_a_detected_language_takes_its_experts_and_one_without_is_plain(model, whisper, processor):
     samples = noise(1.0)
-    (detected,) = transcribe_clips(whisper, processor, [samples], [None], max_new_tokens=9)
+    detected = batched(whisper, processor, samples, None, max_new_tokens=9)
     result = transcribe_side_by_side(model, processor, samples, max_new_tokens=9)
     assert result.plain.language == result.experts.language == detected.language
     other = transcribe_side_by_side(model, processor, samples, "fr", max_new_tokens=9)
     assert other.experts == other.plain and other.gates is None
+
+
+def test_where_no_speech_is_found_nothing_is_invented(model, processor):
+    result = transcribe_side_by_side(model, processor, noise(1.0), None, lambda samples: [])
+    assert result.plain == Transcript("und", 1.0, []) and result.gates is None
 
 
 @pytest.mark.parametrize("seconds", [1, 5])
@@ -83,12 +91,8 @@ def test_the_usage_of_a_word_is_the_mean_of_its_tokens(model, processor):
     assert np.allclose(result.gates.word_usage, np.stack(shares, axis=1))
 
 
-def test_a_recording_with_an_empty_transcript_has_gates_but_no_words(model, processor, monkeypatch):
-    silent = Transcript("gl", 1.0, [])
-    monkeypatch.setattr(
-        "modeling_distilwhisper.transcription.side_by_side.transcribe_clips", lambda *args, **settings: [silent]
-    )
-    result = transcribe_side_by_side(model, processor, noise(1.0), "gl")
+def test_a_recording_with_an_empty_transcript_has_gates_but_no_words(model, processor):
+    result = transcribe_side_by_side(model, processor, noise(1.0), "gl", lambda samples: [])
     assert result.gates.words == [] and result.gates.word_usage.shape == (2, 0)
     assert result.gates.frames.shape == (2, FRAMES)
     assert changed_words(result.plain, result.experts) == ([], [])

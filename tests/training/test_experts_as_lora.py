@@ -1,0 +1,59 @@
+"""Low-rank experts without gates are LoRA for one language: they learn the same, and the other languages stay."""
+
+import pytest
+import torch
+from helpers import tiny
+from helpers.training import load, make_trainer
+
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.evaluation.gates import measure_expert_usage
+from modeling_distilwhisper.training.lora import with_lora
+
+RANK = 4
+
+
+@pytest.fixture
+def open_experts(whisper_dir):
+    """Experts of Galician, whose gates a budget of 1 leaves open, and whose biases do not learn, as LoRA has none."""
+    model = load(whisper_dir, ["gl"], expert_rank=RANK, gate_budget=1.0, skip_gate_prob=0.0)
+    for name, weight in model.named_parameters():
+        if name.endswith("up.bias"):
+            weight.register_hook(torch.zeros_like)
+    return model
+
+
+def test_they_learn_what_lora_learns(open_experts, whisper, processor, recordings, tmp_path):
+    lora = with_lora(whisper, RANK, alpha=RANK)
+    pairs = []
+    for key, layer in open_experts.routed_layers().items():
+        side, index = key
+        adapted = lora.base_model.model.get_submodule(f"model.{side}.layers.{index}")
+        for name in ("fc1", "fc2"):
+            ours = getattr(layer.experts["gl"], name)
+            theirs = getattr(adapted, name)
+            theirs.lora_A["default"].weight.data.copy_(ours.down.weight)
+            pairs += [(ours.down.weight, theirs.lora_A["default"].weight)]
+            pairs += [(ours.up.weight, theirs.lora_B["default"].weight)]
+    before = [ours.detach().clone() for ours, _ in pairs]
+    for model, folder in ((open_experts, "experts"), (lora, "lora")):
+        make_trainer(model, processor, recordings, tmp_path / folder, num_train_epochs=1).train()
+    assert not any(torch.equal(ours, old) for (ours, _), old in zip(pairs, before, strict=True)), "all learned"
+    for ours, theirs in pairs:
+        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_a_budget_of_1_closes_the_gate_for_no_token_and_survives_saving(
+    open_experts, whisper, processor, recordings, tmp_path
+):
+    """The lowest logit of a batch as threshold closed it for tokens of other recordings."""
+    make_trainer(open_experts, processor, recordings, tmp_path / "run").train()
+    open_experts.save_pretrained(tmp_path / "model")
+    model = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "model").eval()
+    labels = torch.tensor([[model.generation_config.lang_to_id["<|gl|>"], 5, 6, 7]] * 2)
+    batch = tiny.make_audio(processor, [0.7, 1.9], seed=7)
+    usage = measure_expert_usage(model, [{**batch, "labels": labels}])
+    assert set(usage.values()) == {1.0}
+    other = {**batch, "labels": labels.clone()}
+    other["labels"][:, 0] = model.generation_config.lang_to_id["<|fr|>"]
+    with torch.inference_mode():
+        assert torch.equal(model(**other).logits, whisper(**other).logits), "another language is Whisper's, bit for bit"
