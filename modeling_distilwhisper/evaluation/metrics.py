@@ -242,8 +242,12 @@ def compare_errors(first: ErrorCounts, second: ErrorCounts, seed: int = 0) -> Di
 
 
 def has_loop(text: str) -> bool:
-    matches = LOOP.finditer(f"{text} ")  # with a space, so that the last word ends as the others do
-    return any(regex.search(r"\p{L}", match[1]) for match in matches)
+    return begins_loop(f"{text} ")  # with a space, so that the last word ends as the others do
+
+
+def begins_loop(text: str) -> bool:
+    """Whether each text that begins with this one has a loop."""
+    return any(regex.search(r"\p{L}", match[1]) for match in LOOP.finditer(text))
 
 
 def ratio(errors: np.ndarray, words: np.ndarray, axis: int = -1) -> np.ndarray | float:

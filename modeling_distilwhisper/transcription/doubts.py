@@ -14,8 +14,9 @@ MAX_LETTERS = 40.0  # in a second of speech. The fastest speakers say about 25.
 SHORT_SECONDS = 2.0
 MAX_NO_SPEECH, SURELY_NO_SPEECH = 0.6, 0.95  # the first as in Radford et al.
 # Whisper's remedy for loops: other temperatures where the text repeats itself or is unlikely (likewise).
+TEMPERATURES = (0.2, 0.4, 0.6, 0.8, 1.0)
 FALLBACK = {
-    "temperature": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0),
+    "temperature": (0.0, *TEMPERATURES),
     "compression_ratio_threshold": MAX_COMPRESSION,
     "logprob_threshold": -1.0,
     "no_speech_threshold": MAX_NO_SPEECH,

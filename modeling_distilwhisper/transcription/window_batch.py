@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import BatchFeature, WhisperProcessor, set_seed
+from transformers import BatchFeature, StoppingCriteriaList, WhisperProcessor, set_seed
 from transformers.modeling_outputs import BaseModelOutput
 
 from ..data.features import speech_features
 from ..languages_distilwhisper import known_languages
-from .doubts import FALLBACK, SHORT_SECONDS, is_loop
+from .doubts import SHORT_SECONDS, TEMPERATURES, is_loop
+from .loops import EndOfLoops
 from .segments import Word, follow_in
 from .word_times import align_words, can_align
 
@@ -42,8 +43,8 @@ def transcribe_windows(
     """Transcribes a batch of windows by one call of `generate`. No row depends on the others.
 
     Whisper's timestamps are not asked for: experts are trained without them, and text after the last one would be lost.
-    A window whose text repeats itself is transcribed once more, at other temperatures; whether a short one holds speech
-    is asked of Whisper too.
+    A window whose text repeats itself is transcribed once more, at one temperature after the other until none does;
+    whether a short one holds speech is asked of Whisper too.
 
     Args:
         model: a multilingual Whisper of any kind, in evaluation mode.
@@ -56,17 +57,30 @@ def transcribe_windows(
     if "temperature" not in settings:
         for row, content in enumerate(contents):
             if is_loop(content.text, content.seconds):
-                set_seed(0)  # sampling is random
                 alone = BatchFeature({name: values[row : row + 1] for name, values in features.items()})
-                remedy = {**settings, **FALLBACK, "num_beams": 1}
-                (contents[row],) = _generate(model, processor, alone, [languages[row]], remedy)
+                contents[row] = _sampled(model, processor, alone, languages[row], settings)
     return contents
+
+
+def _sampled(model, processor: WhisperProcessor, features: BatchFeature, language: str, settings: dict) -> WindowText:
+    """The text of a window at the lowest temperature at which it does not repeat itself, or at the highest."""
+    for temperature in TEMPERATURES:
+        set_seed(0)  # sampling is random
+        remedy = {**settings, "num_beams": 1, "do_sample": True, "temperature": temperature}
+        (content,) = _generate(model, processor, features, [language], remedy)
+        if not is_loop(content.text, content.seconds):
+            break
+    return content
 
 
 def _generate(
     model, processor: WhisperProcessor, features: BatchFeature, languages: Sequence[str], settings: dict[str, Any]
 ) -> list[WindowText]:
     mask = features.attention_mask.to(model.device)
+    beams = settings.get("num_beams", model.generation_config.num_beams) or 1
+    if beams == 1:  # with more, the end of a row would change which of them are kept
+        endings = [*settings.get("stopping_criteria", ()), EndOfLoops(processor.tokenizer)]
+        settings = {**settings, "stopping_criteria": StoppingCriteriaList(endings)}
     with _recorded(model.get_encoder()) as encoded:
         generated = model.generate(
             input_features=features.input_features.to(model.device, model.dtype),
