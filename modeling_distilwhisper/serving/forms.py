@@ -11,7 +11,8 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
 from ..data.language_codes import language_code
-from ..transcription.segments import Transcript
+from ..transcription.doubts import compression_ratio
+from ..transcription.segments import Segment, Transcript
 from ..transcription.subtitles import to_srt, to_vtt
 from .errors import ApiError
 from .items import Settings
@@ -127,9 +128,19 @@ def verbose(transcript: Transcript, fields: Fields, task: str) -> dict[str, Any]
         content["words"] = [asdict(word) for of_segment in words for word in of_segment or ()]
     if "segment" in fields.timestamp_granularities or not fields.timestamp_granularities:
         content["segments"] = [
-            {"id": number, "start": part.start, "end": part.end, "text": part.text, "temperature": fields.temperature}
-            for number, part in enumerate(transcript.segments)
+            _segment(number, part, fields.temperature) for number, part in enumerate(transcript.segments)
         ]
+    return content
+
+
+def _segment(number: int, part: Segment, temperature: float) -> dict[str, Any]:
+    """A segment as OpenAI has it, without what only its own decoder knows (`seek`, `tokens`)."""
+    content: dict[str, Any] = {"id": number, "start": part.start, "end": part.end, "text": part.text}
+    content |= {"temperature": temperature, "compression_ratio": round(compression_ratio(part.text), 3)}
+    if part.avg_logprob is not None:
+        content["avg_logprob"] = round(part.avg_logprob, 4)
+    if part.no_speech_prob is not None:
+        content["no_speech_prob"] = round(part.no_speech_prob, 4)
     return content
 
 

@@ -45,14 +45,15 @@ def doubt(text: str, seconds: float, no_speech: float | None) -> str | None:
     Args:
         text: of the window.
         seconds: of its speech.
-        no_speech: the probability that it holds none by Whisper; `None` if it was not asked.
+        no_speech: the probability that it holds none by Whisper, which counts for short windows; `None`: not asked.
     """
     if is_loop(text, seconds):
         return f"it repeats itself (compression ratio {compression_ratio(text):.1f})"
     pace = _pace(text, seconds)
     if pace > MAX_LETTERS:
         return f"{pace:.0f} letters in a second of speech are too many (at most {MAX_LETTERS:.0f})"
-    if no_speech is not None and no_speech > (MAX_NO_SPEECH if pace > FAST_LETTERS else SURELY_NO_SPEECH):
+    is_short = seconds < SHORT_SECONDS
+    if is_short and no_speech is not None and no_speech > (MAX_NO_SPEECH if pace > FAST_LETTERS else SURELY_NO_SPEECH):
         return f"{seconds:.1f} s of sound that are no speech with a probability of {no_speech:.2f}"
     return None
 

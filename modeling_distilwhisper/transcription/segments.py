@@ -49,6 +49,8 @@ class Segment:
         text: the words.
         words: with their times, if they were asked for.
         language: its code, if it was detected for this part alone.
+        avg_logprob: the mean log probability of the tokens of its window, if it is known.
+        no_speech_prob: the probability that its window holds no speech, if it is known.
 
     Example:
         >>> from modeling_distilwhisper import Segment
@@ -61,6 +63,9 @@ class Segment:
     text: str
     words: list[Word] | None = field(default=None, repr=False)
     language: str | None = field(default=None, repr=False)
+    # Their last digits depend on the batch.
+    avg_logprob: float | None = field(default=None, repr=False, compare=False)
+    no_speech_prob: float | None = field(default=None, repr=False, compare=False)
 
 
 @dataclass
@@ -120,7 +125,7 @@ class Transcript:
             word_timestamps: whether segments have their words with times.
         """
         content = {"text": self.text, **asdict(self)}
-        left_out = () if word_timestamps else ("words",)
+        left_out = {"avg_logprob", "no_speech_prob"} | (set() if word_timestamps else {"words"})
         content["segments"] = [
             {name: value for name, value in segment.items() if name not in left_out and value is not None}
             for segment in content["segments"]

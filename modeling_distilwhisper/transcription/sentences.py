@@ -15,6 +15,8 @@ def timed_text(window: Window, content: WindowText) -> tuple[list[Segment], list
     segments = segments_of(window, content)
     if reason := doubt(content.text, content.seconds, content.no_speech):
         return [], [Dropped(segment.start, segment.end, segment.text, reason) for segment in segments]
+    for segment in segments:
+        segment.avg_logprob, segment.no_speech_prob = content.avg_logprob, content.no_speech
     return segments, []
 
 

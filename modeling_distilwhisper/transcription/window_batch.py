@@ -15,7 +15,7 @@ from ..languages_distilwhisper import known_languages
 from .doubts import SHORT_SECONDS, TEMPERATURES, is_loop
 from .loops import EndOfLoops
 from .segments import Word, follow_in
-from .word_times import align_words, can_align
+from .word_times import can_align, no_speech, read_back
 
 
 @dataclass
@@ -27,13 +27,16 @@ class WindowText:
         seconds: of its audio.
         words: with times from the window's start; `None` if the model names no heads of attention to align them by, or
             if the words are not those of the text.
-        no_speech: the probability that a short window holds no speech (Radford et al., 2023, section 4.5).
+        avg_logprob: the mean log probability of the tokens of the text, at temperature 0; `None` as for words.
+        no_speech: the probability that the window holds no speech (Radford et al., 2023, section 4.5); `None` for long
+            windows of a model without such heads.
     """
 
     text: str
     seconds: float
     words: list[Word] | None = None
-    no_speech: float | None = field(default=None, compare=False)  # the last digits depend on the batch
+    avg_logprob: float | None = field(default=None, compare=False)  # the last digits of both depend on the batch
+    no_speech: float | None = field(default=None, compare=False)
 
 
 @torch.inference_mode()
@@ -103,10 +106,11 @@ def _generate(
     ]
     if can_align(model):
         task = settings.get("task", "transcribe")
-        words = align_words(model, processor, encoded[-1], frames, texts, languages, task)
-        for content, spoken in zip(contents, words, strict=True):
-            content.words = spoken if follow_in(content.text, spoken) else None
-    if rows := [row for row, content in enumerate(contents) if content.seconds < SHORT_SECONDS]:
+        readings = read_back(model, processor, encoded[-1], frames, texts, languages, task)
+        for content, reading in zip(contents, readings, strict=True):
+            content.words = reading.words if follow_in(content.text, reading.words) else None
+            content.avg_logprob, content.no_speech = reading.avg_logprob, reading.no_speech
+    elif rows := [row for row, content in enumerate(contents) if content.seconds < SHORT_SECONDS]:
         for row, probability in zip(rows, _no_speech(model, encoded[-1][rows]), strict=True):
             contents[row].no_speech = probability
     return contents
@@ -134,11 +138,9 @@ def window_features(processor: WhisperProcessor, clips: Sequence[np.ndarray]) ->
 
 
 def _no_speech(model, encoded: torch.Tensor) -> list[float]:
-    """The probability of Whisper's token for it, which is the one before that for no timestamps."""
-    settings = model.generation_config
-    start = torch.full((len(encoded), 1), settings.decoder_start_token_id, device=model.device)
+    start = torch.full((len(encoded), 1), model.generation_config.decoder_start_token_id, device=model.device)
     logits = model(encoder_outputs=BaseModelOutput(encoded), decoder_input_ids=start).logits[:, -1]
-    return logits.float().softmax(-1)[:, settings.no_timestamps_token_id - 1].tolist()
+    return no_speech(model, logits).tolist()
 
 
 @contextmanager

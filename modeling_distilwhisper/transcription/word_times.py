@@ -1,7 +1,11 @@
-"""When each word is spoken, from the cross-attention of the decoder, as Whisper's own repository finds it."""
+"""A text that is read back to the model: when each word is spoken, and how probable it is.
+
+The times are those of the decoder's cross-attention, as Whisper's own repository finds them.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from transformers import WhisperProcessor
@@ -17,7 +21,22 @@ def can_align(model) -> bool:
     return bool(getattr(model.generation_config, "alignment_heads", None))
 
 
-def align_words(
+@dataclass
+class Reading:
+    """What the model says of the text of a window.
+
+    Attributes:
+        words: with times from the window's start.
+        avg_logprob: the mean log probability of the tokens of the text and of its end, at temperature 0.
+        no_speech: the probability that the window holds no speech (Radford et al., 2023, section 4.5).
+    """
+
+    words: list[Word]
+    avg_logprob: float
+    no_speech: float
+
+
+def read_back(
     model,
     processor: WhisperProcessor,
     encoded: torch.Tensor,
@@ -25,10 +44,10 @@ def align_words(
     texts: Sequence[list[int]],
     languages: Sequence[str],
     task: str,
-) -> list[list[Word]]:
-    """The words of each window, with times from its start.
+) -> list[Reading]:
+    """Reads the text of each window back to the model, in one pass of the decoder.
 
-    A window is aligned alone: in a batch, the padding of its text would take a share of its time.
+    A window is read alone: in a batch, the padding of its text would take a share of its time.
 
     Args:
         model: a multilingual Whisper for which `can_align`.
@@ -40,31 +59,60 @@ def align_words(
         task: "transcribe" or "translate".
     """
     heads, tokenizer = model.generation_config.alignment_heads, processor.tokenizer
-    aligned: list[list[Word]] = []
+    readings: list[Reading] = []
     with _eager_attention(model):
         for index, (text, language) in enumerate(zip(texts, languages, strict=True)):
             names = ["<|startoftranscript|>", f"<|{language}|>", f"<|{task}|>", "<|notimestamps|>"]
             prompt = tokenizer.convert_tokens_to_ids(names)
-            starts = _token_starts(model, encoded[index : index + 1], frames[index], prompt, text, heads)
+            ids = torch.tensor([[*prompt, *text, tokenizer.eos_token_id]], device=model.device)
+            with _cross_attention(model, {layer for layer, _ in heads}) as attention:
+                inputs = {"decoder_input_ids": ids[:, :-1], "use_cache": False}
+                states = model.model(encoder_outputs=BaseModelOutput(encoded[index : index + 1]), **inputs)[0]
+            starts = _token_starts(model, attention, frames[index], ids[:, :-1], len(prompt), heads)
             words, _, positions = _combine_tokens_into_words(tokenizer, text, LANGUAGES.get(language, language))
             edges = [starts[indices[0]] for indices in positions] + starts[-1:]
             timed = zip(edges, edges[1:], words, strict=False)
-            aligned.append([Word(start, end, word.strip()) for start, end, word in timed if word.strip()])
-    return aligned
+            spoken = [Word(start, end, word.strip()) for start, end, word in timed if word.strip()]
+            readings.append(Reading(spoken, *_probabilities(model, states[0], ids[0], len(prompt))))
+    return readings
 
 
-def _token_starts(model, encoded: torch.Tensor, frames: int, prompt: list[int], text: list[int], heads) -> list[float]:
+def _token_starts(model, attention: dict, frames: int, ids: torch.Tensor, prompt: int, heads) -> list[float]:
     """When each token of a text begins, and when the last one ends, in seconds."""
-    ids = torch.tensor([[*prompt, *text]], device=model.device)
-    with _cross_attention(model, {layer for layer, _ in heads}) as attention:
-        model.model(encoder_outputs=BaseModelOutput(encoded), decoder_input_ids=ids, use_cache=False)
     other = next(iter(attention.values()))  # in place of layers that nobody asks for
     weights = tuple(attention.get(layer, other) for layer in range(model.config.decoder_layers))
     # The attention at a token decides the next one, so that at the prompt's last token counts.
-    before = len(prompt) - 1
+    before = prompt - 1
     output = GenerateEncoderDecoderOutput(sequences=ids, cross_attentions=(weights,))
     starts = model._extract_token_timestamps(output, heads, num_frames=frames, num_input_ids=before)
-    return starts[0, before : before + len(text) + 1].tolist()
+    return starts[0, before : ids.shape[1]].tolist()
+
+
+def _probabilities(model, states: torch.Tensor, ids: torch.Tensor, prompt: int) -> tuple[float, float]:
+    """The mean log probability of the tokens after the prompt, and the probability of no speech.
+
+    Args:
+        model: whose logits the states give.
+        states: of the decoder at all tokens but the last, `(tokens - 1, d_model)`.
+        ids: `(tokens,)`.
+        prompt: how many tokens stand before the text.
+    """
+    logprobs = model.proj_out(states[prompt - 1 :]).float().log_softmax(-1)
+    of_text = logprobs.gather(1, ids[prompt:, None]).mean()
+    return of_text.item(), no_speech(model, model.proj_out(states[:1])).item()
+
+
+def no_speech(model, logits: torch.Tensor) -> torch.Tensor:
+    """The probability of Whisper's token for it, which is the one before that for no timestamps.
+
+    Args:
+        model: a multilingual Whisper.
+        logits: at the first token, `(rows, vocabulary)`.
+
+    Returns:
+        `(rows,)`.
+    """
+    return logits.float().softmax(-1)[:, model.generation_config.no_timestamps_token_id - 1]
 
 
 @contextmanager

@@ -72,6 +72,9 @@ def test_each_format_holds_what_generate_says(client, shared_engine):
     assert [(one["start"], one["end"], one["text"]) for one in verbose["segments"]] == [
         (one.start, one.end, one.text) for one in plain.segments
     ]
+    for one, segment in zip(verbose["segments"], plain.segments, strict=True):
+        assert one["no_speech_prob"] == pytest.approx(segment.no_speech_prob, abs=1e-3), "what editors filter by"
+        assert one["compression_ratio"] > 0 and one["temperature"] == 0
 
 
 def test_a_translation_runs_the_other_task(client, shared_engine):

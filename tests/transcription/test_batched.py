@@ -18,6 +18,7 @@ from modeling_distilwhisper.transcription.cues import CueLimits, cues_of
 from modeling_distilwhisper.transcription.doubts import compression_ratio, doubt
 from modeling_distilwhisper.transcription.segments import Transcript, Word
 from modeling_distilwhisper.transcription.window_batch import WindowText
+from modeling_distilwhisper.transcription.word_times import Reading
 
 SHORT = {"max_new_tokens": 12}
 
@@ -117,9 +118,9 @@ def test_words_that_are_not_those_of_the_text_are_not_used(model, processor, mon
     expected = run(model, processor, one)["short"]
 
     def cut(*arguments):
-        return [[Word(0.0, 0.5, "\ufffd")]]
+        return [Reading([Word(0.0, 0.5, "\ufffd")], -1.0, 0.0)]
 
-    monkeypatch.setattr("modeling_distilwhisper.transcription.window_batch.align_words", cut)
+    monkeypatch.setattr("modeling_distilwhisper.transcription.window_batch.read_back", cut)
     (segment,) = run(model, processor, one)["short"].segments
     assert expected.text and segment.words is None and segment.text == expected.text
     segment.words = [Word(0.0, 0.5, "\ufffd")]
@@ -171,6 +172,7 @@ MENU = (
         ("Thanks for watching", 0.8, 0.7, "no speech"),
         ("Bo", 0.4, 0.97, "no speech"),
         ("Bo", 0.4, None, None),
+        ("Bo día a todos", 9, 0.99, None),  # long speech is beyond doubt
         ("", 0.4, 0.5, None),
     ],
 )

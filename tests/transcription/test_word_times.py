@@ -4,6 +4,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from helpers import tiny
 
 from modeling_distilwhisper.transcription import word_times
 
@@ -26,9 +27,30 @@ def test_a_word_has_the_time_of_the_attention_that_chose_its_first_token(model, 
 
     monkeypatch.setattr(word_times, "_cross_attention", crafted)
     encoded = torch.zeros(1, FRAMES, model.config.d_model)
-    ((*words,),) = word_times.align_words(model, processor, encoded, [2 * FRAMES], [text], ["gl"], "transcribe")
+    (reading,) = word_times.read_back(model, processor, encoded, [2 * FRAMES], [text], ["gl"], "transcribe")
+    words = reading.words
     assert [word.word for word in words] == ["la", "ri", "mo"]
     tokens = [len(processor.tokenizer(f" {word.word}", add_special_tokens=False).input_ids) for word in words]
     begins = [0.1 * sum(tokens[:number]) for number in range(len(words) + 1)]
     assert [word.start for word in words] == pytest.approx(begins[:-1], abs=0.021)
     assert words[-1].end == pytest.approx(begins[-1], abs=0.021)
+
+
+def test_the_probabilities_of_a_text_are_those_of_the_models_logits(model, processor):
+    """One token off, every text would look improbable."""
+    model.generation_config.alignment_heads = [[0, 0]]
+    batch = tiny.make_audio(processor, [1.0, 1.5])
+    tokenizer = processor.tokenizer
+    texts = [tokenizer(text, add_special_tokens=False).input_ids for text in (" la ri mo", " bo")]
+    prompts = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|gl|>", "<|transcribe|>", "<|notimestamps|>"])
+    with torch.inference_mode():
+        encoded = model.get_encoder()(**batch, language_ids=torch.tensor([prompts[1]] * 2))[0]
+        readings = word_times.read_back(model, processor, encoded, [100, 150], texts, ["gl", "gl"], "transcribe")
+        for row, (text, reading) in enumerate(zip(texts, readings, strict=True)):
+            ids = torch.tensor([[*prompts, *text]])
+            one = {name: values[row : row + 1] for name, values in batch.items()}
+            logits = model(**one, decoder_input_ids=ids).logits[0].log_softmax(-1)
+            expected = [logits[3 + place, token].item() for place, token in enumerate([*text, tokenizer.eos_token_id])]
+            assert reading.avg_logprob == pytest.approx(sum(expected) / len(expected), abs=1e-4)
+            none = model.generation_config.no_timestamps_token_id - 1
+            assert reading.no_speech == pytest.approx(logits[0, none].exp().item(), abs=1e-4)
