@@ -6,7 +6,7 @@ the claim, "not held" where it is beyond 0 on the other side, "not shown" where 
 
 from statistics import mean
 
-from comparison_jobs import SYSTEMS
+from comparison_jobs import ONE_PATH, SYSTEMS
 from comparison_scores import (
     Group,
     PairedDifference,
@@ -18,7 +18,7 @@ from comparison_scores import (
 )
 from comparison_tables import Results, interval, loops, minutes, number, usage
 
-EXPERTS = ("CLSR-FT", "DistilWhisper")
+EXPERTS = ("CLSR-FT", "DistilWhisper", ONE_PATH)
 LORA = ("LoRA 32", "LoRA 135")  # the report's rank, and the rank that did best here
 NEEDED_ABLATIONS = {"KL", "beta 10"}
 GROUPS = {"In domain": in_domain, "Out of domain": out_of_domain}

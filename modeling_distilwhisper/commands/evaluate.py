@@ -33,7 +33,7 @@ from ..runs.extras import require
 from ..runs.files import file_name, write_atomically
 from ..runs.lock import hold, rename_held
 from ..runs.old_names import read_json
-from ..runs.precision import PRECISIONS
+from ..runs.precision import TRANSCRIBING
 from ..runs.processes import begin, is_main_process, on_main
 from ..runs.records import RecordFile
 from ..runs.run_folder import SETTINGS, RunFolder
@@ -68,7 +68,7 @@ class EvaluationArguments:
     num_beams: int = field(default=1, metadata={"help": "Width of the beam; 1 is greedy decoding."})
     precision: str = field(
         default="float32",
-        metadata={"help": f"Precision of the models, one of {', '.join(PRECISIONS)}; int8: LLM.int8()."},
+        metadata={"help": f"Precision of the models, one of {', '.join(TRANSCRIBING)}; int8: LLM.int8()."},
     )
     device: str = field(default=DEVICE, metadata={"help": "Where the models run: cpu, cuda, mps."})
     max_rows: int | None = field(default=None, metadata={"help": "At most this many rows of each, for a try."})
@@ -111,7 +111,7 @@ def check(arguments: EvaluationArguments, models: Mapping[str, str]) -> None:
         chosen = getattr(arguments, setting)
         if chosen and not (2 <= len(set(chosen)) == len(chosen) <= most and set(chosen) <= set(models)):
             raise ValueError(f"--{setting} takes names of {', '.join(models)}, two or more (gap: two); got {chosen}.")
-    for setting, values in {"task": TASKS, "normalizer": NORMALIZERS, "precision": PRECISIONS}.items():
+    for setting, values in {"task": TASKS, "normalizer": NORMALIZERS, "precision": TRANSCRIBING}.items():
         if getattr(arguments, setting) not in values:
             raise ValueError(f"--{setting} must be one of {', '.join(values)}, got {getattr(arguments, setting)!r}.")
     if arguments.task == "translate":

@@ -30,7 +30,7 @@ from ..data.voice import find_detector
 from ..languages_distilwhisper import known_languages
 from ..runs.any_whisper import adapted_base, load_model, load_processor, weights_digest
 from ..runs.files import write_atomically
-from ..runs.precision import PRECISIONS
+from ..runs.precision import TRANSCRIBING
 from ..runs.processes import begin, gather, is_main_process, on_main, share
 from ..runs.run_folder import RunFolder
 from ..transcription.batched import BatchTranscriber
@@ -253,7 +253,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument(
         "--fallback", action="store_true", help="try other temperatures where a text goes wrong: slower"
     )
-    parser.add_argument("--precision", choices=PRECISIONS, default="auto", help="precision of the weights")
+    parser.add_argument("--precision", choices=TRANSCRIBING, default="auto", help="precision of the weights")
     parser.add_argument("--device", default=DEVICE, help="cpu, cuda, mps")
     arguments = parser.parse_args(argv)
     if arguments.long_form == "sequential" and (arguments.word_timestamps or arguments.language == "detect-windows"):

@@ -6,9 +6,11 @@ import torch
 from transformers import BitsAndBytesConfig, TorchAoConfig
 
 from ..workarounds import silence_cast_messages
+from .cpu_int8 import CPU_INT8
 from .extras import require
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16", "int8", "nf4", "torchao-int8")
+TRANSCRIBING = (*PRECISIONS, CPU_INT8)  # where a model only transcribes (`load_model`)
 QUANTISED = ("int8", "nf4", "torchao-int8")
 # Not quantised: the output matrix, which is the embedding too; and experts with their gates, where a hundredth in a
 # logit decides. Patterns, as `should_convert_module` of Transformers reads them: a bare "experts" would match none.

@@ -122,7 +122,7 @@ def _faster_whisper(arguments: Namespace, precision: str, batched: bool) -> Tran
 ENGINES: dict[str, Callable[[Namespace], Transcribe]] = {
     "experts": lambda arguments: _batched(arguments, arguments.model),
     "plain": lambda arguments: _batched(arguments, arguments.plain),
-    "experts, int8": lambda arguments: _batched(arguments, arguments.model, "torchao-int8"),
+    "experts, int8": lambda arguments: _batched(arguments, arguments.model, "cpu-int8"),
     "experts, sequential": _sequential,
     "pipeline of Transformers": _pipeline,
     "faster-whisper, batched": lambda arguments: _faster_whisper(arguments, "float32", True),

@@ -27,12 +27,12 @@ from ...evaluation.normalization import NORMALIZERS
 from ...evaluation.summary import error_rates_of, wer_difference
 from ...names_distilwhisper import public_name
 from ...reporting.quality import quality_page
-from ...runs.any_whisper import load_processor, name_models
+from ...runs.any_whisper import check_precision, load_processor, name_models
 from ...runs.download_size import DownloadSize, download_size
 from ...runs.files import write_atomically
 from ...runs.lock import hold
 from ...runs.origin import origin
-from ...runs.precision import PRECISIONS, precision_settings
+from ...runs.precision import TRANSCRIBING
 from ..command_line import DEVICE, import_figures, parse_dataclasses
 from .recogniser import Clip, Recogniser
 from .turns import take_turns
@@ -57,7 +57,7 @@ class QualityArguments:
     batch_sizes: list[int] = field(default_factory=lambda: [1, 8], metadata={"help": "Clips at a time."})
     rounds: int = field(default=3, metadata={"help": "Timed passes of each model over all clips; the median counts."})
     precision: str = field(
-        default="float32", metadata={"help": f"Precision of the models, one of {', '.join(PRECISIONS)}."}
+        default="float32", metadata={"help": f"Precision of the models, one of {', '.join(TRANSCRIBING)}."}
     )
     device: str = field(default=DEVICE, metadata={"help": "Where the models run: cpu, cuda."})
     max_rows: int | None = field(default=None, metadata={"help": "At most this many clips of a language, for a try."})
@@ -100,12 +100,12 @@ def check(arguments: QualityArguments) -> None:
         ValueError: the message names the setting, its values and what it got.
         ImportError: the library of a quantised precision is missing.
     """
-    for setting, values in {"normalizer": NORMALIZERS, "precision": PRECISIONS}.items():
+    for setting, values in {"normalizer": NORMALIZERS, "precision": TRANSCRIBING}.items():
         if getattr(arguments, setting) not in values:
             raise ValueError(f"--{setting} must be one of {', '.join(values)}, got {getattr(arguments, setting)!r}.")
     if (Path(arguments.output_dir) / RESULTS).exists():
         raise ValueError(f"{arguments.output_dir} holds the results of a measurement already. Name another folder.")
-    precision_settings(arguments.precision, arguments.device)
+    check_precision(arguments.precision, arguments.device)
     arguments.batch_sizes = list(dict.fromkeys(arguments.batch_sizes))
 
 

@@ -11,6 +11,7 @@ from transformers import logging
 from ...data.audio import read_audio
 from ...evaluation.transcription import batches_by_length, transcribe_batch
 from ...runs.any_whisper import load_model, load_processor
+from ...runs.cpu_int8 import Int8Linear
 
 CLIPS, PACKED = "clips", "packed"
 
@@ -73,6 +74,8 @@ class Recogniser:
     def facts(self) -> dict:
         tensors = [*self.model.parameters(), *self.model.buffers()]
         weights = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        packed = [module for module in self.model.modules() if isinstance(module, Int8Linear)]
+        weights += sum(matrix.in_features * matrix.out_features for matrix in packed)
         return {
             "weights": weights,
             "window": self.window,
