@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.real import required
 from helpers.scripts import run_command
 
 from modeling_distilwhisper import (
@@ -13,10 +14,12 @@ from modeling_distilwhisper import (
     DistilWhisperForConditionalGeneration,
     Silero,
     error_rates,
+    load_model,
     load_processor,
     read_folder,
 )
 from modeling_distilwhisper.commands.benchmarks.transcribing import convert, joined
+from modeling_distilwhisper.commands.benchmarks.whisper_cpp import write_ggml
 from modeling_distilwhisper.data.audio import read_audio
 
 QUICKSTART = Path(__file__).parents[2] / "examples/quickstart"
@@ -44,6 +47,19 @@ def test_faster_whisper_gets_a_whisper_whose_folder_names_its_files_as_transform
     read = json.loads((tmp_path / "converted/preprocessor_config.json").read_text(encoding="utf-8"))
     assert read["feature_size"] == processor.feature_extractor.feature_size
     assert (tmp_path / "converted/tokenizer.json").is_file() and (tmp_path / "converted/model.bin").is_file()
+
+
+@pytest.mark.real
+def test_whisper_cpp_reads_the_whisper_that_is_written_for_it(tmp_path):
+    """A name or a shape that it does not expect ends its process; wrong words or filters give other text."""
+    cpp = pytest.importorskip("pywhispercpp.model")
+    checkpoint, prompts = required("DISTILWHISPER_TEST_CHECKPOINT"), required("DISTILWHISPER_TEST_PROMPTS")
+    model, processor = load_model(checkpoint, "float32", "cpu"), load_processor(checkpoint)
+    write_ggml(model, processor, tmp_path / "whisper.ggml")
+    row = read_folder(Path(prompts) / "ru", "test")[0]
+    engine = cpp.Model(str(tmp_path / "whisper.ggml"), params_sampling_strategy=0, redirect_whispercpp_logs_to=None)
+    (segment,) = engine.transcribe(read_audio(row["audio"]), language="ru", print_progress=False)
+    assert error_rates([row["text"]], [segment.text], languages="ru")["wer"] < 0.5
 
 
 @pytest.mark.slow

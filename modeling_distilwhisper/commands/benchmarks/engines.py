@@ -1,4 +1,4 @@
-"""Engines that transcribe the same recordings: this package, the pipeline of Transformers, and faster-whisper."""
+"""Engines that transcribe the same recordings: this package, Transformers' pipeline, faster-whisper, whisper.cpp."""
 
 from argparse import Namespace
 from collections.abc import Callable, Sequence
@@ -22,8 +22,8 @@ class Engine:
 
     Args:
         name: one of `ENGINES`.
-        arguments: `model`, `plain`, `converted` (plain for faster-whisper), `language`, `batch_size`, `device`,
-            `threads` and, by task, `recordings`.
+        arguments: `model`, `plain`, `converted` (plain for faster-whisper), `ggml` (plain for whisper.cpp), `language`,
+            `batch_size`, `device`, `threads` and, by task, `recordings`.
     """
 
     tasks = [LONG, CLIPS]
@@ -118,6 +118,23 @@ def _faster_whisper(arguments: Namespace, precision: str, batched: bool) -> Tran
     return transcribe
 
 
+def _whisper_cpp(arguments: Namespace) -> Transcribe:
+    from pywhispercpp.model import Model  # of no extra
+
+    settings = {"language": arguments.language, "n_threads": arguments.threads, "print_progress": False}
+    # Its default is a beam; and it writes to the terminal.
+    engine = Model(arguments.ggml, params_sampling_strategy=0, redirect_whispercpp_logs_to=None)
+
+    def transcribe(recordings: Sequence[np.ndarray]) -> list[str]:
+        return [
+            " ".join(segment.text.strip() for segment in engine.transcribe(samples, **settings))
+            for samples in recordings
+        ]
+
+    return transcribe
+
+
+WHISPER_CPP = "whisper.cpp, float16"
 # By the name that stands in the table. All decode greedily.
 ENGINES: dict[str, Callable[[Namespace], Transcribe]] = {
     "experts": lambda arguments: _batched(arguments, arguments.model),
@@ -129,4 +146,5 @@ ENGINES: dict[str, Callable[[Namespace], Transcribe]] = {
     "faster-whisper, batched, int8": lambda arguments: _faster_whisper(arguments, "int8", True),
     "faster-whisper, sequential": lambda arguments: _faster_whisper(arguments, "float32", False),
     "faster-whisper, sequential, int8": lambda arguments: _faster_whisper(arguments, "int8", False),
+    WHISPER_CPP: _whisper_cpp,
 }

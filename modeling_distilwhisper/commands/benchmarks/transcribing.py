@@ -5,8 +5,9 @@
 
 There are two tasks: a long recording, which is made of clips of the data with pauses between them, and the clips one by
 one. All engines decode greedily, and with the same language. Each is a process, and the processes take turns. Writes
-transcribing.json and prints a table. Times are worth nothing while the machine does other work. faster-whisper gets the
-plain model in its own form, and needs the extra `export`.
+transcribing.json and prints a table. Times are worth nothing while the machine does other work. faster-whisper and
+whisper.cpp get the plain model in their own forms. The first needs the extra `export`; the second needs
+`pip install pywhispercpp`, and is measured where it is named.
 """
 
 import json
@@ -29,15 +30,16 @@ from ...data.selection import read_rows
 from ...data.sources import SPEC_FORM, parse_sources
 from ...evaluation.summary import error_rates_of, wer_difference
 from ...names_distilwhisper import public_name
-from ...runs.any_whisper import load_processor
+from ...runs.any_whisper import load_model, load_processor
 from ...runs.extras import require
 from ...runs.files import write_atomically
 from ...runs.lock import hold
 from ...runs.origin import origin
 from ..command_line import DEVICE, parse_dataclasses
-from .engines import CLIPS, ENGINES, LONG, Engine
+from .engines import CLIPS, ENGINES, LONG, WHISPER_CPP, Engine
 from .tables import print_table
 from .turns import take_turns
+from .whisper_cpp import write_ggml
 
 RESULTS = "transcribing.json"
 OTHERS = "faster-whisper"
@@ -54,7 +56,7 @@ class TranscribingArguments:
     language: str = field(metadata={"help": "Whisper's code."})
     output_dir: str = field(metadata={"help": "Folder of the results."})
     engines: list[str] = field(
-        default_factory=lambda: list(ENGINES),
+        default_factory=lambda: [name for name in ENGINES if name != WHISPER_CPP],
         metadata={"help": f"Of: {'; '.join(ENGINES)}. Times and scores are compared with the first."},
     )
     split: str = field(default="test", metadata={"help": "train, validation or test."})
@@ -81,7 +83,10 @@ def main(argv: list[str], prog: str) -> None:
     with tempfile.TemporaryDirectory() as converted:
         if any(name.startswith(OTHERS) for name in arguments.engines):
             convert(arguments.plain, converted)
-        settings = {"converted": converted, "threads": torch.get_num_threads()}
+        ggml = Path(converted, "whisper.ggml")
+        if WHISPER_CPP in arguments.engines:
+            write_ggml(load_model(arguments.plain, "float32"), load_processor(arguments.plain), ggml)
+        settings = {"converted": converted, "ggml": str(ggml), "threads": torch.get_num_threads()}
         settings |= {"recordings": {LONG: [recording], CLIPS: clips}}
         measured = take_turns(Engine, arguments.engines, Namespace(**vars(arguments) | settings), warm_up=False)
     content = {
@@ -109,6 +114,8 @@ def check(arguments: TranscribingArguments) -> None:
         raise ValueError(f"--engines must be of {'; '.join(ENGINES)}, got {unknown[0]!r}.")
     if any(name.startswith(OTHERS) for name in arguments.engines):
         require("faster_whisper", "ctranslate2")
+    if WHISPER_CPP in arguments.engines:
+        require("pywhispercpp")
     if (Path(arguments.output_dir) / RESULTS).exists():
         raise ValueError(f"{arguments.output_dir} holds the results of a measurement already. Name another folder.")
 
