@@ -26,10 +26,8 @@ ABLATIONS: dict[str, dict] = {
     "soft gates": {"gate_training": "soft"},
     "budget 0.3": {"gate_budget": 0.3},
     "budget 0.7": {"gate_budget": 0.7},
-    "no gates": {
-        "gate_budget": 1,
-        "skip_gate_prob": 0,
-    },  # the threshold is the lowest logit: all tokens take the expert
+    # All tokens take the expert. "no gates", of an earlier version, took the lowest logit of a batch as threshold.
+    "budget 1": {"gate_budget": 1, "skip_gate_prob": 0},
     "beta 10": {"kd_beta": 10},
     "skip 0": {"skip_gate_prob": 0},
     "KL": {"kd_divergence": "kl"},
@@ -61,12 +59,12 @@ AVERAGED |= {"load_best_model_at_end": False}
 CANDIDATES: dict[str, dict] = {
     "rank 128": LOW_RANK,
     "rank 128, augmented": LOW_RANK | AUGMENTED,
-    "rank 128, no gates": LOW_RANK | {"gate_budget": 1},
-    "rank 128, no gates, augmented": LOW_RANK | {"gate_budget": 1} | AUGMENTED,
+    "rank 128, budget 1": LOW_RANK | {"gate_budget": 1},
+    "rank 128, budget 1, augmented": LOW_RANK | {"gate_budget": 1} | AUGMENTED,
     "rank 128, budget 0.5, augmented": LOW_RANK | {"gate_budget": 0.5} | AUGMENTED,
     "rank 128, augmented, distilled": LOW_RANK | AUGMENTED | DISTILLED,  # from the recordings as they are
     "rank 128, augmented, average": LOW_RANK | AUGMENTED | AVERAGED,
-    "full, no gates, augmented": FULL | {"gate_budget": 1} | AUGMENTED,
+    "full, budget 1, augmented": FULL | {"gate_budget": 1} | AUGMENTED,
 }
 CHOSEN = "chosen experts"
 # Trained in Russian, to see what each setting does.

@@ -23,8 +23,8 @@ train() {  # name, flags
         --num_train_epochs 2 --warmup_epochs 0.5 --per_device_train_batch_size 8 --per_device_eval_batch_size 16 \
         --normalizer report --logging_steps 5 --report_to none --save_only_model true ${TRAINING:-}
 }
-# With the learning rates that the comparison on real prompts chose on validation prompts, and without a teacher, which
-# gained nothing there. Rank 128 is its system without gates.
+# As the comparison on real prompts has them, but without a teacher, which gained nothing there. It chose the learning
+# rates on validation prompts; that of rank 128, its system without gates, follows from LoRA's.
 train experts --learning_rate 2e-4
 train rank128 --learning_rate 7e-4 --expert_rank 128 --gate_budget 1
 train lora --learning_rate 1e-3 --method lora --lora_rank 32

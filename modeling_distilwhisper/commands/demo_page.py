@@ -143,7 +143,7 @@ def make_page(model, processor, detector: Detector | None, examples: list[Path])
             gr.Markdown("### With times")
             segments = gr.HTML(elem_id="segments")
             download = gr.DownloadButton("Download subtitles (SRT)", elem_id="download")
-        # One at a time: while plain Whisper transcribes, the gates of the model are closed.
+        # One at a time: while words are timed, the attention of the model is another one.
         button.click(
             transcribe,
             [audio, language],
@@ -175,7 +175,8 @@ def language_name(code: str) -> str:
 
 
 def summary(result: SideBySide, *, detected: bool, took: float) -> str:
-    if result.plain.language == UNDETERMINED:
+    nothing_written = not (result.experts.segments or result.experts.dropped or result.plain.segments)
+    if result.plain.language == UNDETERMINED or nothing_written:
         return f"<p>No speech was found in {result.plain.seconds:.1f} s of audio.</p>"
     language = f"{language_name(result.plain.language)}{' (detected)' if detected else ''}"
     text = f"{language}, {result.plain.seconds:.1f} s of audio, transcribed twice in {took:.1f} s."
@@ -201,7 +202,7 @@ def over_words(gates: Gates) -> str:
 
 
 def table(transcript: Transcript) -> str:
-    """Segments with their times, and below them what was dropped as invented, with the reason."""
+    """Segments with their times, and between them what was dropped as invented, with the reason."""
     rows = [(segment.start, segment.end, escape(segment.text)) for segment in transcript.segments]
     for part in transcript.dropped:
         rows.append((part.start, part.end, f"<s>{escape(part.text)}</s> <em>Left out: {escape(part.reason)}.</em>"))

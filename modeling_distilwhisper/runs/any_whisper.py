@@ -44,7 +44,7 @@ def load_model(location: str, precision: str = "auto", device: str = "cpu", lang
     Args:
         location: folder or Hub id.
         precision: of its weights: "auto", "float32", "bfloat16", "float16", or quantised "int8", "nf4", "torchao-int8"
-            (`precision_settings`), or "cpu-int8", the fastest one on a CPU (`in_cpu_int8`). "auto" is float32 on a CPU,
+            (`precision_settings`), or "cpu-int8", for speed on a CPU (`in_cpu_int8`). "auto" is float32 on a CPU,
             elsewhere the precision of the files.
         device: where it will run.
         languages: load no experts of others than these; by default, all that the model has.

@@ -47,16 +47,14 @@ def check_cpu_int8(device: torch.device | str) -> None:
         ValueError: it is another one.
     """
     if torch.device(device).type != "cpu":
-        raise ValueError(
-            f"The precision {CPU_INT8} is for a CPU, got the device {device}. There, int8 is quantised too."
-        )
+        raise ValueError(f"The precision {CPU_INT8} is for a CPU, got the device {device}. Name --device cpu.")
 
 
 def in_cpu_int8(model: nn.Module) -> nn.Module:
     """Replaces the matrices of a model, in place, by ones of 8-bit integers; the output matrix and full experts too.
 
-    Gates stay as they are, since a hundredth decides there, and so do low ranks, which are small. The model can
-    transcribe, and nothing else: neither train, nor be saved.
+    Gates stay as they are, since a hundredth decides there, and so do low ranks and adapters, which are small. The
+    model can transcribe, and nothing else: neither train, nor be saved.
 
     Args:
         model: in float32 on a CPU.
@@ -67,7 +65,8 @@ def in_cpu_int8(model: nn.Module) -> nn.Module:
     for name, module in list(model.named_modules()):
         parent, _, own_name = name.rpartition(".")
         holder = model.get_submodule(parent)
-        if isinstance(module, nn.Linear) and not isinstance(holder, LanguageGate | LowRankLinear):
+        is_small = isinstance(holder, LanguageGate | LowRankLinear) or ".lora_" in name
+        if isinstance(module, nn.Linear) and not is_small:
             setattr(holder, own_name, Int8Linear(module))
     return model
 

@@ -12,6 +12,10 @@ from ..configuration_distilwhisper import DistilWhisperConfig
 from ..evaluation.gates import GateReport, sum_over_processes
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
+# The threshold of a budget of 1: below all logits, and the same number in every precision. Minus infinity is a new
+# gate's.
+FOR_ALL = -32768.0
+
 
 def gate_budget_loss(gates: Sequence[torch.Tensor], masks: Sequence[torch.Tensor], budget: float) -> torch.Tensor:
     """`| mean of all gates - budget |`: one mean over encoder and decoder, all layers and all real tokens (eq. 4.6).
@@ -63,8 +67,8 @@ def budget_quantiles(model: DistilWhisperForConditionalGeneration, report: GateR
         report: the gates of the batch.
 
     Returns:
-        `(layers, languages)`: the (1 - budget) quantile of the logits over real tokens, NaN for absent languages; minus
-        infinity for a budget of 1, which closes the gate for no token of any recording. Layers are in the order of
+        `(layers, languages)`: the (1 - budget) quantile of the logits over real tokens, NaN for absent languages; for a
+        budget of 1 `FOR_ALL`, which closes the gate for no token of any recording. Layers are in the order of
         `model.routed_layers()`, languages in that of `model.config.languages`.
     """
     experts = model.config.experts_by_token
@@ -79,7 +83,7 @@ def budget_quantiles(model: DistilWhisperForConditionalGeneration, report: GateR
                 share = 1 - model.config.budget_of(language)
                 for row in rows:
                     logits = report.logits[layers[row]].flatten().index_select(0, tokens).float()
-                    quantiles[row, column] = torch.quantile(logits, share) if share else -torch.inf
+                    quantiles[row, column] = torch.quantile(logits, share) if share else FOR_ALL
     return quantiles
 
 
@@ -95,11 +99,12 @@ def move_thresholds(
     Args:
         model: the model whose thresholds move.
         quantiles: `(layers, languages)` for each batch.
-        momentum: in (0, 1]. The new threshold is `old + momentum * (mean - old)`; a new gate takes the mean.
+        momentum: in (0, 1]. The new threshold is `old + momentum * (mean - old)`; a new gate takes the mean, and so
+            does one whose budget is or was 1.
     """
     stacked = torch.stack(list(quantiles))
     known = ~stacked.isnan()
-    sums = torch.stack([stacked.where(known, 0).sum(dim=0), known.sum(dim=0).float()])
+    sums = torch.stack([stacked.nan_to_num().sum(dim=0), known.sum(dim=0).float()])
     total, count = sum_over_processes(sums)
     has_count = (count > 0).tolist()  # one read for all gates
     for row, layer in enumerate(model.routed_layers().values()):
@@ -109,7 +114,8 @@ def move_thresholds(
                 gate: Any = layer.experts.get_submodule(f"{language}.gate")  # a wrapper passes on its attributes
                 threshold = gate.threshold
                 moved = threshold + momentum * (target - threshold)
-                threshold.copy_(torch.where(threshold.isinf(), target, moved))
+                is_at_once = threshold.isinf() | (threshold == FOR_ALL) | (target == FOR_ALL)
+                threshold.copy_(torch.where(is_at_once, target, moved))
 
 
 class BudgetThresholds:

@@ -97,7 +97,7 @@ class BatchTranscriber:
         if not self.detect_each:
             self._detect([piece for piece in pieces if piece.job.language is None and piece.is_first])
         for batch, features in self._with_features(sorted(pieces, key=lambda piece: -piece.window.length)):
-            self._transcribe(batch, features)
+            self._transcribe(*_unfailed(batch, features))
             self.speech_seconds += sum(piece.window.length for piece in batch) / SAMPLING_RATE
             if self.on_batch is not None:
                 self.on_batch(self.speech_seconds)
@@ -131,6 +131,8 @@ class BatchTranscriber:
 
     def _transcribe(self, pieces: Sequence["_Piece"], features: BatchFeature) -> None:
         """Puts the text of each window into its job. If a batch fails, its windows are tried one by one."""
+        if not pieces:
+            return
         try:
             languages = self._languages(pieces, features)
             texts = transcribe_windows(self.model, self.processor, features, languages, **self.settings)
@@ -139,7 +141,7 @@ class BatchTranscriber:
         except Exception as error:
             if len(pieces) > 1:
                 for piece in pieces:
-                    self._transcribe([piece], self._features([piece]))
+                    self._transcribe(*_unfailed([piece], self._features([piece])))
             else:
                 pieces[0].job.fail(error.with_traceback(None), pieces[0].window)  # which would hold memory
 
@@ -197,6 +199,17 @@ class _Piece:
         for segment in segments:
             segment.language = language if mark else None
         self.job.texts[self.window] = (language, segments, dropped)
+
+
+def _unfailed(pieces: Sequence[_Piece], features: BatchFeature) -> tuple[Sequence[_Piece], BatchFeature]:
+    """Windows without those of recordings that have failed already: no more time is spent on them."""
+    rows = [row for row, piece in enumerate(pieces) if piece.job.error is None]
+    for piece in pieces:
+        if piece.job.error is not None:
+            piece.job.fail(piece.job.error, piece.window)
+    if len(rows) == len(pieces):
+        return pieces, features
+    return [pieces[row] for row in rows], BatchFeature({name: values[rows] for name, values in features.items()})
 
 
 def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:

@@ -49,8 +49,8 @@ class Segment:
         text: the words.
         words: with their times, if they were asked for.
         language: its code, if it was detected for this part alone.
-        avg_logprob: the mean log probability of the tokens of its window, if it is known.
-        no_speech_prob: the probability that its window holds no speech, if it is known.
+        avg_logprob: the mean log probability of the tokens of its window, if the model can time words.
+        no_speech_prob: the probability that its window holds no speech, if that is short.
 
     Example:
         >>> from modeling_distilwhisper import Segment

@@ -67,7 +67,7 @@ def transcribe_side_by_side(
 ) -> SideBySide:
     """Transcribes a recording without and with experts, as `BatchTranscriber` does.
 
-    No other thread may use the model during this call, because its gates are closed for the plain transcript.
+    No other thread may use the model during this call: while words are timed, its attention is another one.
 
     Args:
         model: in evaluation mode.

@@ -15,7 +15,7 @@ from ..languages_distilwhisper import known_languages
 from .doubts import SHORT_SECONDS, TEMPERATURES, is_loop
 from .loops import EndOfLoops
 from .segments import Word, follow_in
-from .word_times import can_align, no_speech, read_back
+from .word_times import can_align, read_back
 
 
 @dataclass
@@ -27,9 +27,9 @@ class WindowText:
         seconds: of its audio.
         words: with times from the window's start; `None` if the model names no heads of attention to align them by, or
             if the words are not those of the text.
-        avg_logprob: the mean log probability of the tokens of the text, at temperature 0; `None` as for words.
-        no_speech: the probability that the window holds no speech (Radford et al., 2023, section 4.5); `None` for long
-            windows of a model without such heads.
+        avg_logprob: the mean log probability of the tokens of the text, as it is without a prompt and at temperature 0;
+            `None` where no heads are named.
+        no_speech: the probability that a short window holds no speech (Radford et al., 2023, section 4.5).
     """
 
     text: str
@@ -46,8 +46,8 @@ def transcribe_windows(
     """Transcribes a batch of windows by one call of `generate`. No row depends on the others.
 
     Whisper's timestamps are not asked for: experts are trained without them, and text after the last one would be lost.
-    A window whose text repeats itself is transcribed once more, at one temperature after the other until none does;
-    whether a short one holds speech is asked of Whisper too.
+    A window whose text repeats itself is transcribed once more, at higher temperatures until it does not; whether a
+    short one holds speech is asked of Whisper too.
 
     Args:
         model: a multilingual Whisper of any kind, in evaluation mode.
@@ -81,8 +81,10 @@ def _generate(
 ) -> list[WindowText]:
     mask = features.attention_mask.to(model.device)
     beams = settings.get("num_beams", model.generation_config.num_beams) or 1
-    if beams == 1:  # with more, the end of a row would change which of them are kept
-        endings = [*settings.get("stopping_criteria", ()), EndOfLoops(processor.tokenizer)]
+    # With several beams, the end of a row would change which of them are kept. With several temperatures, Transformers
+    # decides by the complete text of each whether it tries the next.
+    if beams == 1 and not isinstance(settings.get("temperature"), list | tuple):
+        endings = [*(settings.get("stopping_criteria") or ()), EndOfLoops(processor.tokenizer)]
         settings = {**settings, "stopping_criteria": StoppingCriteriaList(endings)}
     with _recorded(model.get_encoder()) as encoded:
         generated = model.generate(
@@ -109,8 +111,8 @@ def _generate(
         readings = read_back(model, processor, encoded[-1], frames, texts, languages, task)
         for content, reading in zip(contents, readings, strict=True):
             content.words = reading.words if follow_in(content.text, reading.words) else None
-            content.avg_logprob, content.no_speech = reading.avg_logprob, reading.no_speech
-    elif rows := [row for row, content in enumerate(contents) if content.seconds < SHORT_SECONDS]:
+            content.avg_logprob = reading.avg_logprob
+    if rows := [row for row, content in enumerate(contents) if content.seconds < SHORT_SECONDS]:
         for row, probability in zip(rows, _no_speech(model, encoded[-1][rows]), strict=True):
             contents[row].no_speech = probability
     return contents
@@ -138,9 +140,14 @@ def window_features(processor: WhisperProcessor, clips: Sequence[np.ndarray]) ->
 
 
 def _no_speech(model, encoded: torch.Tensor) -> list[float]:
-    start = torch.full((len(encoded), 1), model.generation_config.decoder_start_token_id, device=model.device)
+    """The probability of Whisper's token for it, which is the one before that for no timestamps.
+
+    Only the start is given, so no expert takes part: experts learn from speech alone, and would hardly ever say it.
+    """
+    settings = model.generation_config
+    start = torch.full((len(encoded), 1), settings.decoder_start_token_id, device=model.device)
     logits = model(encoder_outputs=BaseModelOutput(encoded), decoder_input_ids=start).logits[:, -1]
-    return no_speech(model, logits).tolist()
+    return logits.float().softmax(-1)[:, settings.no_timestamps_token_id - 1].tolist()
 
 
 @contextmanager

@@ -28,12 +28,10 @@ class Reading:
     Attributes:
         words: with times from the window's start.
         avg_logprob: the mean log probability of the tokens of the text and of its end, at temperature 0.
-        no_speech: the probability that the window holds no speech (Radford et al., 2023, section 4.5).
     """
 
     words: list[Word]
     avg_logprob: float
-    no_speech: float
 
 
 def read_back(
@@ -67,13 +65,14 @@ def read_back(
             ids = torch.tensor([[*prompt, *text, tokenizer.eos_token_id]], device=model.device)
             with _cross_attention(model, {layer for layer, _ in heads}) as attention:
                 inputs = {"decoder_input_ids": ids[:, :-1], "use_cache": False}
-                states = model.model(encoder_outputs=BaseModelOutput(encoded[index : index + 1]), **inputs)[0]
+                logits = model(encoder_outputs=BaseModelOutput(encoded[index : index + 1]), **inputs).logits[0]
             starts = _token_starts(model, attention, frames[index], ids[:, :-1], len(prompt), heads)
             words, _, positions = _combine_tokens_into_words(tokenizer, text, LANGUAGES.get(language, language))
             edges = [starts[indices[0]] for indices in positions] + starts[-1:]
             timed = zip(edges, edges[1:], words, strict=False)
             spoken = [Word(start, end, word.strip()) for start, end, word in timed if word.strip()]
-            readings.append(Reading(spoken, *_probabilities(model, states[0], ids[0], len(prompt))))
+            logprobs = logits[len(prompt) - 1 :].float().log_softmax(-1)
+            readings.append(Reading(spoken, logprobs.gather(1, ids[0, len(prompt) :, None]).mean().item()))
     return readings
 
 
@@ -86,33 +85,6 @@ def _token_starts(model, attention: dict, frames: int, ids: torch.Tensor, prompt
     output = GenerateEncoderDecoderOutput(sequences=ids, cross_attentions=(weights,))
     starts = model._extract_token_timestamps(output, heads, num_frames=frames, num_input_ids=before)
     return starts[0, before : ids.shape[1]].tolist()
-
-
-def _probabilities(model, states: torch.Tensor, ids: torch.Tensor, prompt: int) -> tuple[float, float]:
-    """The mean log probability of the tokens after the prompt, and the probability of no speech.
-
-    Args:
-        model: whose logits the states give.
-        states: of the decoder at all tokens but the last, `(tokens - 1, d_model)`.
-        ids: `(tokens,)`.
-        prompt: how many tokens stand before the text.
-    """
-    logprobs = model.proj_out(states[prompt - 1 :]).float().log_softmax(-1)
-    of_text = logprobs.gather(1, ids[prompt:, None]).mean()
-    return of_text.item(), no_speech(model, model.proj_out(states[:1])).item()
-
-
-def no_speech(model, logits: torch.Tensor) -> torch.Tensor:
-    """The probability of Whisper's token for it, which is the one before that for no timestamps.
-
-    Args:
-        model: a multilingual Whisper.
-        logits: at the first token, `(rows, vocabulary)`.
-
-    Returns:
-        `(rows,)`.
-    """
-    return logits.float().softmax(-1)[:, model.generation_config.no_timestamps_token_id - 1]
 
 
 @contextmanager

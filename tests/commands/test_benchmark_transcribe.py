@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,11 @@ from modeling_distilwhisper import (
     load_processor,
     read_folder,
 )
-from modeling_distilwhisper.commands.benchmarks.transcribing import convert, joined
-from modeling_distilwhisper.commands.benchmarks.whisper_cpp import write_ggml
+from modeling_distilwhisper.commands.benchmarks.engines import INT8, ON_CPU
+from modeling_distilwhisper.commands.benchmarks.transcribing import check, convert, joined
+from modeling_distilwhisper.commands.benchmarks.whisper_cpp import check_ggml, write_ggml
 from modeling_distilwhisper.data.audio import read_audio
+from modeling_distilwhisper.runs.any_whisper import load_config
 
 QUICKSTART = Path(__file__).parents[2] / "examples/quickstart"
 
@@ -60,6 +63,18 @@ def test_whisper_cpp_reads_the_whisper_that_is_written_for_it(tmp_path):
     engine = cpp.Model(str(tmp_path / "whisper.ggml"), params_sampling_strategy=0, redirect_whispercpp_logs_to=None)
     (segment,) = engine.transcribe(read_audio(row["audio"]), language="ru", print_progress=False)
     assert error_rates([row["text"]], [segment.text], languages="ru")["wer"] < 0.5
+
+
+def test_engines_that_cannot_run_are_refused_before_anything_is_loaded(tmp_path):
+    """The default ones failed on a GPU, after minutes."""
+    settings = {"plain": str(QUICKSTART / "student"), "output_dir": str(tmp_path), "device": "cuda"}
+    with pytest.raises(ValueError, match="'experts, int8' runs on a CPU alone, got --device cuda"):
+        check(Namespace(**settings, engines=[INT8]))
+    chosen = Namespace(**settings, engines=[])
+    check(chosen)
+    assert "experts" in chosen.engines and not {*ON_CPU} & {*chosen.engines}
+    with pytest.raises(ValueError, match="have 51865 or 51866 tokens. Got a whisper model with 1770"):
+        check_ggml(load_config(str(QUICKSTART / "student")))
 
 
 @pytest.mark.slow

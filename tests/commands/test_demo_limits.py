@@ -153,3 +153,14 @@ def test_a_transcription_that_takes_too_long_ends_and_the_next_one_is_as_ever(wh
     assert time.monotonic() - begun < 10
     after = transcribe_side_by_side(model, processor, samples, "gl", stopping_criteria=[Deadline(5)])
     assert (after.plain, after.experts) == (before.plain, before.experts), "no gate stayed closed"
+
+
+def test_a_long_recording_ends_with_its_time_too(whisper_dir, processor):
+    """Each window was tried, and tried again alone, after the time had ended."""
+    model = load(whisper_dir, languages=["gl"]).eval()
+    passes = []
+    model.get_encoder().register_forward_hook(lambda module, given, output: passes.append(len(output[0])))
+    samples = np.sin(np.arange(16_000 * 60) / 5).astype("float32")  # 30 windows of this tiny model
+    with pytest.raises(TooLongError):
+        transcribe_side_by_side(model, processor, samples, "gl", stopping_criteria=[Deadline(0)])
+    assert passes == [8, 1], "a batch, and the first of its windows alone"

@@ -3,9 +3,12 @@
 import pytest
 import torch
 from helpers import tiny
+from peft import LoraConfig, get_peft_model
 from torch import nn
+from transformers import AutoModelForSpeechSeq2Seq
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration, load_model
+from modeling_distilwhisper.evaluation.gates import forced_gates
 from modeling_distilwhisper.runs.cpu_int8 import Int8Linear, in_cpu_int8
 
 
@@ -64,7 +67,26 @@ def test_another_device_is_refused_before_anything_is_loaded(folder):
 
 
 def test_a_model_is_changed_in_place_and_transcribes(folder, processor):
-    model = load_model(folder, "float32")
-    assert in_cpu_int8(model) is model
+    model, settings = load_model(folder, "float32"), {"language": "gl", "max_new_tokens": 3}
     features = tiny.make_audio(processor, [1.0])
-    assert model.generate(**features, language="gl", max_new_tokens=5).shape[0] == 1
+    expected = model.generate(**features, **settings)
+    assert in_cpu_int8(model) is model
+    with forced_gates(model, is_open=True):  # at a hair's breadth, a gate may decide otherwise
+        opened = model.generate(**features, **settings)
+    assert model.generate(**features, **settings).shape == opened.shape == expected.shape
+    assert not torch.equal(opened, load_model(folder, "float32").generate(**features, language="fr", max_new_tokens=3))
+
+
+def test_an_adapter_still_adapts(wide_whisper_dir, processor, tmp_path):
+    """PEFT reads the weights of its own matrices, which 8-bit ones do not have."""
+    torch.manual_seed(0)
+    plain = AutoModelForSpeechSeq2Seq.from_pretrained(wide_whisper_dir)
+    settings = LoraConfig(r=4, target_modules=["fc1", "fc2"], init_lora_weights=False)
+    get_peft_model(plain, settings).save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    batch = tiny.make_audio(processor, [1.0, 0.6])
+    adapted, quantised, unadapted = (
+        logits(load_model(str(place), precision), batch, ["gl", "fr"])
+        for place, precision in ((tmp_path, "float32"), (tmp_path, "cpu-int8"), (wide_whisper_dir, "float32"))
+    )
+    assert (quantised - adapted).abs().mean() < 0.2 * (unadapted - adapted).abs().mean()

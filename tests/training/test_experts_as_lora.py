@@ -6,7 +6,8 @@ from helpers import tiny
 from helpers.training import load, make_trainer
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.evaluation.gates import measure_expert_usage
+from modeling_distilwhisper.evaluation.gates import BUDGET, measure_expert_usage, usage_set_by
+from modeling_distilwhisper.training.gate_budget import FOR_ALL
 from modeling_distilwhisper.training.lora import with_lora
 
 RANK = 4
@@ -53,7 +54,24 @@ def test_a_budget_of_1_closes_the_gate_for_no_token_and_survives_saving(
     batch = tiny.make_audio(processor, [0.7, 1.9], seed=7)
     usage = measure_expert_usage(model, [{**batch, "labels": labels}])
     assert set(usage.values()) == {1.0}
+    assert usage_set_by(model, "gl") == BUDGET, "they are no new gates"
     other = {**batch, "labels": labels.clone()}
     other["labels"][:, 0] = model.generation_config.lang_to_id["<|fr|>"]
     with torch.inference_mode():
         assert torch.equal(model(**other).logits, whisper(**other).logits), "another language is Whisper's, bit for bit"
+
+
+def test_a_budget_that_is_changed_counts_from_the_next_step_on(open_experts, processor, recordings, tmp_path):
+    """From a threshold far below all logits, small moves would take hundreds of steps."""
+    settings = {"num_train_epochs": 1, "eval_strategy": "no", "save_strategy": "no"}
+    thresholds = lambda: [layer.experts["gl"].gate.threshold.item() for layer in open_experts.routed_layers().values()]  # noqa: E731
+    make_trainer(open_experts, processor, recordings, tmp_path / "all", **settings).train()
+    assert set(thresholds()) == {FOR_ALL}
+    for dtype in (torch.bfloat16, torch.float16):
+        assert torch.tensor(FOR_ALL, dtype=dtype).item() == FOR_ALL
+    open_experts.config.gate_budget = 0.5
+    make_trainer(open_experts, processor, recordings, tmp_path / "half", **settings).train()
+    assert all(abs(threshold) < 100 for threshold in thresholds())
+    open_experts.config.gate_budget = 1.0
+    make_trainer(open_experts, processor, recordings, tmp_path / "again", **settings).train()
+    assert set(thresholds()) == {FOR_ALL}

@@ -118,7 +118,7 @@ def test_words_that_are_not_those_of_the_text_are_not_used(model, processor, mon
     expected = run(model, processor, one)["short"]
 
     def cut(*arguments):
-        return [Reading([Word(0.0, 0.5, "\ufffd")], -1.0, 0.0)]
+        return [Reading([Word(0.0, 0.5, "\ufffd")], -1.0)]
 
     monkeypatch.setattr("modeling_distilwhisper.transcription.window_batch.read_back", cut)
     (segment,) = run(model, processor, one)["short"].segments

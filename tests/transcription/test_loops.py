@@ -50,7 +50,7 @@ def test_only_loops_end_early_and_what_is_left_of_them_is_a_loop(student, featur
     assert any(len(text) < len(whole) for text, whole in zip(texts, complete, strict=True)), "it saved something"
 
 
-@pytest.mark.parametrize("text", ["a a a a ", "na na na na na", "12 12 12 12 12 12 ", "un dous tres un dous tres "])
+@pytest.mark.parametrize("text", [" a a a a ", " na na na na na", " 12 12 12 12 12 12 ", " un dous tres un dous tres "])
 def test_what_may_still_become_honest_is_not_ended(student, text):
     """`na na na na nai` is no loop, and counting is none."""
     tokenizer = student[1].tokenizer
@@ -58,6 +58,33 @@ def test_what_may_still_become_honest_is_not_ended(student, text):
     padded = torch.tensor([tokens + [tokenizer.eos_token_id] * (-len(tokens) % EVERY)])
     assert padded.shape[1] % EVERY == 0
     assert EndOfLoops(tokenizer)(padded, None).tolist() == [False]
+
+
+def test_a_prompt_that_repeats_itself_ends_no_text(student):
+    tokenizer = student[1].tokenizer
+    prompt = student[1].get_prompt_ids(" na na na na na na na na").tolist()
+    prompt += tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|ca|>", "<|transcribe|>", "<|notimestamps|>"])
+    honest, loop = list(range(300, 300 + EVERY)), tokenizer(" na", add_special_tokens=False).input_ids
+    rows = torch.tensor([prompt + honest, prompt + (loop * EVERY)[:EVERY]])
+    ends = EndOfLoops(tokenizer)
+    for length in range(len(prompt) + 1, len(prompt) + EVERY):
+        assert not ends(rows[:, :length], None).any()
+    assert ends(rows, None).tolist() == [False, True]
+
+
+def test_where_transformers_tries_temperatures_itself_no_text_is_ended(student, features, monkeypatch):
+    """It decides by the complete text: of an ended one the compression ratio is low, and it was dropped."""
+    given = []
+
+    def generate(**settings):
+        given.append(settings)
+        raise RuntimeError
+
+    monkeypatch.setattr(student[0], "generate", generate)
+    for temperature in ((0.0, 0.4), 0.4):
+        with pytest.raises(RuntimeError):
+            transcribe_windows(*student, features, LANGUAGES, temperature=temperature)
+    assert "stopping_criteria" not in given[0] and "stopping_criteria" in given[1]
 
 
 def test_a_loop_is_tried_at_the_next_temperature_until_there_is_none(student, features, monkeypatch):

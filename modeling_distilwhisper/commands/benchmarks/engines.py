@@ -134,12 +134,13 @@ def _whisper_cpp(arguments: Namespace) -> Transcribe:
     return transcribe
 
 
-WHISPER_CPP = "whisper.cpp, float16"
+INT8, WHISPER_CPP = "experts, int8", "whisper.cpp, float16"
+ON_CPU = (INT8, WHISPER_CPP)  # on no other device
 # By the name that stands in the table. All decode greedily.
 ENGINES: dict[str, Callable[[Namespace], Transcribe]] = {
     "experts": lambda arguments: _batched(arguments, arguments.model),
     "plain": lambda arguments: _batched(arguments, arguments.plain),
-    "experts, int8": lambda arguments: _batched(arguments, arguments.model, "cpu-int8"),
+    INT8: lambda arguments: _batched(arguments, arguments.model, "cpu-int8"),
     "experts, sequential": _sequential,
     "pipeline of Transformers": _pipeline,
     "faster-whisper, batched": lambda arguments: _faster_whisper(arguments, "float32", True),

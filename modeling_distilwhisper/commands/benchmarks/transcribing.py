@@ -30,16 +30,16 @@ from ...data.selection import read_rows
 from ...data.sources import SPEC_FORM, parse_sources
 from ...evaluation.summary import error_rates_of, wer_difference
 from ...names_distilwhisper import public_name
-from ...runs.any_whisper import load_model, load_processor
+from ...runs.any_whisper import load_config, load_model, load_processor
 from ...runs.extras import require
 from ...runs.files import write_atomically
 from ...runs.lock import hold
 from ...runs.origin import origin
 from ..command_line import DEVICE, parse_dataclasses
-from .engines import CLIPS, ENGINES, LONG, WHISPER_CPP, Engine
+from .engines import CLIPS, ENGINES, LONG, ON_CPU, WHISPER_CPP, Engine
 from .tables import print_table
 from .turns import take_turns
-from .whisper_cpp import write_ggml
+from .whisper_cpp import check_ggml, write_ggml
 
 RESULTS = "transcribing.json"
 OTHERS = "faster-whisper"
@@ -56,8 +56,11 @@ class TranscribingArguments:
     language: str = field(metadata={"help": "Whisper's code."})
     output_dir: str = field(metadata={"help": "Folder of the results."})
     engines: list[str] = field(
-        default_factory=lambda: [name for name in ENGINES if name != WHISPER_CPP],
-        metadata={"help": f"Of: {'; '.join(ENGINES)}. Times and scores are compared with the first."},
+        default_factory=list,
+        metadata={
+            "help": f"Of: {'; '.join(ENGINES)}. Times and scores are compared with the first. By default all that run "
+            "on the device, but whisper.cpp."
+        },
     )
     split: str = field(default="test", metadata={"help": "train, validation or test."})
     max_rows: int = field(default=44, metadata={"help": "Clips."})
@@ -104,18 +107,25 @@ def main(argv: list[str], prog: str) -> None:
 
 
 def check(arguments: TranscribingArguments) -> None:
-    """Refuses wrong settings before anything takes time.
+    """Refuses wrong settings before anything takes time, and names the engines where none was named.
 
     Raises:
         ValueError: the message names the setting, its values and what it got.
-        ImportError: faster-whisper is not installed.
+        ImportError: faster-whisper or whisper.cpp is not installed.
     """
+    on_cpu = torch.device(arguments.device).type == "cpu"
+    if not arguments.engines:
+        left_out = {WHISPER_CPP} if on_cpu else set(ON_CPU)
+        arguments.engines = [name for name in ENGINES if name not in left_out]
     if unknown := [name for name in arguments.engines if name not in ENGINES]:
         raise ValueError(f"--engines must be of {'; '.join(ENGINES)}, got {unknown[0]!r}.")
     if any(name.startswith(OTHERS) for name in arguments.engines):
         require("faster_whisper", "ctranslate2")
+    if not on_cpu and (wrong := [name for name in arguments.engines if name in ON_CPU]):
+        raise ValueError(f"The engine {wrong[0]!r} runs on a CPU alone, got --device {arguments.device}.")
     if WHISPER_CPP in arguments.engines:
         require("pywhispercpp")
+        check_ggml(load_config(arguments.plain))
     if (Path(arguments.output_dir) / RESULTS).exists():
         raise ValueError(f"{arguments.output_dir} holds the results of a measurement already. Name another folder.")
 

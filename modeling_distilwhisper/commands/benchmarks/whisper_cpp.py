@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import WhisperForConditionalGeneration, WhisperProcessor
+from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from ...runs.files import atomic_path
@@ -14,6 +14,7 @@ from ...runs.files import atomic_path
 MAGIC = 0x67676D6C
 FLOAT32, FLOAT16 = 0, 1  # ggml's numbers of the types
 WORDS = 50257  # of a multilingual Whisper; whisper.cpp names the special tokens after them itself
+VOCABULARIES = (51865, 51866)  # the second: of large-v3
 # From the names of Transformers to those of OpenAI, in this order.
 RENAMED = {
     "model.": "",
@@ -34,6 +35,19 @@ RENAMED = {
     "embed_positions.weight": "positional_embedding",
     "embed_tokens": "token_embedding",
 }
+
+
+def check_ggml(config: WhisperConfig) -> None:
+    """Refuses a model that whisper.cpp cannot read.
+
+    Raises:
+        ValueError: it is no plain Whisper, or has another vocabulary than OpenAI's multilingual ones.
+    """
+    if config.vocab_size not in VOCABULARIES or config.model_type != "whisper":
+        raise ValueError(
+            f"whisper.cpp reads plain multilingual Whispers, which have {' or '.join(map(str, VOCABULARIES))} tokens. "
+            f"Got a {config.model_type} model with {config.vocab_size}."
+        )
 
 
 def write_ggml(model: WhisperForConditionalGeneration, processor: WhisperProcessor, path: Path) -> None:
