@@ -54,6 +54,7 @@ READ = {
     "_fingerprint": ("datasets", "datasets.arrow_dataset", "fingerprint_of"),
     "_compute_score_from_stats": ("sacrebleu", "sacrebleu.metrics.chrf", "with_plain_numbers"),
     "self._ci": ("sacrebleu", "sacrebleu.metrics.base", "bootstrap_ends"),
+    "per_channel_dynamic_qconfig": ("torch", "torch.ao.quantization.qconfig", "cpu_int8"),
     "support_avx512bf16_for_cpu": ("bitsandbytes", "bitsandbytes.nn.modules", "keep_gradients_through_4_bit_weights"),
 }
 
