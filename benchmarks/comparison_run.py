@@ -36,7 +36,7 @@ from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArgum
 from modeling_distilwhisper.training.scoring import Scores, score
 from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 
-BATCH = 128
+BATCHES = {"cuda": 128, "cpu": 16}  # on a CPU, large ones are no faster, and 128 clips take 10 GB
 LOCATIONS = ("student", "data", "output_dir")  # settings that are paths of this machine
 # With which gates forced, open or closed, a job is scored. Closed gates are the untrained model, so few jobs need them.
 BOTH = {"gates open": True, "gates closed": False}
@@ -209,7 +209,7 @@ def rows_of(cells: list[tuple[str, str, str]], prompts: Path, max_rows: int | No
 def transcribe(model, processor: WhisperProcessor, rows: Dataset, folder: Path) -> list[dict[str, str]]:
     """Greedy transcripts of the rows."""
     file = RecordFile(folder / "transcripts.jsonl")
-    records = transcribe_rows(file, model, processor, rows, batch_size=BATCH)
+    records = transcribe_rows(file, model, processor, rows, batch_size=BATCHES[model.device.type])
     transcripts = []
     for record in sorted(records, key=lambda record: record["id"]):
         names = dict(zip(("language", "split", "domain", "id"), record["id"].split("/", 3), strict=True))
