@@ -89,7 +89,9 @@ class Engine:
             if settings.task == DETECT:
                 return [Outcome(code) for code in detect_languages(self.model, self.processor, features)]
             languages = [str(item.language) for item in items]
-            texts = transcribe_windows(self.model, self.processor, features, languages, **self._generation(settings))
+            generation = self._generation(settings)
+            logprobs = any(item.settings.logprobs for item in items)
+            texts = transcribe_windows(self.model, self.processor, features, languages, logprobs=logprobs, **generation)
             return [Outcome(language, text) for language, text in zip(languages, texts, strict=True)]
         except Exception as error:
             if len(items) == 1:

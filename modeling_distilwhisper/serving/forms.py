@@ -38,7 +38,7 @@ class Fields(BaseModel):
 
     def settings(self, task: str) -> Settings:
         """How the windows of the recording are decoded."""
-        return Settings(task, self.prompt, self.temperature)
+        return Settings(task, self.prompt, self.temperature, self.response_format == "verbose_json")
 
 
 def read_fields(form: FormData) -> tuple[UploadFile, Fields]:

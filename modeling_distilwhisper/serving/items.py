@@ -1,6 +1,6 @@
 """What goes to a replica and comes back: windows of recordings, each an item of a batch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -17,11 +17,13 @@ class Settings:
         task: "transcribe", "translate", or `DETECT`.
         prompt: text that Whisper takes for the words before the window.
         temperature: 0 is greedy decoding.
+        logprobs: whether the mean log probability of the text is wanted. Windows that differ in it share a call.
     """
 
     task: str = "transcribe"
     prompt: str = ""
     temperature: float = 0.0
+    logprobs: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)

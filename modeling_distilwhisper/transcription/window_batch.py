@@ -28,7 +28,7 @@ class WindowText:
         words: with times from the window's start; `None` if the model names no heads of attention to align them by, or
             if the words are not those of the text.
         avg_logprob: the mean log probability of the tokens of the text, as it is without a prompt and at temperature 0;
-            `None` where no heads are named.
+            `None` where it was not asked for, or no heads are named.
         no_speech: the probability that a short window holds no speech (Radford et al., 2023, section 4.5).
     """
 
@@ -41,7 +41,13 @@ class WindowText:
 
 @torch.inference_mode()
 def transcribe_windows(
-    model, processor: WhisperProcessor, features: BatchFeature, languages: Sequence[str], **settings
+    model,
+    processor: WhisperProcessor,
+    features: BatchFeature,
+    languages: Sequence[str],
+    *,
+    logprobs: bool = False,
+    **settings,
 ) -> list[WindowText]:
     """Transcribes a batch of windows by one call of `generate`. No row depends on the others.
 
@@ -54,30 +60,38 @@ def transcribe_windows(
         processor: the model's.
         features: of clips that fit Whisper's window (`window_features`).
         languages: a code for each.
+        logprobs: whether the mean log probability of each text is wanted.
         settings: for `generate`.
     """
-    contents = _generate(model, processor, features, languages, settings)
+    contents = _generate(model, processor, features, languages, settings, logprobs)
     if "temperature" not in settings:
         for row, content in enumerate(contents):
             if is_loop(content.text, content.seconds):
                 alone = BatchFeature({name: values[row : row + 1] for name, values in features.items()})
-                contents[row] = _sampled(model, processor, alone, languages[row], settings)
+                contents[row] = _sampled(model, processor, alone, languages[row], settings, logprobs)
     return contents
 
 
-def _sampled(model, processor: WhisperProcessor, features: BatchFeature, language: str, settings: dict) -> WindowText:
+def _sampled(
+    model, processor: WhisperProcessor, features: BatchFeature, language: str, settings: dict, logprobs: bool
+) -> WindowText:
     """The text of a window at the lowest temperature at which it does not repeat itself, or at the highest."""
     for temperature in TEMPERATURES:
         set_seed(0)  # sampling is random
         remedy = {**settings, "num_beams": 1, "do_sample": True, "temperature": temperature}
-        (content,) = _generate(model, processor, features, [language], remedy)
+        (content,) = _generate(model, processor, features, [language], remedy, logprobs)
         if not is_loop(content.text, content.seconds):
             break
     return content
 
 
 def _generate(
-    model, processor: WhisperProcessor, features: BatchFeature, languages: Sequence[str], settings: dict[str, Any]
+    model,
+    processor: WhisperProcessor,
+    features: BatchFeature,
+    languages: Sequence[str],
+    settings: dict[str, Any],
+    logprobs: bool,
 ) -> list[WindowText]:
     mask = features.attention_mask.to(model.device)
     beams = settings.get("num_beams", model.generation_config.num_beams) or 1
@@ -108,7 +122,7 @@ def _generate(
     ]
     if can_align(model):
         task = settings.get("task", "transcribe")
-        readings = read_back(model, processor, encoded[-1], frames, texts, languages, task)
+        readings = read_back(model, processor, encoded[-1], frames, texts, languages, task, logprobs=logprobs)
         for content, reading in zip(contents, readings, strict=True):
             content.words = reading.words if follow_in(content.text, reading.words) else None
             content.avg_logprob = reading.avg_logprob

@@ -27,11 +27,12 @@ class Reading:
 
     Attributes:
         words: with times from the window's start.
-        avg_logprob: the mean log probability of the tokens of the text and of its end, at temperature 0.
+        avg_logprob: the mean log probability of the tokens of the text and of its end, at temperature 0; `None` if it
+            was not asked for.
     """
 
     words: list[Word]
-    avg_logprob: float
+    avg_logprob: float | None
 
 
 def read_back(
@@ -42,6 +43,8 @@ def read_back(
     texts: Sequence[list[int]],
     languages: Sequence[str],
     task: str,
+    *,
+    logprobs: bool = False,
 ) -> list[Reading]:
     """Reads the text of each window back to the model, in one pass of the decoder.
 
@@ -55,6 +58,7 @@ def read_back(
         texts: token ids of each window.
         languages: of each window.
         task: "transcribe" or "translate".
+        logprobs: whether they are wanted. They take a tenth of the time of the decoder's steps.
     """
     heads, tokenizer = model.generation_config.alignment_heads, processor.tokenizer
     readings: list[Reading] = []
@@ -65,14 +69,18 @@ def read_back(
             ids = torch.tensor([[*prompt, *text, tokenizer.eos_token_id]], device=model.device)
             with _cross_attention(model, {layer for layer, _ in heads}) as attention:
                 inputs = {"decoder_input_ids": ids[:, :-1], "use_cache": False}
-                logits = model(encoder_outputs=BaseModelOutput(encoded[index : index + 1]), **inputs).logits[0]
+                part = BaseModelOutput(encoded[index : index + 1])
+                output = (model if logprobs else model.model)(encoder_outputs=part, **inputs)
             starts = _token_starts(model, attention, frames[index], ids[:, :-1], len(prompt), heads)
             words, _, positions = _combine_tokens_into_words(tokenizer, text, LANGUAGES.get(language, language))
             edges = [starts[indices[0]] for indices in positions] + starts[-1:]
             timed = zip(edges, edges[1:], words, strict=False)
             spoken = [Word(start, end, word.strip()) for start, end, word in timed if word.strip()]
-            logprobs = logits[len(prompt) - 1 :].float().log_softmax(-1)
-            readings.append(Reading(spoken, logprobs.gather(1, ids[0, len(prompt) :, None]).mean().item()))
+            logprob = None
+            if logprobs:
+                of_all = output.logits[0, len(prompt) - 1 :].float().log_softmax(-1)
+                logprob = of_all.gather(1, ids[0, len(prompt) :, None]).mean().item()
+            readings.append(Reading(spoken, logprob))
     return readings
 
 

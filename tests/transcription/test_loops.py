@@ -91,9 +91,9 @@ def test_a_loop_is_tried_at_the_next_temperature_until_there_is_none(student, fe
     asked = []
     generate = window_batch._generate
 
-    def noted(model, processor, rows, languages, settings):
+    def noted(model, processor, rows, languages, settings, logprobs):
         asked.append((len(languages), settings.get("temperature")))
-        return generate(model, processor, rows, languages, settings)
+        return generate(model, processor, rows, languages, settings, logprobs)
 
     monkeypatch.setattr(window_batch, "_generate", noted)
     contents = transcribe_windows(*student, features, LANGUAGES)

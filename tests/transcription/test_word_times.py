@@ -45,7 +45,9 @@ def test_the_probabilities_of_a_text_are_those_of_the_models_logits(model, proce
     prompts = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|gl|>", "<|transcribe|>", "<|notimestamps|>"])
     with torch.inference_mode():
         encoded = model.get_encoder()(**batch, language_ids=torch.tensor([prompts[1]] * 2))[0]
-        readings = word_times.read_back(model, processor, encoded, [100, 150], texts, ["gl", "gl"], "transcribe")
+        readings = word_times.read_back(
+            model, processor, encoded, [100, 150], texts, ["gl", "gl"], "transcribe", logprobs=True
+        )
         for row, (text, reading) in enumerate(zip(texts, readings, strict=True)):
             ids = torch.tensor([[*prompts, *text]])
             one = {name: values[row : row + 1] for name, values in batch.items()}
