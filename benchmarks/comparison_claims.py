@@ -80,7 +80,7 @@ def _forgetting(results: Results) -> list[dict]:
         "Experts leave other languages as they are (4.1)": EXPERTS,
         "LoRA preserves what the model knew (5.2)": LORA,
     }.items():
-        for name in names:
+        for name in filter(results.runs, names):
             changed, total = changed_transcripts(results.runs(name), plain, other_languages)
             loss = compare(results.runs(name), plain, other_languages)
             text = f"{name} less plain, other languages; {changed} of {total} transcripts changed"
@@ -172,7 +172,8 @@ def limits(results: Results) -> str:
 
 
 def _loops(results: Results) -> str:
-    return ", ".join(f"{name} {loops(results.runs(name), out_of_domain)}" for name in ("fine-tuning", *EXPERTS, *LORA))
+    names = filter(results.runs, ("fine-tuning", *EXPERTS, *LORA))
+    return ", ".join(f"{name} {loops(results.runs(name), out_of_domain)}" for name in names)
 
 
 def _loss(results: Results, name: str) -> str:

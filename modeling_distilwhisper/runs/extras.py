@@ -23,6 +23,7 @@ EXTRAS = {
     "onnxscript": "export",
     "ctranslate2": "export",
     "faster_whisper": "export",
+    "pywhispercpp": "whispercpp",
     "bitsandbytes": "quantised",
     "torchao": "quantised",
     "audiomentations": "augment",

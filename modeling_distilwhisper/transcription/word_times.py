@@ -58,7 +58,7 @@ def read_back(
         texts: token ids of each window.
         languages: of each window.
         task: "transcribe" or "translate".
-        logprobs: whether they are wanted. They take a tenth of the time of the decoder's steps.
+        logprobs: whether they are wanted; they need the logits of all tokens.
     """
     heads, tokenizer = model.generation_config.alignment_heads, processor.tokenizer
     readings: list[Reading] = []

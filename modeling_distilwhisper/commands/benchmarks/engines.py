@@ -119,7 +119,7 @@ def _faster_whisper(arguments: Namespace, precision: str, batched: bool) -> Tran
 
 
 def _whisper_cpp(arguments: Namespace) -> Transcribe:
-    from pywhispercpp.model import Model  # of no extra
+    from pywhispercpp.model import Model  # an extra
 
     settings = {"language": arguments.language, "n_threads": arguments.threads, "print_progress": False}
     # Its default is a beam; and it writes to the terminal.

@@ -6,8 +6,8 @@
 There are two tasks: a long recording, which is made of clips of the data with pauses between them, and the clips one by
 one. All engines decode greedily, and with the same language. Each is a process, and the processes take turns. Writes
 transcribing.json and prints a table. Times are worth nothing while the machine does other work. faster-whisper and
-whisper.cpp get the plain model in their own forms. The first needs the extra `export`; the second needs
-`pip install pywhispercpp`, and is measured where it is named.
+whisper.cpp get the plain model in their own forms. The first needs the extra `export`, the second `whispercpp`, and it
+is measured where it is named.
 """
 
 import json
