@@ -149,7 +149,8 @@ def limits(results: Results) -> str:
         "gates; ablations are in Russian. The intervals say what other recordings might give, not what other seeds "
         "might, and nothing corrects them for the number of comparisons.",
         "Out of domain": "this means five artificial shifts of the same prompts. A transcript in a loop outweighs many "
-        f"others: {_loops(results)}. Without inserted words, CLSR-FT less fine-tuning is {interval(calm.difference)}.",
+        f"others: {_loops(results)}. Without inserted words, CLSR-FT less fine-tuning is {interval(calm.difference)}"
+        f"{_calm(results)}.",
         "Other languages": f"less the untrained model, full fine-tuning has {_loss(results, 'fine-tuning')} and "
         f"LoRA 416 has {_loss(results, 'LoRA 416')}.",
         "Learning rates": f"they were chosen from three, by one run of one epoch, on {validation['eval_utterances']} "
@@ -169,6 +170,16 @@ def limits(results: Results) -> str:
         f"{max(run.record['jobs at a time'] for run in tuned) - 1} others on one GPU.",
     }
     return "\n".join(f"- **{title}**: {text}" for title, text in points.items())
+
+
+def _calm(results: Results) -> str:
+    """Experts without gates against others, out of domain and without inserted words; nothing if they have not run."""
+    runs, others = results.runs(ONE_PATH), ("LoRA 135", "LoRA 32", "fine-tuning")
+    if not runs:
+        return ""
+    values = [compare(runs, results.runs(name), out_of_domain, insertions=False).difference for name in others]
+    texts = (f"less {name} it is {interval(value)}" for name, value in zip(others, values, strict=True))
+    return f"; of {ONE_PATH} ({len(runs)} run), {', '.join(texts)}"
 
 
 def _loops(results: Results) -> str:
