@@ -24,6 +24,7 @@ def open_experts(whisper_dir):
 
 
 def test_they_learn_what_lora_learns(open_experts, whisper, processor, recordings, tmp_path):
+    pytest.importorskip("peft")
     lora = with_lora(whisper, RANK, alpha=RANK)
     pairs = []
     for key, layer in open_experts.routed_layers().items():
