@@ -14,7 +14,6 @@ from helpers.serving import NAME, encoded, make_api, transcript_alone, wav
 from helpers.speech import clip
 from starlette.testclient import TestClient
 
-from modeling_distilwhisper.transcription.segments import Segment
 from modeling_distilwhisper.transcription.subtitles import to_srt, to_vtt
 
 TRANSCRIPTIONS, TRANSLATIONS = "/v1/audio/transcriptions", "/v1/audio/translations"
@@ -76,17 +75,6 @@ def test_each_format_holds_what_generate_says(client, shared_engine):
     for one, segment in zip(verbose["segments"], plain.segments, strict=True):
         assert one["no_speech_prob"] == pytest.approx(segment.no_speech_prob, abs=1e-3), "what editors filter by"
         assert one["compression_ratio"] > 0 and one["temperature"] == 0
-
-
-def test_a_segment_of_verbose_json_has_what_openais_has():
-    """Editors of subtitles leave out segments by these numbers."""
-    from modeling_distilwhisper.serving.forms import _segment
-
-    segment = Segment(0.5, 2.0, "bo día bo día", avg_logprob=-0.512345, no_speech_prob=0.0123456)
-    content = _segment(3, segment, 0.0)
-    numbers = {"avg_logprob": -0.5123, "no_speech_prob": 0.0123, "compression_ratio": pytest.approx(0.93, abs=0.3)}
-    assert content == {"id": 3, "start": 0.5, "end": 2.0, "text": "bo día bo día", "temperature": 0.0, **numbers}
-    assert {"avg_logprob", "no_speech_prob"}.isdisjoint(_segment(0, Segment(0.0, 1.0, "bo"), 0.0))
 
 
 def test_a_translation_runs_the_other_task(client, shared_engine):

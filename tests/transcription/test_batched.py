@@ -17,7 +17,7 @@ from modeling_distilwhisper.transcription.batched import BATCHES_AHEAD, BatchTra
 from modeling_distilwhisper.transcription.cues import CueLimits, cues_of
 from modeling_distilwhisper.transcription.doubts import compression_ratio, doubt
 from modeling_distilwhisper.transcription.segments import Transcript, Word
-from modeling_distilwhisper.transcription.window_batch import WindowText
+from modeling_distilwhisper.transcription.window_batch import WindowText, transcribe_windows, window_features
 from modeling_distilwhisper.transcription.word_times import Reading
 
 SHORT = {"max_new_tokens": 12}
@@ -125,6 +125,19 @@ def test_words_that_are_not_those_of_the_text_are_not_used(model, processor, mon
     assert expected.text and segment.words is None and segment.text == expected.text
     segment.words = [Word(0.0, 0.5, "\ufffd")]
     assert cues_of([segment], CueLimits(width=200))[0].lines == (segment.text,)
+
+
+@pytest.mark.parametrize("heads", [None, [[0, 0], [1, 1]]])
+def test_whether_a_sound_is_speech_is_asked_of_whisper_and_not_of_experts(model, processor, heads):
+    """Experts learn from speech alone: with them the decoder hardly ever said that there is none."""
+    model.generation_config.alignment_heads = heads
+    features = window_features(processor, [clip(1, 300)])
+    (before,) = transcribe_windows(model, processor, features, ["gl"], **SHORT)
+    for layer in model.get_decoder().layers:
+        for weight in layer.expert_of("gl").parameters():
+            weight.data.mul_(-3)
+    (after,) = transcribe_windows(model, processor, features, ["gl"], **SHORT)
+    assert after.text != before.text and 0 < after.no_speech == pytest.approx(before.no_speech, rel=1e-4)
 
 
 def test_recordings_are_read_as_they_are_needed(model, processor):
