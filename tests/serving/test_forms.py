@@ -5,6 +5,10 @@ import pytest
 from modeling_distilwhisper.transcription.segments import Segment
 
 
+for library in ("pydantic", "starlette"):
+    pytest.importorskip(library, reason="needs the extra `serve`")
+
+
 def test_a_segment_of_verbose_json_has_what_openais_has():
     """Editors of subtitles leave out segments by these numbers."""
     from modeling_distilwhisper.serving.forms import _segment  # it needs an extra
