@@ -4,7 +4,6 @@ import pytest
 
 from modeling_distilwhisper.transcription.segments import Segment
 
-
 for library in ("pydantic", "starlette"):
     pytest.importorskip(library, reason="needs the extra `serve`")
 
