@@ -78,12 +78,15 @@ def rows(recordings, data, languages=("gl", "ca")):
 def test_training_from_the_cache_is_training_from_the_teacher(
     whisper_dir, whisper, processor, recordings, data, cache, states, tmp_path
 ):
-    """Teacher and student differ. Two workers read one of the caches."""
-    ends = []
+    """Teacher and student differ. Two workers read one of the caches.
+
+    The small learning rate is no detail: a gate close to its threshold flips with the last bit of a weight.
+    """
+    ends, settings = [], NO_EVALUATION | {"learning_rate": 3e-4}
     for teacher, workers in ((whisper, 0), (TeacherCache(cache), 2), (TeacherCache(states), 0)):
         student = load(whisper_dir)
         tiny.unsettle(student)
-        trainer = make_trainer(student, processor, recordings, tmp_path, ("gl", "ca"), **NO_EVALUATION)
+        trainer = make_trainer(student, processor, recordings, tmp_path, ("gl", "ca"), **settings)
         trainer = type(trainer)(
             student,
             trainer.args,
