@@ -1,6 +1,7 @@
 """The parts of a language's expert in one layer: its gate and its feed-forward, full or of low rank."""
 
 import copy
+import math
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -66,7 +67,8 @@ class FullLinear(nn.Linear):
 class LowRankLinear(nn.Module):
     """A matrix of a low-rank expert: weight = shared weight + up @ down, bias = shared bias + bias of `up`.
 
-    `up` is zero at first, so that the expert starts as the shared path.
+    `up` is zero at first, so that the expert starts as the shared path. `down` starts as in LoRA with a scale of 2 (half
+    of the scale in each matrix), so that both learn alike.
     """
 
     builds_on_shared = True  # a matrix without this attribute is full, whoever has replaced or wrapped it
@@ -91,7 +93,9 @@ class LowRankLinear(nn.Module):
         return self.up(self.down(states))
 
     def copy_shared(self, shared: nn.Linear) -> None:
-        """Makes the difference from the shared matrix zero."""
+        """Makes the difference from the shared matrix zero, with `down` at random values."""
+        bound = math.sqrt(2 / self.down.in_features)
+        nn.init.uniform_(self.down.weight, -bound, bound)
         nn.init.zeros_(self.up.weight)
         nn.init.zeros_(self.up.bias)
 

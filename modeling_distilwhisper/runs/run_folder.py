@@ -52,7 +52,8 @@ class RunFolder:
                 self.write(SETTINGS, settings)
         elif differ := differences(begun, settings, defaults or {}):
             raise ValueError(
-                f"{folder} holds a run with other settings: {'; '.join(differ)}. Use its settings, use another folder or delete it."
+                f"{folder} holds a run with other settings: {'; '.join(differ)}. "
+                "Use its settings, use another folder or delete it."
             )
 
     def read(self, name: str) -> Any | None:

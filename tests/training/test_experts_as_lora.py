@@ -44,6 +44,21 @@ def test_they_learn_what_lora_learns(open_experts, whisper, processor, recording
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
 
 
+def test_they_start_as_lora_does_whose_update_is_doubled(whisper_dir, whisper):
+    """At Whisper's own deviation, the wide input of fc2 moved its matrices further than the narrow one of fc1."""
+    pytest.importorskip("peft")
+    rank = 24
+    experts, lora = load(whisper_dir, ["gl"], expert_rank=rank), with_lora(whisper, rank, alpha=2 * rank)
+    for (side, index), layer in experts.routed_layers().items():
+        adapted = lora.base_model.model.get_submodule(f"model.{side}.layers.{index}")
+        for name in ("fc1", "fc2"):
+            ours = getattr(layer.experts["gl"], name).down.weight
+            theirs = getattr(adapted, name).lora_A["default"].weight
+            # Twice the update is sqrt(2) times each matrix.
+            assert ours.abs().max().item() == pytest.approx(2**0.5 * theirs.abs().max().item(), rel=0.03)
+            assert ours.std().item() == pytest.approx(2**0.5 * theirs.std().item(), rel=0.1)
+
+
 def test_a_budget_of_1_closes_the_gate_for_no_token_and_survives_saving(
     open_experts, whisper, processor, recordings, tmp_path
 ):
