@@ -67,8 +67,8 @@ class FullLinear(nn.Linear):
 class LowRankLinear(nn.Module):
     """A matrix of a low-rank expert: weight = shared weight + up @ down, bias = shared bias + bias of `up`.
 
-    `up` is zero at first, so that the expert starts as the shared path. `down` starts as in LoRA with a scale of 2 (half
-    of the scale in each matrix), so that both learn alike.
+    `up` is zero at first, so that the expert starts as the shared path. `down` starts as LoRA's matrix with a scale of
+    2, which is shared between both matrices here.
     """
 
     builds_on_shared = True  # a matrix without this attribute is full, whoever has replaced or wrapped it
