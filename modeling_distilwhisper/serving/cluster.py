@@ -44,6 +44,7 @@ def started_replicas(
         "object_store_memory": OBJECT_STORE,
     }
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    logging.getLogger("asyncio").addFilter(_is_not_of_ray)
     gpus = int(device.startswith("cuda"))
     try:
         ray.init(address, log_to_driver=False, logging_level=logging.ERROR, **({} if address else here))
@@ -62,6 +63,13 @@ def started_replicas(
             if address:  # a cluster goes on
                 serve.delete(APP)
             ray.shutdown()
+
+
+def _is_not_of_ray(record: logging.LogRecord) -> bool:
+    """Leaves out tracebacks of questions that Ray Serve itself asked a replica which has ended: `call_of` says it."""
+    from ray.exceptions import RayError
+
+    return not (record.exc_info and isinstance(record.exc_info[1], RayError))
 
 
 async def is_running() -> bool:

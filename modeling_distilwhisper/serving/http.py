@@ -10,12 +10,16 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_HEAD = 32 * 1024  # bytes of the first line and the headers
+PART = 8 * 1024  # bytes that are read at a time
 HEAD_SECONDS = 20  # in which they have to arrive
 STOP_SECONDS = 600  # that requests have to finish when the server is stopped
 
 
 class Protocol(H11Protocol):
-    """Uvicorn's, which hangs up if the head of a request does not arrive. Uvicorn bounds only the time between two."""
+    """Uvicorn's, which hangs up if the head of a request does not arrive. Uvicorn bounds only the time between two.
+
+    It reads little at a time: a head that comes complete with one read has no bound in uvicorn.
+    """
 
     _timer: asyncio.TimerHandle | None = None
 
@@ -24,7 +28,10 @@ class Protocol(H11Protocol):
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        for start in range(0, len(data), PART):
+            super().data_received(data[start : start + PART])
+            if self.transport.is_closing():
+                return
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -3,10 +3,12 @@
 import asyncio
 import io
 import os
+import re
 import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,3 +111,19 @@ def server(folder: Path, *arguments, **environment) -> Iterator[tuple[str, subpr
         except subprocess.TimeoutExpired:
             process.kill()
             raise
+
+
+def number(address: str, name: str) -> float:
+    """A number of a server's metrics."""
+    text = urllib.request.urlopen(f"{address}/metrics").read().decode()
+    return float(re.search(rf"^{name} (\S+)", text, re.MULTILINE)[1])
+
+
+def replicas_of(process: subprocess.Popen) -> list[int]:
+    """The processes with the model that a server has started."""
+    lines = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines()[1:]
+    rows = [(int(pid), int(parent), args) for pid, parent, args in (line.split(None, 2) for line in lines)]
+    family = {process.pid}
+    while more := {pid for pid, parent, _ in rows if parent in family} - family:
+        family |= more
+    return [pid for pid, _, args in rows if pid in family and "ServeReplica" in args]

@@ -1,13 +1,11 @@
 """`distilwhisper serve` as people start it, asked by OpenAI's own client: one server for all tests of this file."""
 
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -58,30 +56,14 @@ def say(client, content, language="gl", **settings):
     return client.audio.transcriptions.create(model=NAME, file=("a.wav", content), language=language, **settings)
 
 
-def number(served, name: str) -> float:
-    """A number of the server's metrics."""
-    text = urllib.request.urlopen(f"{served[0]}/metrics").read().decode()
-    return float(re.search(rf"^{name} (\S+)", text, re.MULTILINE)[1])
-
-
-def replicas_of(process) -> list[int]:
-    """The processes with the model that a server has started."""
-    lines = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True).stdout.splitlines()[1:]
-    rows = [(int(pid), int(parent), args) for pid, parent, args in (line.split(None, 2) for line in lines)]
-    family = {process.pid}
-    while more := {pid for pid, parent, _ in rows if parent in family} - family:
-        family |= more
-    return [pid for pid, _, args in rows if pid in family and "ServeReplica" in args]
-
-
 def test_eight_requests_of_five_languages_share_batches_and_say_what_they_say_alone(served, client, generate):
     clips = [wav(1.0 + 0.1 * number, 300 + 100 * number) for number in range(8)]
     with ThreadPoolExecutor(8) as pool:
         texts = [answer.text for answer in pool.map(lambda one: say(client, *one), zip(clips, LANGUAGES, strict=True))]
     assert texts == [generate(*one) for one in zip(clips, LANGUAGES, strict=True)]
     assert len(set(texts)) > 5
-    assert number(served, "distilwhisper_batch_windows_sum") == 8
-    assert number(served, "distilwhisper_batch_windows_count") < 8
+    assert serving.number(served[0], "distilwhisper_batch_windows_sum") == 8
+    assert serving.number(served[0], "distilwhisper_batch_windows_count") < 8
 
 
 def test_the_client_reads_every_format_streams_and_models(client, generate):
@@ -162,7 +144,7 @@ def test_a_client_that_hangs_up_leaves_its_place_to_others(served, client):
         for result in [pool.submit(say, impatient, wav(30, 440)) for _ in range(9)]:
             assert isinstance(result.exception(), openai.APITimeoutError) or result.result().text
     end = time.monotonic() + 10
-    while number(served, "distilwhisper_requests_in_progress"):
+    while serving.number(served[0], "distilwhisper_requests_in_progress"):
         assert time.monotonic() < end
         time.sleep(0.1)
     assert say(client, wav()).text
@@ -173,7 +155,7 @@ def test_a_killed_replica_costs_what_it_was_doing_and_nothing_else(served, clien
     with ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(say, client, content) for _ in range(4)]
         time.sleep(0.5)
-        for pid in replicas_of(served[1]):
+        for pid in serving.replicas_of(served[1]):
             os.kill(pid, signal.SIGKILL)
         results = [one.exception() or one.result() for one in asked]
     for result in results:
