@@ -1,6 +1,7 @@
 """Where a recording holds speech: a voice activity detector, silero-vad or any callable."""
 
 import pkgutil
+import threading
 from collections.abc import Callable
 from functools import partial
 
@@ -11,7 +12,7 @@ from .mono import SAMPLING_RATE
 
 Span = tuple[int, int]  # start and end, in samples
 # From mono samples at 16 kHz to the spans of speech, in temporal order. One whose answer is only asked for its truth
-# (recordings without speech of a corpus) may give a bool.
+# (recordings without speech of a corpus) may give a bool. The server calls it in several threads at a time.
 Detector = Callable[[np.ndarray], list[Span]]
 
 STEP = 512  # samples that silero-vad reads at a time
@@ -53,7 +54,7 @@ def find_detector(name: str) -> Detector | None:
 class Silero:
     """Finds speech with silero-vad. Speech shorter than its minimum, a quarter of a second, does not count.
 
-    The spans have a margin of 0.2 s on both sides.
+    The spans have a margin of 0.2 s on both sides. Threads may share a detector.
 
     Args:
         max_seconds: a longer span is cut where speech is least probable.
@@ -68,10 +69,11 @@ class Silero:
 
     def __init__(self, max_seconds: float = 30.0):
         threads = torch.get_num_threads()
-        from silero_vad import get_speech_timestamps, load_silero_vad  # here: it takes a second, and sets the threads
+        from silero_vad import get_speech_timestamps  # here: it takes a second, and sets the threads
 
         torch.set_num_threads(threads)  # one would make transcription slow
-        self._model = load_silero_vad()
+        self._models = threading.local()
+        self._model()  # what is missing shows here
         self._find = partial(
             get_speech_timestamps,
             sampling_rate=SAMPLING_RATE,
@@ -88,19 +90,27 @@ class Silero:
         found = self._find(torch.from_numpy(samples), Probabilities(self._probabilities(samples, peak)))
         return [(span["start"], span["end"]) for span in found]
 
+    def _model(self):
+        """This thread's model: it keeps what it heard last, which two recordings at a time would mix."""
+        if not hasattr(self._models, "one"):
+            from silero_vad import load_silero_vad
+
+            self._models.one = load_silero_vad()
+        return self._models.one
+
     @torch.inference_mode()
     def _probabilities(self, samples: np.ndarray, peak: float) -> torch.Tensor:
         """The probability of speech in each step `(steps,)`."""
         steps = -(-len(samples) // STEP)
         lead, stripe = (LEAD, STRIPE) if steps > STRIPE else (0, steps)
         begins = [begin - lead for begin in range(0, steps, stripe)]
-        found = []
+        found, model = [], self._model()
         for first in range(0, len(begins), SIDE_BY_SIDE):
             rows = np.stack([_cut(samples, begin, lead + stripe) for begin in begins[first : first + SIDE_BY_SIDE]])
             # The division makes quiet speech loud. The detector would miss some of it.
             columns = torch.from_numpy(rows / peak).split(STEP, dim=1)
-            self._model.reset_states()
-            values = [self._model(column, SAMPLING_RATE)[:, 0] for column in columns]
+            model.reset_states()
+            values = [model(column, SAMPLING_RATE)[:, 0] for column in columns]
             found.append(torch.stack(values[lead:], dim=1).reshape(-1))
         return torch.cat(found)[:steps]
 
