@@ -44,7 +44,7 @@ def main(argv: list[str], prog: str) -> None:
             precision=arguments.precision,
             batch_size=arguments.batch_size,
             replicas=replicas,
-            threads=arguments.threads or max(1, len(os.sched_getaffinity(0)) // replicas),
+            threads=arguments.threads or max(1, (len(os.sched_getaffinity(0)) - 1) // replicas),
             vad=arguments.vad,
             max_minutes=arguments.max_minutes,
             limits=Limits(arguments.max_upload, arguments.upload_seconds, arguments.max_requests),
@@ -65,7 +65,9 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument("--api_key_file", type=Path, help="a file with the key that clients have to send")
     parser.add_argument("--batch_size", type=int, default=8, help="at most this many windows of 30 s at a time")
     parser.add_argument("--replicas", type=int, default=1, help="processes with the model, on a GPU each if there are")
-    parser.add_argument("--threads", type=int, help="of each replica; by default, all cores are shared out")
+    parser.add_argument(
+        "--threads", type=int, help="of each replica; by default, all cores but one, which finds speech, are shared out"
+    )
     parser.add_argument("--vad", default="silero", help="finds speech: silero, none, or module:function")
     parser.add_argument("--max_upload", type=float, default=100, help="MiB of a request")
     parser.add_argument("--upload_seconds", type=float, default=300, help="in which a request has to arrive")

@@ -17,6 +17,7 @@ from ..transcription.sentences import timed_text
 from ..transcription.windows import Window, cut_windows
 from .errors import ApiError
 from .items import DETECT, Description, Item, Outcome, Settings
+from .listening import Listener
 from .metrics import Metrics
 
 Call = Callable[[Item], Awaitable[Outcome]]  # gives a window to a replica
@@ -47,7 +48,8 @@ class Recogniser:
         metrics: Metrics,
         log: Callable[[str], None],
     ):
-        self.call, self.description, self.detector = call, description, detector
+        self.call, self.description = call, description
+        self.listener = Listener(detector)
         self.at_once, self.minutes = at_once, minutes
         self.metrics, self.log = metrics, log
         self._decoders = ThreadPoolExecutor(DECODERS, "decoder")
@@ -83,8 +85,7 @@ class Recogniser:
         Raises:
             ApiError: a replica failed.
         """
-        loop = asyncio.get_running_loop()
-        spans = await loop.run_in_executor(self._decoders, self.detector, samples)
+        spans = await asyncio.wrap_future(self.listener.submit(samples))
         windows = cut_windows(spans, self.description.window)
         if language is None and windows:
             first = windows[0].cut(samples)

@@ -7,9 +7,10 @@ import torch
 from ray import serve
 
 from .engine import Engine
+from .gathering import Gathering
 from .items import Description, Item, Outcome
 
-WAIT = 0.02  # seconds that a window waits for others, where the model has nothing else to do
+WAIT = 0.02  # seconds that a window waits for others
 
 
 @serve.deployment
@@ -25,8 +26,7 @@ class Replica:
     def __init__(self, engine: dict[str, Any], batch_size: int, threads: int):
         torch.set_num_threads(threads)
         self.engine = Engine(**engine)
-        batched: Any = self._run
-        batched.set_max_batch_size(batch_size)
+        self.gathering = Gathering(self.engine.run, batch_size, WAIT)
 
     async def describe(self) -> Description:
         """What the server has to know of the model. It answers while a batch is running."""
@@ -35,11 +35,7 @@ class Replica:
     async def transcribe(self, item: Item) -> Outcome:
         """The outcome of a window. A caller who is gone takes no place in a batch."""
         await asyncio.to_thread(self.engine.fetch, item.language)
-        return await self._run(item)
-
-    @serve.batch(max_batch_size=1, batch_wait_timeout_s=WAIT)
-    async def _run(self, items: list[Item]) -> list[Outcome]:
-        return await asyncio.to_thread(self.engine.run, items)
+        return await asyncio.wrap_future(self.gathering.submit(item))
 
 
 def deployment(engine: dict[str, Any], *, batch_size: int, replicas: int, threads: int, gpus: int) -> serve.Application:

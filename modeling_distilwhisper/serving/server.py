@@ -1,8 +1,8 @@
 """Starts Ray Serve with the replicas, and the HTTP server before them.
 
 The HTTP server is not Ray Serve's: that one takes in a request's body as fast as the client sends it, before any code
-of ours can refuse it, and answers a crashed replica in its own words. The replicas, their batches and their restarts
-are Ray Serve's, on one machine or on several.
+of ours can refuse it, and answers a crashed replica in its own words. Nor are the batches (gathering.py). The replicas
+and their restarts are Ray Serve's, on one machine or on several.
 """
 
 import os
@@ -10,6 +10,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from ..data.voice import all_of_it, find_detector
 from ..repository_distilwhisper import languages_in
@@ -87,6 +89,7 @@ def run_server(settings: ServerSettings) -> None:
         ValueError: the address cannot be had, or the model cannot be loaded.
         OSError: there is no such model.
     """
+    torch.set_num_threads(1)  # of this process, where each recording is heard by a thread of its own
     detector = find_detector(settings.vad) or all_of_it
     model, *experts = (_complete(location) for location in (settings.model, *settings.experts))
     load_processor(model)  # what is wrong with a name is said here, before minutes of starting
