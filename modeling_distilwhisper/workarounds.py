@@ -10,9 +10,8 @@ Private parts are used outside this file only where they cannot be moved here:
   `_raise_exceptions_for_missing_entries=False`, for which there is no public argument. `BuiltOnWhisper` overrides
   `_init_weights`. Of PyTorch, `is_bare` reads a module's hooks (`_forward_hooks` and so on), `dense_weight` its
   `_modules`, and the fingerprint a tensor's `_version`.
-- `transcription/word_times.py` finds the times of words by `_extract_token_timestamps` of Whisper's `generate`, which
-  would do it for a complete batch alone, where it takes padding for words. It and `side_by_side.py` divide a text into
-  words by `_combine_tokens_into_words`; the first also reads `_attn_implementation`, to put it back.
+- `transcription/word_times.py` and `side_by_side.py` divide a text into words by `_combine_tokens_into_words`. The
+  first also reads `_attn_implementation`, to put it back.
 - `runs/cpu_int8.py` packs matrices by `torch.ao`, which is public and said to go. What replaces it, torchao, takes
   longer than float32 on a CPU without a compiler (torchao 0.18). Until torchao's 8-bit matrices are fast there.
 - `commands/command_line.py` formats help texts with private parts of `argparse`, which has no public ones for it.

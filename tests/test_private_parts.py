@@ -43,7 +43,6 @@ OVERRIDDEN = {
 OVERRIDES = [(theirs, ours, name) for (theirs, ours), names in OVERRIDDEN.items() for name in names]
 # The library, the module whose source has it, the text to find there, and who needs it.
 READ = {
-    "_extract_token_timestamps": ("transformers", "transformers.models.whisper.generation_whisper", "word_times"),
     "_combine_tokens_into_words": ("transformers", "transformers.models.whisper.tokenization_whisper", "word_times"),
     "_attn_implementation": ("transformers", "transformers.models.whisper.modeling_whisper", "word_times"),
     "_hf_peft_config_loaded": ("transformers", "transformers.trainer_utils", "quantised_backbone_is_trainable"),

@@ -1,7 +1,6 @@
 """Transcribes windows of at most 30 s, of any recordings and languages, in one batch."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +12,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from ..data.features import speech_features
 from ..languages_distilwhisper import known_languages
 from .doubts import SHORT_SECONDS, TEMPERATURES, is_loop
+from .heard import heard_by
 from .loops import EndOfLoops
 from .segments import Word, follow_in
 from .word_times import can_align, read_back
@@ -100,7 +100,7 @@ def _generate(
     if beams == 1 and not isinstance(settings.get("temperature"), list | tuple):
         endings = [*(settings.get("stopping_criteria") or ()), EndOfLoops(processor.tokenizer)]
         settings = {**settings, "stopping_criteria": StoppingCriteriaList(endings)}
-    with _recorded(model.get_encoder()) as encoded:
+    with heard_by(model) as heard:
         generated = model.generate(
             input_features=features.input_features.to(model.device, model.dtype),
             attention_mask=mask,
@@ -122,12 +122,12 @@ def _generate(
     ]
     if can_align(model):
         task = settings.get("task", "transcribe")
-        readings = read_back(model, processor, encoded[-1], frames, texts, languages, task, logprobs=logprobs)
+        readings = read_back(model, processor, heard, frames, texts, languages, task, logprobs=logprobs)
         for content, reading in zip(contents, readings, strict=True):
             content.words = reading.words if follow_in(content.text, reading.words) else None
             content.avg_logprob = reading.avg_logprob
     if rows := [row for row, content in enumerate(contents) if content.seconds < SHORT_SECONDS]:
-        for row, probability in zip(rows, _no_speech(model, encoded[-1][rows]), strict=True):
+        for row, probability in zip(rows, _no_speech(model, heard.states[rows]), strict=True):
             contents[row].no_speech = probability
     return contents
 
@@ -162,14 +162,3 @@ def _no_speech(model, encoded: torch.Tensor) -> list[float]:
     start = torch.full((len(encoded), 1), settings.decoder_start_token_id, device=model.device)
     logits = model(encoder_outputs=BaseModelOutput(encoded), decoder_input_ids=start).logits[:, -1]
     return logits.float().softmax(-1)[:, settings.no_timestamps_token_id - 1].tolist()
-
-
-@contextmanager
-def _recorded(encoder: torch.nn.Module) -> Iterator[list[torch.Tensor]]:
-    """Within it, the hidden states `(rows, frames, d_model)` that an encoder returns are appended to a list."""
-    outputs: list[torch.Tensor] = []
-    hook = encoder.register_forward_hook(lambda module, given, output: outputs.append(output[0]))
-    try:
-        yield outputs
-    finally:
-        hook.remove()

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 from transformers import WhisperProcessor
-from transformers.generation import GenerateEncoderDecoderOutput
-from transformers.modeling_outputs import BaseModelOutput
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, _combine_tokens_into_words
 
+from .alignment import token_starts
+from .heard import Heard
 from .segments import Word
 
 
@@ -38,7 +38,7 @@ class Reading:
 def read_back(
     model,
     processor: WhisperProcessor,
-    encoded: torch.Tensor,
+    heard: Heard,
     frames: Sequence[int],
     texts: Sequence[list[int]],
     languages: Sequence[str],
@@ -53,7 +53,7 @@ def read_back(
     Args:
         model: a multilingual Whisper for which `can_align`.
         processor: the model's.
-        encoded: hidden states of the encoder `(windows, frames, d_model)`.
+        heard: what the decoder attends to.
         frames: of each window, of 10 ms, without its padding.
         texts: token ids of each window.
         languages: of each window.
@@ -68,10 +68,12 @@ def read_back(
             prompt = tokenizer.convert_tokens_to_ids(names)
             ids = torch.tensor([[*prompt, *text, tokenizer.eos_token_id]], device=model.device)
             with _cross_attention(model, {layer for layer, _ in heads}) as attention:
-                inputs = {"decoder_input_ids": ids[:, :-1], "use_cache": False}
-                part = BaseModelOutput(encoded[index : index + 1])
-                output = (model if logprobs else model.model)(encoder_outputs=part, **inputs)
-            starts = _token_starts(model, attention, frames[index], ids[:, :-1], len(prompt), heads)
+                inputs = {"decoder_input_ids": ids[:, :-1], "use_cache": False, **heard.window(index)}
+                output = (model if logprobs else model.model)(**inputs)
+            weights = torch.stack([attention[layer][0, head] for layer, head in heads])
+            # The attention at a token decides the next one, so that at the prompt's last token counts.
+            weights = weights[:, len(prompt) - 1 :, : frames[index] // 2]
+            starts = token_starts(weights, model.config.median_filter_width)
             words, _, positions = _combine_tokens_into_words(tokenizer, text, LANGUAGES.get(language, language))
             edges = [starts[indices[0]] for indices in positions] + starts[-1:]
             timed = zip(edges, edges[1:], words, strict=False)
@@ -82,17 +84,6 @@ def read_back(
                 logprob = of_all.gather(1, ids[0, len(prompt) :, None]).mean().item()
             readings.append(Reading(spoken, logprob))
     return readings
-
-
-def _token_starts(model, attention: dict, frames: int, ids: torch.Tensor, prompt: int, heads) -> list[float]:
-    """When each token of a text begins, and when the last one ends, in seconds."""
-    other = next(iter(attention.values()))  # in place of layers that nobody asks for
-    weights = tuple(attention.get(layer, other) for layer in range(model.config.decoder_layers))
-    # The attention at a token decides the next one, so that at the prompt's last token counts.
-    before = prompt - 1
-    output = GenerateEncoderDecoderOutput(sequences=ids, cross_attentions=(weights,))
-    starts = model._extract_token_timestamps(output, heads, num_frames=frames, num_input_ids=before)
-    return starts[0, before : ids.shape[1]].tolist()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import torch
 from helpers import tiny
 
 from modeling_distilwhisper.transcription import word_times
+from modeling_distilwhisper.transcription.heard import Heard, heard_by
 
 FRAMES = 100  # of the encoder: 20 ms each
 
@@ -26,8 +27,8 @@ def test_a_word_has_the_time_of_the_attention_that_chose_its_first_token(model, 
         yield {0: weights}
 
     monkeypatch.setattr(word_times, "_cross_attention", crafted)
-    encoded = torch.zeros(1, FRAMES, model.config.d_model)
-    (reading,) = word_times.read_back(model, processor, encoded, [2 * FRAMES], [text], ["gl"], "transcribe")
+    heard = Heard(torch.zeros(1, FRAMES, model.config.d_model))
+    (reading,) = word_times.read_back(model, processor, heard, [2 * FRAMES], [text], ["gl"], "transcribe")
     words = reading.words
     assert [word.word for word in words] == ["la", "ri", "mo"]
     tokens = [len(processor.tokenizer(f" {word.word}", add_special_tokens=False).input_ids) for word in words]
@@ -44,9 +45,9 @@ def test_the_probabilities_of_a_text_are_those_of_the_models_logits(model, proce
     texts = [tokenizer(text, add_special_tokens=False).input_ids for text in (" la ri mo", " bo")]
     prompts = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", "<|gl|>", "<|transcribe|>", "<|notimestamps|>"])
     with torch.inference_mode():
-        encoded = model.get_encoder()(**batch, language_ids=torch.tensor([prompts[1]] * 2))[0]
+        heard = Heard(model.get_encoder()(**batch, language_ids=torch.tensor([prompts[1]] * 2))[0])
         readings = word_times.read_back(
-            model, processor, encoded, [100, 150], texts, ["gl", "gl"], "transcribe", logprobs=True
+            model, processor, heard, [100, 150], texts, ["gl", "gl"], "transcribe", logprobs=True
         )
         for row, (text, reading) in enumerate(zip(texts, readings, strict=True)):
             ids = torch.tensor([[*prompts, *text]])
@@ -54,3 +55,24 @@ def test_the_probabilities_of_a_text_are_those_of_the_models_logits(model, proce
             logits = model(**one, decoder_input_ids=ids).logits[0].log_softmax(-1)
             expected = [logits[3 + place, token].item() for place, token in enumerate([*text, tokenizer.eos_token_id])]
             assert reading.avg_logprob == pytest.approx(sum(expected) / len(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize("beams", [1, 2])
+def test_what_generate_has_computed_is_taken_from_it_and_changes_no_time(model, processor, beams):
+    """With beams, a row of the decoder's cache is no window: the keys of another one would be attended to."""
+    model.generation_config.alignment_heads = [[0, 0], [1, 1]]
+    batch = tiny.make_audio(processor, [1.0, 1.5, 1.9])
+    languages = ["gl", "ca", "fr"]
+    with torch.inference_mode():
+        with heard_by(model) as heard:
+            ids = model.generate(**batch, language=languages, max_new_tokens=12, num_beams=beams)
+        assert all(("past_key_values" in heard.window(row)) == (beams == 1) for row in range(3))
+        texts = [[token for token in row if token < processor.tokenizer.eos_token_id] for row in ids.tolist()]
+        settings = ([100, 150, 190], texts, languages, "transcribe")
+        taken = word_times.read_back(model, processor, heard, *settings, logprobs=True)
+        heard.cache = None
+        again = word_times.read_back(model, processor, heard, *settings, logprobs=True)
+    for one, other in zip(taken, again, strict=True):
+        assert one.avg_logprob == pytest.approx(other.avg_logprob, abs=1e-5)
+        assert [(word.word, word.start) for word in one.words] == [(word.word, word.start) for word in other.words]
+    assert all(reading.words for reading in taken)
