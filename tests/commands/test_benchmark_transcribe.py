@@ -37,6 +37,14 @@ def test_a_long_recording_is_made_of_clips_in_their_order_with_pauses():
     assert (samples == 0).mean() > 0.1
 
 
+def test_a_long_recording_is_as_long_as_it_is_said_to_be_with_few_clips():
+    """Ten minutes of a page were four."""
+    samples, text = joined([(np.ones(16_000, np.float32), "one"), (np.ones(32_000, np.float32), "two")], 60)
+    assert 60 <= len(samples) / 16_000 < 65
+    assert text.split()[:4] == ["one", "two", "one", "two"]
+    assert (samples == 1).sum() == sum({"one": 16_000, "two": 32_000}[word] for word in text.split())
+
+
 def test_faster_whisper_gets_a_whisper_whose_folder_names_its_files_as_transformers_does_today(tmp_path):
     """Without preprocessor_config.json, faster-whisper would take 80 mel bins for any model."""
     pytest.importorskip("ctranslate2")

@@ -157,3 +157,20 @@ def test_a_window_that_fails_leaves_the_others_their_transcripts(engine):
     outcomes = engine.run(batch)
     assert outcomes[1].error == "The model failed on this recording." and "NaN" in outcomes[1].detail
     assert [texts([outcomes[0]])[0], texts([outcomes[2]])[0]] == [expected[0], expected[2]]
+
+
+def test_only_what_ray_asks_of_an_ended_replica_is_left_out_of_the_log():
+    """Its traceback would stand beside the line that says it, which is all that people can do something with."""
+    pytest.importorskip("ray", reason="needs the extra `serve`")
+    import logging
+
+    from ray.exceptions import RayActorError
+
+    from modeling_distilwhisper.serving.cluster import _is_not_of_ray
+
+    def record(error):
+        return logging.LogRecord("asyncio", logging.ERROR, "", 0, "x", (), (type(error), error, None))
+
+    assert not _is_not_of_ray(record(RayActorError()))
+    assert _is_not_of_ray(record(ValueError()))
+    assert _is_not_of_ray(logging.LogRecord("asyncio", logging.ERROR, "", 0, "x", (), None))

@@ -10,6 +10,7 @@ whisper.cpp get the plain model in their own forms. The first needs the extra `e
 is measured where it is named.
 """
 
+import itertools
 import json
 import os
 import statistics
@@ -131,12 +132,15 @@ def check(arguments: TranscribingArguments) -> None:
 
 
 def joined(rows: Sequence[tuple[np.ndarray, str]], seconds: float) -> tuple[np.ndarray, str]:
-    """A recording `(samples,)` of about so many seconds, made of clips with pauses of 0.3 to 3 s, and its text."""
+    """A recording `(samples,)` of about so many seconds, made of clips with pauses of 0.3 to 3 s, and its text.
+
+    If the clips are fewer, they come again.
+    """
     pauses = np.random.default_rng(0)
     parts: list[np.ndarray] = []
     texts: list[str] = []
     length = 0
-    for samples, text in rows:
+    for samples, text in itertools.cycle(rows):
         if length >= seconds * SAMPLING_RATE:
             break
         pause = np.zeros(int(pauses.uniform(0.3, 3) * SAMPLING_RATE), np.float32)
