@@ -66,7 +66,9 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument("--batch_size", type=int, default=8, help="at most this many windows of 30 s at a time")
     parser.add_argument("--replicas", type=int, default=1, help="processes with the model, on a GPU each if there are")
     parser.add_argument(
-        "--threads", type=int, help="of each replica; by default, all cores but one, which finds speech, are shared out"
+        "--threads",
+        type=int,
+        help="of each replica; by default, all cores but one, for the server itself, are shared out",
     )
     parser.add_argument("--vad", default="silero", help="finds speech: silero, none, or module:function")
     parser.add_argument("--max_upload", type=float, default=100, help="MiB of a request")

@@ -67,9 +67,9 @@ def started_replicas(
 
 def _is_not_of_ray(record: logging.LogRecord) -> bool:
     """Leaves out tracebacks of questions that Ray Serve itself asked a replica which has ended: `call_of` says it."""
-    from ray.exceptions import RayError
+    from ray.exceptions import ActorUnavailableError, RayActorError
 
-    return not (record.exc_info and isinstance(record.exc_info[1], RayError))
+    return not (record.exc_info and isinstance(record.exc_info[1], RayActorError | ActorUnavailableError))
 
 
 async def is_running() -> bool:

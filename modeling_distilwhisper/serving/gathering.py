@@ -52,10 +52,10 @@ class Gathering(Generic[Item, Result]):
         if not taken:
             return
         try:
-            results = self.call([item for item, _ in taken])
-        except Exception as error:
+            results = list(zip(taken, self.call([item for item, _ in taken]), strict=True))
+        except BaseException as error:  # else whoever waits would wait for ever
             for _, future in taken:
                 future.set_exception(error)
             return
-        for (_, future), result in zip(taken, results, strict=True):
+        for (_, future), result in results:
             future.set_result(result)

@@ -29,6 +29,10 @@ class Protocol(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         for start in range(0, len(data), PART):
+            if self.conn.their_state is h11.DONE:
+                # What follows a request that is not answered yet would gather without a bound.
+                self.cycle.keep_alive = False
+                return
             super().data_received(data[start : start + PART])
             if self.transport.is_closing():
                 return

@@ -8,7 +8,7 @@ from ..data.mono import SAMPLING_RATE
 from ..data.voice import Detector, Silero, Span
 from .gathering import Gathering
 
-MOST, WAIT = 64, 0.005  # recordings heard together, and seconds
+MOST, WAIT = 16, 0.005  # recordings heard together, and seconds
 SHORT = 30 * SAMPLING_RATE  # samples; a longer recording would let the others wait
 
 
@@ -21,8 +21,8 @@ class Listener:
 
     def __init__(self, detector: Detector):
         self.detector = detector
-        self._alone = ThreadPoolExecutor(2, "listener")
-        several = detector.of_several if isinstance(detector, Silero) else None
+        self._alone = ThreadPoolExecutor(1, "listener")
+        several = detector.of_several if type(detector) is Silero else None
         self._together = several and Gathering(several, MOST, WAIT)
 
     def submit(self, samples: np.ndarray) -> "Future[list[Span]]":

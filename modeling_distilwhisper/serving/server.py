@@ -89,7 +89,7 @@ def run_server(settings: ServerSettings) -> None:
         ValueError: the address cannot be had, or the model cannot be loaded.
         OSError: there is no such model.
     """
-    torch.set_num_threads(1)  # of this process, where each recording is heard by a thread of its own
+    torch.set_num_threads(1)  # of this process, which leaves the cores to the replicas
     detector = find_detector(settings.vad) or all_of_it
     model, *experts = (_complete(location) for location in (settings.model, *settings.experts))
     load_processor(model)  # what is wrong with a name is said here, before minutes of starting

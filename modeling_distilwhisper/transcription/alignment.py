@@ -17,7 +17,7 @@ def token_starts(attention: torch.Tensor, width: int) -> list[float]:
     """
     deviation, mean = torch.std_mean(attention, dim=-2, keepdim=True, correction=0)
     matrix = _median(((attention - mean) / deviation).nan_to_num(), width).mean(dim=0)
-    return [FRAME * frame for frame in first_frames(-matrix.double().cpu().numpy())]
+    return [FRAME * frame for frame in first_frames(-matrix.cpu().double().numpy())]
 
 
 def _median(values: torch.Tensor, width: int) -> torch.Tensor:

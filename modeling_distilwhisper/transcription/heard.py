@@ -27,6 +27,8 @@ class Heard:
         there: with beams, several rows belong to a window."""
         arguments: dict[str, Any] = {"encoder_outputs": BaseModelOutput(self.states[index : index + 1])}
         layers = [] if self.cache is None else self.cache.cross_attention_cache.layers
+        # Some versions make a layer for each of the encoder, which may have more than the decoder.
+        layers = [layer for layer in layers if layer.keys is not None]
         size = self.states.shape[:2]
         if layers and all(layer.keys.shape[0] == size[0] and layer.keys.shape[2] == size[1] for layer in layers):
             known = DynamicCache()
@@ -38,11 +40,15 @@ class Heard:
 
 @contextmanager
 def heard_by(model) -> Iterator[Heard]:
-    """Within it, what the last call of a model's encoder and decoder left is kept."""
+    """Within it, what the first call of a model's encoder and the last one of its decoder left is kept.
+
+    Windows that are decoded again, at another temperature, are encoded again, without the others.
+    """
     heard = Heard(torch.zeros(0, 0, 0))
 
     def keep_states(module, given, output) -> None:
-        heard.states = output[0]
+        if not len(heard.states):
+            heard.states = output[0]
 
     def keep_cache(module, given, named) -> None:
         cache = named.get("past_key_values")

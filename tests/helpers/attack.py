@@ -17,6 +17,7 @@ from .serving import NAME, encoded, wav
 ADDRESS = "/v1/audio/transcriptions"
 BOUNDARY = "x"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
+BEHIND = "a huge head behind a request that is fine"
 WAIT = 30  # seconds for an answer, after which a server counts as stuck
 
 
@@ -109,7 +110,7 @@ def requests(key: str) -> list[Hostile]:
         Hostile("gone before the body", (head("Content-Length: 50000"),), ("",), hangs_up=True),
         Hostile("gone within the body", (head("Content-Length: 50000") + form(good)[:900],), ("",), hangs_up=True),
         Hostile("gone before the answer", post(form(wav(20))), ("",), hangs_up=True),
-        Hostile("gone after one line", (f"POST {ADDRESS} HTTP/1.1\r\n".encode(),), ("",), hangs_up=True),
+        Hostile(BEHIND, (b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" + head(f"X-Huge: {'x' * 200_000}"),), ("2",)),
         Hostile("gone at once", (), ("",), hangs_up=True),
         Hostile("no form", post(b'{"model": "tiny"}', kind="application/json")),
         Hostile("a form without a boundary", post(form(good), kind="multipart/form-data")),

@@ -77,22 +77,24 @@ def make_api(engine, *, name: str = NAME, key: str | None = None, minutes: float
     return api, lines
 
 
-def transcript_alone(model, processor, samples, language: str | None, **settings):
+def transcript_alone(model, processor, samples, language: str | None, detector=loud_spans, **settings):
     """What a recording says that goes through the model alone."""
     from modeling_distilwhisper import BatchTranscriber
 
-    ((_, transcript),) = BatchTranscriber(model, processor, loud_spans, **settings)([("it", samples, language)])
+    ((_, transcript),) = BatchTranscriber(model, processor, detector, **settings)([("it", samples, language)])
     return transcript
 
 
 @contextmanager
-def server(folder: Path, *arguments, **environment) -> Iterator[tuple[str, subprocess.Popen, Path]]:
+def server(
+    folder: Path, *arguments, vad: str = "helpers.speech:loud_spans", **environment
+) -> Iterator[tuple[str, subprocess.Popen, Path]]:
     """Address, process and log of `distilwhisper serve`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "modeling_distilwhisper", "serve", *map(str, arguments), "--port", str(port)]
-    command += ["--vad", "helpers.speech:loud_spans"]
+    command += ["--vad", vad]
     path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     settings = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment}
     log = folder / "log.txt"

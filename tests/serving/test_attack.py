@@ -5,12 +5,14 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+import numpy as np
 import pytest
 from helpers import attack, serving
 from helpers.serving import NAME, wav
 
-from modeling_distilwhisper import DistilWhisperForConditionalGeneration, load_processor, read_audio
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration, Silero, load_processor, read_audio
 
 pytest.importorskip("ray", reason="needs the extra `serve`")
 openai = pytest.importorskip("openai", reason="needs OpenAI's client")
@@ -86,6 +88,8 @@ def test_fifty_hostile_requests_are_refused_while_honest_ones_get_their_transcri
         if not fits or answer.seconds > attack.WAIT:
             wrong.append((one.name, answer))
     assert not wrong, wrong
+    behind = got[[one.name for one in hostile].index(attack.BEHIND)]
+    assert b"HTTP/1.1" not in behind.body, "the second request was answered"
     refused = [answer for answer in got if answer.status >= 400]
     no_http = [answer for answer in refused if b"Invalid HTTP request received." in answer.body]
     assert len(refused) > 35 and len(no_http) < 12
@@ -108,12 +112,33 @@ def test_a_replica_killed_under_load_costs_what_was_in_flight_and_nothing_else(s
 
     with ThreadPoolExecutor(CLIENTS) as pool:
         asked = [pool.submit(one, number) for number in range(REQUESTS)]
-        while len(results) < REQUESTS // 4:
+        while len(results) < REQUESTS // 4 or not serving.number(served[0], "distilwhisper_requests_in_progress"):
             time.sleep(0.01)
         (replica,) = serving.replicas_of(served[1])
         os.kill(replica, signal.SIGKILL)
     errors = [result for result in (task.result() for task in asked) if result is not True]
     assert all(isinstance(error, openai.InternalServerError) for error in errors), errors
-    assert {(error.status_code, error.code) for error in errors} == {(503, "replica_ended")}
-    assert len(errors) <= CLIENTS, "those that were in flight"
+    assert {(error.status_code, error.code) for error in errors} <= {(503, "replica_ended")}
+    assert len(errors) <= 2 * CLIENTS, "those that were in flight, or came before it was known"
     assert len(results) == REQUESTS
+
+
+def test_recordings_short_and_long_that_are_heard_at_the_same_time_say_what_they_say_alone(places, tmp_path):
+    """silero-vad keeps what it heard last: two at a time got each other's spans, or ended the server."""
+    clips = sorted((Path(__file__).parents[2] / "examples/quickstart/in_domain/hu/test").glob("*.ogg"))[:10]
+    long = [np.tile(read_audio(path), 12) for path in clips[:2]]
+    contents = [*(path.read_bytes() for path in clips), *(serving.encoded(samples, "FLAC") for samples in long)]
+    model, processor = (
+        DistilWhisperForConditionalGeneration.from_pretrained(places[0]).eval(),
+        load_processor(str(places[0])),
+    )
+    detector = Silero()
+    alone = [serving.transcript_alone(model, processor, read_audio(one), "gl", detector).text for one in contents]
+    with serving.server(
+        tmp_path, places[0], "--name", NAME, "--device", "cpu", "--threads", 1, vad="silero"
+    ) as started:
+        client = openai.OpenAI(base_url=f"{started[0]}/v1", api_key="none", max_retries=0)
+        with ThreadPoolExecutor(12) as pool:
+            answers = list(pool.map(lambda one: ask(client, one), zip(contents, ["gl"] * 12, alone, strict=True)))
+    assert answers == [True] * 12
+    assert len(set(alone)) > 3

@@ -164,7 +164,7 @@ def test_only_what_ray_asks_of_an_ended_replica_is_left_out_of_the_log():
     pytest.importorskip("ray", reason="needs the extra `serve`")
     import logging
 
-    from ray.exceptions import RayActorError
+    from ray.exceptions import RayActorError, RayTaskError
 
     from modeling_distilwhisper.serving.cluster import _is_not_of_ray
 
@@ -173,4 +173,5 @@ def test_only_what_ray_asks_of_an_ended_replica_is_left_out_of_the_log():
 
     assert not _is_not_of_ray(record(RayActorError()))
     assert _is_not_of_ray(record(ValueError()))
+    assert _is_not_of_ray(record(RayTaskError("call", "traceback", ValueError())))
     assert _is_not_of_ray(logging.LogRecord("asyncio", logging.ERROR, "", 0, "x", (), None))

@@ -3,6 +3,7 @@
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from modeling_distilwhisper import Silero, read_audio
@@ -59,19 +60,31 @@ def test_after_a_call_that_failed_the_next_ones_are_answered(busy):
     busy.may_end.set()
     with pytest.raises(ValueError, match="no such item"):
         gathering.submit(-1).result(20)
+    gathering.call = lambda items: []
+    with pytest.raises(ValueError, match="shorter"):
+        gathering.submit(1).result(20)
+
+    def panics(items):
+        raise SystemExit  # as a library in Rust may do: no Exception
+
+    gathering.call = panics
+    with pytest.raises(SystemExit):
+        gathering.submit(1).result(20)
+    gathering.call = busy
     assert gathering.submit(3).result(20) == 30
 
 
 def test_speech_of_recordings_that_arrive_together_is_where_it_is_alone():
     """Short ones and a long one, a silent one and an empty one."""
     clips = [read_audio(path) for path in CLIPS[:6]]
-    long = read_audio(CLIPS[7]).repeat(20)
+    long = np.tile(read_audio(CLIPS[7]), 20)
     recordings = [*clips, long, clips[0] * 0, clips[0][:0], clips[1] * 0.01]
     detector = Silero()
     listener = Listener(detector)
     found = [one.result(60) for one in [listener.submit(samples) for samples in recordings]]
     assert found == [detector(samples) for samples in recordings]
     assert found[7:9] == [[], []] and all(found[:6])
+    assert len(found[6]) > 10 and found[6][-1][1] > 40 * 16_000
 
 
 def test_a_detector_of_the_users_own_hears_each_recording_by_itself():

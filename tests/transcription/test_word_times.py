@@ -5,6 +5,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 from helpers import tiny
+from transformers.cache_utils import DynamicLayer
 
 from modeling_distilwhisper.transcription import word_times
 from modeling_distilwhisper.transcription.heard import Heard, heard_by
@@ -76,3 +77,26 @@ def test_what_generate_has_computed_is_taken_from_it_and_changes_no_time(model, 
         assert one.avg_logprob == pytest.approx(other.avg_logprob, abs=1e-5)
         assert [(word.word, word.start) for word in one.words] == [(word.word, word.start) for word in other.words]
     assert all(reading.words for reading in taken)
+
+
+def test_an_encoder_with_more_layers_than_its_decoder_takes_nothing_from_layers_that_are_not_there(processor):
+    """As large-v3-turbo and distil-whisper."""
+    model = tiny.make_whisper(processor, encoder_layers=4, decoder_layers=2).eval()
+    batch = tiny.make_audio(processor, [1.0, 1.5])
+    with torch.inference_mode(), heard_by(model) as heard:
+        model.generate(**batch, language=["gl", "ca"], max_new_tokens=4)
+    heard.cache.cross_attention_cache.layers.append(DynamicLayer())
+    known = heard.window(1)["past_key_values"].cross_attention_cache.layers
+    assert [tuple(layer.keys.shape[:1]) for layer in known] == [(1,), (1,)]
+
+
+def test_windows_that_are_decoded_again_alone_leave_the_others_their_sound(model, processor):
+    """Transformers encodes them once more: their rows would stand for those of the whole batch."""
+    batch = tiny.make_audio(processor, [1.0, 1.5, 1.9])
+    with torch.inference_mode(), heard_by(model) as heard:
+        model.generate(**batch, language=["gl", "ca", "fr"], max_new_tokens=4)
+        states = heard.states
+        again = {name: values[1:2] for name, values in batch.items()}
+        model.generate(**again, language=["ca"], max_new_tokens=4)
+    assert torch.equal(heard.states, states) and len(states) == 3
+    assert all("past_key_values" not in heard.window(row) for row in range(3))
