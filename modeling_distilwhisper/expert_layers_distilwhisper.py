@@ -67,8 +67,8 @@ class FullLinear(nn.Linear):
 class LowRankLinear(nn.Module):
     """A matrix of a low-rank expert: weight = shared weight + up @ down, bias = shared bias + bias of `up`.
 
-    `up` is zero at first, so that the expert starts as the shared path. `down` starts as LoRA's matrix with a scale of
-    2, which is shared between both matrices here.
+    `up` is zero at first, so that the expert starts as the shared path. `down` starts with random values as in LoRA,
+    times the square root of 2: LoRA doubles its update, and here each of the two matrices has its share.
     """
 
     builds_on_shared = True  # a matrix without this attribute is full, whoever has replaced or wrapped it

@@ -68,6 +68,13 @@ def test_what_generate_has_computed_is_taken_from_it_and_changes_no_time(model, 
         with heard_by(model) as heard:
             ids = model.generate(**batch, language=languages, max_new_tokens=12, num_beams=beams)
         assert all(("past_key_values" in heard.window(row)) == (beams == 1) for row in range(3))
+        for row in range(3 if beams == 1 else 0):
+            taken_keys = heard.window(row)["past_key_values"].cross_attention_cache.layers
+            for layer, known in zip(model.get_decoder().layers, taken_keys, strict=True):
+                keys = layer.encoder_attn.k_proj(heard.states)
+                own = known.keys[0].transpose(0, 1).flatten(1)
+                distances = [(own - other).abs().max().item() for other in keys]
+                assert distances[row] < 1e-5 and sorted(distances)[1] > 1e-3, "those of its own window"
         texts = [[token for token in row if token < processor.tokenizer.eos_token_id] for row in ids.tolist()]
         settings = ([100, 150, 190], texts, languages, "transcribe")
         taken = word_times.read_back(model, processor, heard, *settings, logprobs=True)
