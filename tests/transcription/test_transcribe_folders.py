@@ -199,7 +199,7 @@ def test_transcripts_of_another_recording_or_with_other_settings_do_not_count_as
     assert written_in(tmp_path / "out") == {"talk.txt"} and (tmp_path / "out/talk.txt").read_text() == before
 
     status, _, errors = run_command("transcribe", first, *flags, "ca")
-    assert status == 1 and "holds a run with other settings: language 'gl', now 'ca'. Use another folder" in errors
+    assert status == 1 and "holds a run with other settings: language 'gl', now 'ca'. Use its settings" in errors
     status, _, errors = run_command("transcribe", first, *flags, "gl", "--task", "translate")
     assert status == 1 and "task 'transcribe', now 'translate'" in errors
 
