@@ -16,6 +16,7 @@ from modeling_distilwhisper import BatchTranscriber, load_model, load_processor,
 from modeling_distilwhisper.commands.command_line import command
 from modeling_distilwhisper.commands.transcribe import parse
 from modeling_distilwhisper.data.voice import find_detector
+from modeling_distilwhisper.languages_distilwhisper import known_languages
 from modeling_distilwhisper.transcription.cues import CueLimits
 from modeling_distilwhisper.transcription.recordings import find_recordings
 from modeling_distilwhisper.transcription.subtitles import content_of
@@ -29,7 +30,7 @@ def main(argv: list[str], prog: str) -> None:
     model = load_model(arguments.model, arguments.precision, arguments.device)
     processor = load_processor(arguments.model)
     # Each recording with its language (None: to be detected) and the path of its transcripts.
-    known = {token.strip("<|>") for token in model.generation_config.lang_to_id}
+    known = set(known_languages(model))
     recordings = find_recordings(arguments.recordings, arguments.output_dir, arguments.language, known)
 
     # Speech is found and cut into windows of up to 30 s. A batch has windows of any recordings and languages.

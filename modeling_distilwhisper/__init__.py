@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .export.low_rank import compress_experts
     from .export.onnx import export_to_onnx
     from .export.whisper import export_to_whisper
+    from .own_tokens_distilwhisper import add_own_tokens
     from .reporting.figures import draw_wer
     from .reporting.model_card import card_of_run, save_card
     from .runs.any_whisper import load_model, load_processor
@@ -84,6 +85,7 @@ _LAZY = {
     "export.low_rank": ("compress_experts",),
     "export.onnx": ("export_to_onnx",),
     "export.whisper": ("export_to_whisper",),
+    "own_tokens_distilwhisper": ("add_own_tokens",),
     "reporting.figures": ("draw_wer",),
     "reporting.model_card": ("card_of_run", "save_card"),
     "runs.any_whisper": ("load_model", "load_processor"),

@@ -19,11 +19,26 @@ class ExpertsOfCall:
 
     Attributes:
         by_token: language token id -> language code.
-        by_layer: layer index -> language code -> expert; empty for a model.
+        by_layer: layer index -> language code -> expert; empty for a model, `None` for those that each layer has.
+        embeddings: of a decoder, token id -> `(d_model,)`, of languages whose token is not in the vocabulary.
     """
 
     by_token: Mapping[int, str]
-    by_layer: Mapping[int, Mapping[str, nn.Module]]
+    by_layer: Mapping[int, Mapping[str, nn.Module]] | None
+    embeddings: Mapping[int, torch.Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How a call of `generate` decides which language is spoken.
+
+    Attributes:
+        candidates: names of the languages to choose from; `None`: all that can be detected.
+        is_trained: whether trained detection rows take part.
+    """
+
+    candidates: tuple[str, ...] | None = None
+    is_trained: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,10 +48,12 @@ class CallState:
     Attributes:
         gates: layer -> whether all its gates are open (`True`) or closed (`False`).
         experts: encoder, decoder or model -> the experts that the call uses.
+        detection: how the language of rows without one is detected.
     """
 
     gates: Mapping[nn.Module, bool] = field(default_factory=dict)
     experts: Mapping[nn.Module, ExpertsOfCall] = field(default_factory=dict)
+    detection: Detection = Detection()
 
 
 _NOTHING = CallState()
@@ -50,12 +67,19 @@ def call_state() -> CallState:
 
 @contextmanager
 def calls_with(
-    gates: Mapping[nn.Module, bool] | None = None, experts: Mapping[nn.Module, ExpertsOfCall] | None = None
+    gates: Mapping[nn.Module, bool] | None = None,
+    experts: Mapping[nn.Module, ExpertsOfCall] | None = None,
+    detection: Detection | None = None,
 ) -> Iterator[None]:
     """Within it, calls of this thread or task carry these entries too. They replace older ones of the same modules."""
     state = _STATE.get()
     token = _STATE.set(
-        replace(state, gates={**state.gates, **(gates or {})}, experts={**state.experts, **(experts or {})})
+        replace(
+            state,
+            gates={**state.gates, **(gates or {})},
+            experts={**state.experts, **(experts or {})},
+            detection=detection or state.detection,
+        )
     )
     try:
         yield
@@ -84,6 +108,7 @@ def experts_now(config, sides: Iterable[Any]) -> dict[nn.Module, ExpertsOfCall]:
                         layer.layer_idx: {code: layer.experts[code] for code in languages if side.has_experts}
                         for layer in side.layers
                     },
+                    side.own_embeddings(by_token),
                 )
                 for side in sides
             }
@@ -107,4 +132,4 @@ def keep_experts(model) -> AbstractContextManager[None]:
     return calls_with(experts={model: of_model, base: of_model, **sides})
 
 
-__all__ = ["CallState", "ExpertsOfCall", "call_state", "calls_with", "experts_now", "keep_experts"]
+__all__ = ["CallState", "Detection", "ExpertsOfCall", "call_state", "calls_with", "experts_now", "keep_experts"]

@@ -1,7 +1,6 @@
 """Configuration of DistilWhisper: Whisper's settings, and those of language experts and gates."""
 
 import math
-import re
 
 import transformers
 
@@ -15,6 +14,8 @@ if tuple(map(int, transformers.__version__.split(".")[:2])) < OLDEST:
 from huggingface_hub.dataclasses import strict  # noqa: E402
 from transformers import WhisperConfig  # noqa: E402
 
+from .language_names_distilwhisper import language_name, language_names  # noqa: E402
+
 MAX_GATE_DIM = 65_536  # far above any use: a config from elsewhere must not ask for terabytes
 
 
@@ -25,8 +26,9 @@ class DistilWhisperConfig(WhisperConfig):
 
     Args:
         languages (`list[str]`, *optional*, defaults to `[]`):
-            Whisper codes of the languages that have an expert, e.g. `["ca", "gl"]`. In a call of `from_pretrained`,
-            the experts to load; the other languages' files are neither fetched nor opened.
+            Names of the languages that have an expert, e.g. `["ca", "gl", "de-CH"]`: Whisper's codes, and BCP 47 tags
+            of those that Whisper has no token for. In a call of `from_pretrained`, the experts to load; the other
+            languages' files are neither fetched nor opened.
         gate_budget (`float`, *optional*, defaults to 0.5):
             Budget *b*: the share of tokens, in [0, 1], that should take the expert (eq. 4.6).
         gate_budgets (`dict[str, float]`, *optional*, defaults to `{}`):
@@ -50,7 +52,13 @@ class DistilWhisperConfig(WhisperConfig):
             With 0, an expert is a full copy of the feed-forward. Else it is the shared feed-forward plus an update of
             this rank to each of its two matrices.
         language_token_ids (`dict[str, int]`, *optional*, defaults to `{}`):
-            Language code -> id of its token in the vocabulary, for every one of `languages`.
+            Language name -> id of its token, for every one of `languages`. From `vocab_size` on, a token stands in
+            prompts alone: the experts' file has its embedding, and the output layer has no score for it.
+        language_relatives (`dict[str, str]`, *optional*, defaults to `{}`):
+            Name of a language without a token of Whisper's -> the language that it was started from, by whose token a
+            teacher is asked.
+        detection_languages (`list[str]`, *optional*, defaults to `[]`):
+            Those of `languages` whose experts' file has a trained detection row.
         translate_token_id (`int`, *optional*):
             Id of `<|translate|>`.
         expert_task (`str`, *optional*, defaults to `"transcribe"`):
@@ -84,6 +92,8 @@ class DistilWhisperConfig(WhisperConfig):
 
     languages: list[str] | tuple[str, ...] | str | None = ()
     language_token_ids: dict[str, int] | None = None
+    language_relatives: dict[str, str] | None = None
+    detection_languages: list[str] | tuple[str, ...] | None = None
     translate_token_id: int | None = None
     expert_task: str = "transcribe"
     encoder_experts: bool = True
@@ -103,9 +113,9 @@ class DistilWhisperConfig(WhisperConfig):
 
     def __post_init__(self, **kwargs):
         super().__post_init__(**kwargs)
-        if isinstance(self.languages, tuple):
-            self.languages = list(self.languages)
         self.language_token_ids = dict(self.language_token_ids or {})
+        self.language_relatives = dict(self.language_relatives or {})
+        self.detection_languages = list(self.detection_languages or [])
         self.gate_budgets = dict(self.gate_budgets or {})
         self._check()
 
@@ -123,12 +133,24 @@ class DistilWhisperConfig(WhisperConfig):
                 "`distilwhisper convert-authors`, or `modeling_distilwhisper.convert_checkpoint`."
             )
         # `AutoConfig` with `languages=None` puts None here. `from_pretrained` of the model then reads the saved list.
-        languages = check_language_codes(self.languages or [])
+        languages = language_names(self.languages or [])
         if len(set(languages)) != len(languages):
             raise ValueError(f"`languages` names a language twice: {languages}. List each code once.")
+        if self.languages is not None:
+            self.languages = languages
+        for name in ("language_token_ids", "language_relatives", "gate_budgets"):
+            setattr(self, name, {language_name(code): value for code, value in (getattr(self, name) or {}).items()})
+        self.detection_languages = language_names(self.detection_languages or [])
+        by_token: dict[int, str] = {}
+        for language in languages:
+            token = self.language_token_ids.get(language)
+            if token is not None and by_token.setdefault(token, language) != language:
+                raise ValueError(
+                    f"`language_token_ids` gives {by_token[token]!r} and {language!r} the same token, {token}. "
+                    "Expected one token for each language."
+                )
         _check_range("gate_budget", self.gate_budget, 0 <= self.gate_budget <= 1, "from 0 to 1")
         for language, budget in (self.gate_budgets or {}).items():
-            check_language_code(language)
             _check_range(f"gate_budgets[{language!r}]", budget, 0 <= budget <= 1, "from 0 to 1")
         for name in ("skip_gate_prob", "gate_dropout", "expert_dropout"):
             value = getattr(self, name)
@@ -152,6 +174,11 @@ class DistilWhisperConfig(WhisperConfig):
         return (self.gate_budgets or {}).get(language, self.gate_budget)
 
     @property
+    def own_tokens(self) -> dict[int, str]:
+        """Token id -> name, of those of `languages` whose token is not in Whisper's vocabulary."""
+        return {token: name for token, name in self.experts_by_token.items() if token >= self.vocab_size}
+
+    @property
     def experts_by_token(self) -> dict[int, str]:
         """Language token id -> language code, of every language that has an expert."""
         languages = list(self.languages or [])  # first: a language that another thread adds gets its token before
@@ -163,30 +190,6 @@ class DistilWhisperConfig(WhisperConfig):
                 f"`language_token_ids` has no token for {unknown}, only {token_ids}. `from_whisper`, "
                 "`add_language` and `load_experts` set it."
             ) from None
-
-
-def check_language_code(language: str) -> str:
-    """Returns `language` if it has the form of a Whisper code (two or three letters): it is then safe in a file name.
-
-    Raises:
-        ValueError: anything else, paths and language names included.
-    """
-    if not isinstance(language, str) or not re.fullmatch(r"[a-z]{2,3}", language):
-        raise ValueError(f"{language!r} is not a language code. Expected one of Whisper's, such as 'gl' or 'yue'.")
-    return language
-
-
-def check_language_codes(languages: list[str] | tuple[str, ...] | str) -> list[str]:
-    """Returns `languages` as a list if each is a code.
-
-    Raises:
-        ValueError: one of them is not; or `languages` is no list, such as a single code.
-    """
-    if isinstance(languages, str):
-        raise ValueError(f"`languages` must be a list of codes, got {languages!r}. Write [{languages!r}].")
-    if not isinstance(languages, list | tuple):
-        raise ValueError(f"`languages` must be a list of codes such as ['gl'], got {languages!r}.")
-    return [check_language_code(language) for language in languages]
 
 
 def _check_range(name: str, value, holds: bool, expected: str) -> None:

@@ -11,8 +11,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from .configuration_distilwhisper import DistilWhisperConfig, check_language_code
+from .configuration_distilwhisper import DistilWhisperConfig
 from .fingerprint_distilwhisper import check_fingerprint, fingerprint
+from .language_names_distilwhisper import language_name
 from .names_distilwhisper import public_name
 from .numbers_distilwhisper import check_numbers
 
@@ -25,18 +26,29 @@ INTEGERS = "I8"
 
 
 def expert_file_name(language: str) -> str:
-    """`expert.<language>.safetensors`, of a code that is checked first."""
-    return f"expert.{check_language_code(language)}.safetensors"
+    """`expert.<language>.safetensors`, of a name that is checked first."""
+    return f"expert.{language_name(language)}.safetensors"
 
 
 def language_of_file(name: str) -> str | None:
     """The language whose experts a file of this name holds, or `None` if it is no file of experts."""
-    match = re.fullmatch(r"expert\.([a-z]{2,3})\.safetensors", name)
-    return match[1] if match else None
+    match = re.fullmatch(r"expert\.([A-Za-z0-9-]+)\.safetensors", name)
+    try:
+        return match[1] if match and language_name(match[1]) == match[1] else None
+    except ValueError:
+        return None
 
 
 def write_expert_file(
-    path: Path, language: str, tensors: dict[str, torch.Tensor], model, *, rank: int, gate_dim: int, int8: bool
+    path: Path,
+    language: str,
+    tensors: dict[str, torch.Tensor],
+    model,
+    *,
+    rank: int,
+    gate_dim: int,
+    int8: bool,
+    relative: str | None = None,
 ) -> None:
     """Writes the file of a language's experts.
 
@@ -48,6 +60,7 @@ def write_expert_file(
         rank: of the experts; 0 for full experts.
         gate_dim: width of the gates.
         int8: whether the feed-forwards' matrices are stored as 8-bit integers.
+        relative: the language that this one was started from, if Whisper has no token for it.
 
     Raises:
         ValueError: a tensor holds numbers that no model can compute with; nothing is written.
@@ -62,6 +75,7 @@ def write_expert_file(
         "language": language,
         "expert_rank": str(rank),
         "gate_dim": str(gate_dim),
+        **({"relative": relative} if relative else {}),
         **backbone_metadata(model),
     }
     save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, path, metadata=metadata)
@@ -87,6 +101,7 @@ class ExpertFile:
     Attributes:
         rank: of the experts.
         gate_dim: the width of their gates. The file is large enough for it.
+        relative: the language that this one was started from, if Whisper has no token for it.
     """
 
     def __init__(self, path: str, file: Any, language: str, model):
@@ -100,6 +115,10 @@ class ExpertFile:
         if metadata.get("language") != language:
             raise ValueError(f"{path} holds the experts of {metadata.get('language')!r}, expected {language!r}.")
         check_backbone(path, metadata, model)
+        try:
+            self.relative = language_name(metadata["relative"]) if "relative" in metadata else None
+        except ValueError as error:
+            raise ValueError(f"{path}: its metadata names a relative that is no language. {error}") from None
         slices = {key: file.get_slice(key) for key in file.keys()}
         self.shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
         self.dtypes = {key: part.get_dtype() for key, part in slices.items()}
@@ -115,6 +134,10 @@ class ExpertFile:
                     f"{path}: its metadata says {name} {value}, and a file of its size has {least} to {most}. Fetch or "
                     "save it again."
                 )
+
+    def has_detection(self, language: str) -> bool:
+        """Whether the file holds a trained detection row."""
+        return f"model.decoder.experts.{language}.detection_weight" in self.shapes
 
     def read(self, expected: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The tensors of the file.

@@ -2,25 +2,22 @@
 
 import copy
 import os
-from threading import RLock
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 from transformers.utils import cached_file
 
-from .configuration_distilwhisper import DistilWhisperConfig, check_language_code
+from .configuration_distilwhisper import DistilWhisperConfig
 from .expert_file_distilwhisper import expert_file_name, opened_expert_file
 from .expert_layers_distilwhisper import LanguageExpert
-from .languages_distilwhisper import known_languages
+from .language_modules_distilwhisper import LanguageModules, LanguageParts, LayerKey
+from .language_tokens_distilwhisper import CHANGES, LanguageTokensMixin
 from .repository_distilwhisper import check_hub_arguments, languages_in
 from .routing_distilwhisper import RoutedFeedForward
 
-LayerKey = tuple[str, int]  # "encoder" or "decoder", and the layer's index
-_CHANGES = RLock()  # one thread at a time adds or removes a language
 
-
-class LanguageExpertsMixin(PreTrainedModel):
+class LanguageExpertsMixin(LanguageTokensMixin):
     """Adding, loading and removing the experts of a model.
 
     Needs from its class: a Transformers model of Whisper's layout (`base_model.encoder.layers` and
@@ -30,40 +27,59 @@ class LanguageExpertsMixin(PreTrainedModel):
 
     config: DistilWhisperConfig
 
-    def add_language(self, language: str) -> None:
+    def add_language(self, language: str, init_from: str | Mapping[str, float] | None = None) -> None:
         """Makes a new expert for `language` in every layer: a copy of the shared feed-forward, its gate fully open.
 
+        A language that Whisper has no token for gets one of its own, which stands in prompts alone: no logit, time or
+        detection of any other row changes.
+
         Args:
-            language: one of Whisper's codes.
+            language: one of Whisper's codes, or a BCP 47 tag: `ga`, `de-CH`, `en-x-clinic`.
+            init_from: for a tag that Whisper has no token for, the languages whose token its embedding starts as: a
+                code, or codes with weights, for their mean. Default: the language that the tag says more about (`de`
+                for `de-CH`), or else the mean of all of Whisper's.
 
         Raises:
-            ValueError: the language has an expert already, or the backbone's vocabulary has no token for it.
+            ValueError: the language has an expert already; or `init_from` names a language that is not there, or is
+                given for a language that Whisper has a token for.
 
         Example:
             >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration
             >>> student = "examples/quickstart/student"
             >>> model = DistilWhisperForConditionalGeneration.from_whisper(student, languages=["ca"])
             >>> model.add_language("gl")
+            >>> model.add_language("ga", init_from="cy")
             >>> model.config.languages
-            ['ca', 'gl']
+            ['ca', 'gl', 'ga']
         """
-        experts = self._make_experts(language, self.config)
+        language = self.language_called(language)
+        weights = self._start_of_embedding(language, init_from)
+        modules = self._make_modules(self.config, has_embedding=weights is not None, has_detection=False)
         for key, layer in self.routed_layers().items():
-            experts[key].fc1.copy_shared(layer.fc1)
-            experts[key].fc2.copy_shared(layer.fc2)
-        self._install(language, experts)
+            modules.experts[key].fc1.copy_shared(layer.fc1)
+            modules.experts[key].fc2.copy_shared(layer.fc2)
+        if weights is not None and modules.parts is not None:
+            assert modules.parts.embedding is not None
+            modules.parts.embedding.data.copy_(self._mean_embedding(weights))
+            if len(weights) < len(self._whisper_tokens()):
+                modules.relative = max(weights, key=lambda relative: weights[relative])
+        self._install(language, modules)
 
     def load_experts(
         self,
         repo_or_dir: str | os.PathLike,
         language: str,
+        *,
+        saved_as: str | None = None,
         **hub_arguments,
     ) -> None:
         """Adds the experts of `language` from the file `expert.<language>.safetensors` of a folder or Hub repository.
 
         Args:
             repo_or_dir: folder or Hub id.
-            language: the code.
+            language: the name.
+            saved_as: the name that the file has, if another: experts of a relative, to begin with. A language without
+                a token of Whisper's then starts from the relative's token.
             hub_arguments: some of `cache_dir`, `force_download`, `local_files_only`, `token`, `revision` and
                 `subfolder`, as for any `from_pretrained` of Transformers.
 
@@ -83,7 +99,10 @@ class LanguageExpertsMixin(PreTrainedModel):
             ['ca', 'gl']
         """
         hub = check_hub_arguments(hub_arguments)
-        self._install(language, self._read_experts(repo_or_dir, language, hub))
+        language = self.language_called(language)
+        source = language if saved_as is None else self.language_called(saved_as)
+        modules = self._read_experts(repo_or_dir, source, hub)
+        self._install(language, modules if source == language else self._under_another_name(modules, source, language))
 
     def reload_experts(
         self,
@@ -115,10 +134,11 @@ class LanguageExpertsMixin(PreTrainedModel):
         """
         hub = check_hub_arguments(hub_arguments)
         for language in self._languages if languages is None else languages:
-            loaded = self.experts_of(language)
-            experts = self._read_experts(repo_or_dir, language, hub)
-            for key, expert in loaded.items():
-                expert.load_state_dict(experts[key].state_dict())
+            language = self.language_called(language)
+            loaded = self.modules_of(language).by_prefix(language)
+            read = self._read_experts(repo_or_dir, language, hub).by_prefix(language)
+            for prefix, module in loaded.items():
+                module.load_state_dict(read[prefix].state_dict())
 
     def remove_language(self, language: str) -> None:
         """Removes the experts of `language` from the model; its rows then run as plain Whisper.
@@ -135,16 +155,21 @@ class LanguageExpertsMixin(PreTrainedModel):
             >>> model.config.languages
             ['gl']
         """
-        with _CHANGES:
+        with CHANGES:
+            language = self.language_called(language)
             self._require_loaded(language)
             self.config.languages = [other for other in self._languages if other != language]
-            for layer in self.routed_layers().values():
+            self.config.detection_languages = [
+                other for other in self.config.detection_languages or [] if other != language
+            ]
+            self._name_tokens()
+            for layer in (*self.routed_layers().values(), self._decoder):
                 layer.set_experts({code: expert for code, expert in layer.experts.items() if code != language})
 
     def freeze_backbone(self) -> None:
-        """Freezes everything but experts and gates (section 4.2)."""
+        """Freezes everything but experts, gates and the embeddings of languages' own tokens (section 4.2)."""
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(".experts." in name)
+            parameter.requires_grad_(".experts." in name and ".detection_" not in name)
 
     def routed_layers(self) -> dict[LayerKey, RoutedFeedForward]:
         """Every layer that has experts, by side and index: `("encoder", 0)` and so on."""
@@ -167,15 +192,29 @@ class LanguageExpertsMixin(PreTrainedModel):
             >>> list(model.experts_of("ca"))[:2]
             [('encoder', 0), ('encoder', 1)]
         """
+        language = self.language_called(language)
         self._require_loaded(language)
         return {key: layer.expert_of(language) for key, layer in self.routed_layers().items()}
 
-    def _make_experts(self, language: str, config: DistilWhisperConfig) -> dict[LayerKey, LanguageExpert]:
-        """Experts with random weights, of the rank and gate width in `config`."""
-        check_language_code(language)
-        return {key: LanguageExpert(config, layer.expert_ffn_dim) for key, layer in self.routed_layers().items()}
+    def modules_of(self, language: str) -> LanguageModules:
+        """All modules of a language: the experts of its layers and, if it has any, its parts beside them.
 
-    def _read_experts(self, repo_or_dir: str | os.PathLike, language: str, hub: dict) -> dict[LayerKey, LanguageExpert]:
+        Raises:
+            ValueError: no expert of this language is loaded.
+        """
+        language = self.language_called(language)
+        experts = self.experts_of(language)
+        parts: Any = dict(self._decoder.experts.items()).get(language)
+        return LanguageModules(experts, parts, (self.config.language_relatives or {}).get(language))
+
+    def _make_modules(self, config: DistilWhisperConfig, *, has_embedding: bool, has_detection: bool):
+        """Modules of a language with random weights, of the rank and gate width in `config`."""
+        experts = {key: LanguageExpert(config, layer.expert_ffn_dim) for key, layer in self.routed_layers().items()}
+        if not (has_embedding or has_detection):
+            return LanguageModules(experts)
+        return LanguageModules(experts, LanguageParts(config.d_model, embedding=has_embedding, detection=has_detection))
+
+    def _read_experts(self, repo_or_dir: str | os.PathLike, language: str, hub: dict) -> LanguageModules:
         file_name = expert_file_name(language)
         try:
             path = cached_file(str(repo_or_dir), file_name, _raise_exceptions_for_missing_entries=False, **hub)
@@ -196,38 +235,55 @@ class LanguageExpertsMixin(PreTrainedModel):
             config = copy.deepcopy(self.config)
             config.expert_rank, config.gate_dim = file.rank, file.gate_dim
             with torch.device("meta"):  # no memory: what the file holds is checked first, and then becomes the experts
-                experts = self._make_experts(language, config)
-            tensors = file.read(expert_tensors(language, experts))
-        for key, expert in experts.items():
-            prefix = _prefix(key, language)
+                modules = self._make_modules(
+                    config,
+                    has_embedding=language not in self._whisper_tokens(),
+                    has_detection=file.has_detection(language),
+                )
+            tensors = file.read(modules.tensors(language))
+            modules.relative = file.relative
+        for prefix, module in modules.by_prefix(language).items():
             state = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-            expert.load_state_dict(state, assign=True)
-        return experts
+            module.load_state_dict(state, assign=True)
+        return modules
 
-    def _install(self, language: str, experts: dict[LayerKey, LanguageExpert]) -> None:
+    def _under_another_name(self, modules: LanguageModules, source: str, language: str) -> LanguageModules:
+        """The experts of `source` for another language: what belongs to the name itself is that of the new one."""
+        if language in self._whisper_tokens():
+            return LanguageModules(modules.experts)
+        if modules.parts is None or modules.parts.embedding is None:
+            embedding = self._mean_embedding({source: 1.0})
+        else:
+            embedding = modules.parts.embedding.data
+        parts = LanguageParts(self.config.d_model, embedding=True, detection=False)
+        assert parts.embedding is not None
+        parts.embedding.data.copy_(embedding)
+        return LanguageModules(modules.experts, parts, source)
+
+    def _install(self, language: str, modules: LanguageModules) -> None:
         """Gives each layer its expert. The config lists the language last: then calls in other threads may take it."""
-        with _CHANGES:
-            lang_to_id = getattr(self.generation_config, "lang_to_id", None) or {}
-            token_ids = self.config.language_token_ids or {}
-            token = lang_to_id.get(f"<|{language}|>", token_ids.get(language))
-            if token is None:
-                known = ", ".join(sorted(known_languages(self)))
-                raise ValueError(f"This Whisper has no language {language!r}. Expected one of: {known}.")
+        with CHANGES:
             if language in self._languages:
                 raise ValueError(
                     f"Experts of {language!r} are loaded already. To replace them, `remove_language` first."
                 )
+            token = self._token_for(language)
             for key, layer in self.routed_layers().items():
                 norm = layer.final_layer_norm.weight  # quantised weights have another dtype
-                expert = experts[key].to(device=norm.device, dtype=norm.dtype).train(self.training)
+                expert = modules.experts[key].to(device=norm.device, dtype=norm.dtype).train(self.training)
                 layer.set_experts({**layer.experts, language: expert})
-            self.config.language_token_ids = token_ids | {language: token}
-            self.config.languages = [*self._languages, language]
-
-    @property
-    def _languages(self) -> list[str]:
-        """Codes of the languages whose experts are loaded."""
-        return list(self.config.languages or [])
+            config = self.config
+            if modules.parts is not None:
+                norm = self._decoder.layer_norm.weight
+                parts = modules.parts.to(device=norm.device, dtype=norm.dtype)
+                self._decoder.set_experts({**self._decoder.experts, language: parts})
+                if parts.detection_weight is not None:
+                    config.detection_languages = [*(config.detection_languages or []), language]
+            if modules.relative is not None:
+                config.language_relatives = {**(config.language_relatives or {}), language: modules.relative}
+            config.language_token_ids = {**(config.language_token_ids or {}), language: token}
+            config.languages = [*self._languages, language]
+            self._name_tokens()
 
     def _require_loaded(self, language: str) -> None:
         if language not in self._languages:
@@ -235,18 +291,4 @@ class LanguageExpertsMixin(PreTrainedModel):
             raise ValueError(f"No expert of {language!r} is loaded. Loaded: {loaded}.")
 
 
-def _prefix(key: LayerKey, language: str) -> str:
-    side, index = key
-    return f"model.{side}.layers.{index}.experts.{language}."
-
-
-def expert_tensors(language: str, experts: dict[LayerKey, LanguageExpert]) -> dict[str, torch.Tensor]:
-    """The tensors of a language under the names that they have in its file."""
-    return {
-        _prefix(key, language) + name: tensor
-        for key, expert in experts.items()
-        for name, tensor in expert.state_dict().items()
-    }
-
-
-__all__ = ["LanguageExpertsMixin", "expert_tensors"]
+__all__ = ["LanguageExpertsMixin"]

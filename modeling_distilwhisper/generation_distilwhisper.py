@@ -21,6 +21,8 @@ class LanguageRoutedGenerationMixin(GenerationMixin, LanguagePromptMixin):
             # Kept on the CPU, so that reading them never waits for the GPU.
             language_ids, decoder_language_ids = self.read_prompt(decoder_input_ids.cpu())
             kwargs |= {"language_ids": language_ids, "decoder_language_ids": decoder_language_ids}
+            # Much of what `generate` can do looks up the ids of prompts in the logits, which have no own tokens.
+            decoder_input_ids = self._hide_own_tokens(decoder_input_ids)
         return super().generate(inputs, *args, decoder_input_ids=decoder_input_ids, **kwargs)
 
     def _get_candidate_generator(self, *args, model_kwargs, assistant_model=None, **kwargs):

@@ -13,9 +13,10 @@ from huggingface_hub.hf_api import ModelInfo
 from transformers.utils import CONFIG_NAME, cached_file, logging
 from transformers.utils.hub import create_and_tag_model_card
 
-from .configuration_distilwhisper import DistilWhisperConfig, check_language_codes
+from .configuration_distilwhisper import DistilWhisperConfig
 from .expert_file_distilwhisper import backbone_metadata, check_backbone, expert_file_name, language_of_file
 from .files_distilwhisper import staged_folder
+from .language_names_distilwhisper import language_names
 from .names_distilwhisper import hide_paths, is_hub_id
 from .repository_distilwhisper import listed_languages, read_config
 from .saving_distilwhisper import SavingMixin
@@ -88,7 +89,7 @@ class PushExpertsMixin(SavingMixin):
             model.push_experts_to_hub("me/distilwhisper-small", ["gl"])
             ```
         """
-        languages = check_language_codes(self._languages if languages is None else languages)
+        languages = language_names(self._languages if languages is None else languages)
         if not languages:
             raise ValueError("There are no experts to push: the model has none, or `languages` is empty.")
         api = HfApi(library_name="transformers", token=token)
@@ -168,10 +169,15 @@ class PushExpertsMixin(SavingMixin):
         except ValueError as error:
             logger.warning(f"{error} It is replaced by the languages of its expert files: {there}.")
         config["languages"] = [*listed, *(code for code in languages if code not in listed)]
-        token_ids = self.config.language_token_ids or {}
         try:
-            pushed_ids = {code: token_ids[code] for code in languages}
-            config["language_token_ids"] = dict(config.get("language_token_ids") or {}) | pushed_ids
+            config["language_token_ids"] = self._token_ids_with(config.get("language_token_ids") or {}, languages)
+            relatives = {
+                code: name for code, name in (self.config.language_relatives or {}).items() if code in languages
+            }
+            config["language_relatives"] = (config.get("language_relatives") or {}) | relatives
+            detected = [code for code in config.get("detection_languages") or [] if code not in languages]
+            detected += [code for code in self.config.detection_languages or [] if code in languages]
+            config["detection_languages"] = detected
             budgets = dict(config.get("gate_budgets") or {})
             budgets |= {code: self.config.budget_of(code) for code in languages}
             default = config.get("gate_budget")
@@ -183,6 +189,17 @@ class PushExpertsMixin(SavingMixin):
                 f"({error}). Correct it there first, or push to a separate repository."
             ) from error
         return json.dumps(config, indent=2, sort_keys=True) + "\n"  # as Transformers writes it
+
+    def _token_ids_with(self, there: dict[str, int], languages: list[str]) -> dict[str, int]:
+        """A repository's token ids and those of pushed languages. One that is taken there is replaced by a free one."""
+        token_ids, vocab_size = self.config.language_token_ids or {}, self.config.vocab_size
+        merged = dict(there)
+        for code in languages:
+            taken = {index for name, index in merged.items() if name != code}
+            ids = [merged.get(code), token_ids[code]] if token_ids[code] >= vocab_size else [token_ids[code]]
+            free = max(vocab_size - 1, *taken, -1) + 1
+            merged[code] = next((index for index in ids if index is not None and index not in taken), free)
+        return merged
 
     def _require_same_backbone(self, repo_id: str, now: ModelInfo, api: HfApi) -> None:
         expert = next((name for name in _files(now) if language_of_file(name)), None)

@@ -5,8 +5,10 @@ import re
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, WhisperTokenizer
 from transformers.utils import logging
 
+from .language_names_distilwhisper import language_name
+
 logger = logging.get_logger(__name__)
-LANGUAGE_TOKEN = re.compile(r"<\|([a-z]{2,3})\|>")
+LANGUAGE_TOKEN = re.compile(r"<\|([a-z]{2,3})\|>")  # as Whisper's own are
 TASKS = ("transcribe", "translate")
 ENGLISH_VOCABULARY = 51864  # of the Whispers for English alone. Their tokenizers list the other languages too.
 
@@ -40,7 +42,20 @@ def known_languages(model: PreTrainedModel) -> dict[str, int]:
             "tokenizer with tokens such as <|en|>. Copy tokenizer.json or generation_config.json from the Whisper that "
             "it was made from."
         )
-    return {token_name.strip("<|>"): token for token_name, token in tokens.items()}
+    return {language_of_token(token_name): token for token_name, token in tokens.items()}
+
+
+def language_of_token(token: str) -> str:
+    """The name of the language that a token such as `<|de-ch|>` stands for: `de-CH`."""
+    try:
+        return language_name(token.strip("<|>"))
+    except ValueError:  # a Whisper of others may call its languages as it likes
+        return token.strip("<|>")
+
+
+def without_own_tokens(lang_to_id: dict[str, int], vocab_size: int) -> dict[str, int]:
+    """Those languages of a generation config whose token is in the vocabulary."""
+    return {name: token for name, token in lang_to_id.items() if token < vocab_size}
 
 
 def is_english(model: PreTrainedModel) -> bool:
@@ -108,4 +123,11 @@ def _with(config: GenerationConfig, **settings) -> GenerationConfig:
     return GenerationConfig.from_dict({**kept, **settings})
 
 
-__all__ = ["complete_generation_config", "is_english", "keep_one_end_token", "known_languages"]
+__all__ = [
+    "complete_generation_config",
+    "is_english",
+    "keep_one_end_token",
+    "known_languages",
+    "language_of_token",
+    "without_own_tokens",
+]

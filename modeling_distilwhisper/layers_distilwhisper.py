@@ -1,5 +1,8 @@
 """Whisper's encoder and decoder, whose layers have a routed feed-forward."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -11,10 +14,12 @@ from transformers.models.whisper.modeling_whisper import (
     WhisperEncoderLayer,
 )
 
-from .calls_distilwhisper import call_state, experts_now
+from .calls_distilwhisper import ExpertsOfCall, call_state, experts_now
 from .configuration_distilwhisper import DistilWhisperConfig
 from .expert_layers_distilwhisper import LanguageGate
 from .gate_record_distilwhisper import GateRecord, GateRecords
+from .language_modules_distilwhisper import LanguageParts
+from .own_tokens_distilwhisper import put_own_embeddings
 from .routing_distilwhisper import RoutedFeedForward, Routing
 
 LAYERS = ["DistilWhisperEncoderLayer", "DistilWhisperDecoderLayer"]  # a device map must not split them
@@ -139,6 +144,10 @@ class DistilWhisperEncoder(BuiltOnWhisper, WhisperEncoder):
         """Whether languages have experts here."""
         return self.config.encoder_experts
 
+    def own_embeddings(self, by_token: Mapping[int, str]) -> dict[int, torch.Tensor]:
+        """An encoder reads no tokens."""
+        return {}
+
     def forward(
         self,
         input_features,
@@ -164,11 +173,29 @@ class DistilWhisperDecoder(BuiltOnWhisper, WhisperDecoder):
 
     def _replace_parts(self, config: DistilWhisperConfig) -> None:
         self.layers = nn.ModuleList([DistilWhisperDecoderLayer(config, i) for i in range(config.decoder_layers)])
+        self.experts = nn.ModuleDict()  # of some languages, the parts that belong to no layer
+        token_ids, detected = config.language_token_ids or {}, config.detection_languages or []
+        for language in config.languages or []:
+            has_embedding = token_ids.get(language, 0) >= config.vocab_size
+            if has_embedding or language in detected:
+                self.experts[language] = LanguageParts(
+                    config.d_model, embedding=has_embedding, detection=language in detected
+                )
+
+    def set_experts(self, experts: Mapping[str, nn.Module]) -> None:
+        """Replaces the parts of languages at once, as `RoutedFeedForward.set_experts` does with experts."""
+        self.experts = nn.ModuleDict(dict(experts))
 
     @property
     def has_experts(self) -> bool:
         """Whether languages have experts here."""
         return self.config.decoder_experts
+
+    def own_embeddings(self, by_token: Mapping[int, str]) -> dict[int, torch.Tensor]:
+        """Token id -> embedding `(d_model,)`, of those of these tokens that are not in the vocabulary."""
+        parts: Any = self.experts
+        own = {token: code for token, code in by_token.items() if token >= self.config.vocab_size}
+        return {token: parts[code].embedding for token, code in own.items()}
 
     def forward(
         self,
@@ -180,7 +207,17 @@ class DistilWhisperDecoder(BuiltOnWhisper, WhisperDecoder):
         gate_records: GateRecords | None = None,
         **kwargs,
     ):
-        """Routes by `decoder_language_ids`, or by `language_ids` if those are not given. Others are Whisper's."""
+        """Routes by `decoder_language_ids`, or by `language_ids` if those are not given. Others are Whisper's.
+
+        The embedding of a language's own token is that of `language_ids`, in the place of a second start token.
+        """
+        if input_ids is not None and input_ids.shape[-1] > 1 and language_ids is not None:
+            experts = _experts(self)
+            if experts.embeddings:
+                start = self.config.decoder_start_token_id
+                embeds = self.embed_tokens(input_ids)
+                embeds = put_own_embeddings(embeds, input_ids, language_ids, experts.embeddings, start)
+                input_ids, kwargs["inputs_embeds"] = None, embeds
         ids = language_ids if decoder_language_ids is None else decoder_language_ids
         record = None if gate_records is None else gate_records.decoder
         inputs = input_ids if input_ids is not None else kwargs.get("inputs_embeds")
@@ -194,18 +231,22 @@ def _routing(side, language_ids, inputs, noise: float, record: GateRecord | None
     """The routing of a pass of an encoder or decoder over `inputs`, whose first dimension is the batch."""
     if language_ids is None:
         return None
-    if torch.compiler.is_compiling():  # what a graph refers to is fixed: the layers' own experts
-        by_token, by_layer = side.config.experts_by_token, None
-    else:
-        experts = call_state().experts.get(side) or experts_now(side.config, [side])[side]
-        by_token, by_layer = experts.by_token, experts.by_layer
-    if not by_token:
+    experts = _experts(side)
+    if not experts.by_token:
         return None
     if language_ids.shape != inputs.shape[:1]:
         raise ValueError(
             f"Expected one language id per row, of shape ({inputs.shape[0]},), got {tuple(language_ids.shape)}."
         )
-    return Routing.from_ids(language_ids, by_token, noise=noise, record=record, experts=by_layer)
+    return Routing.from_ids(language_ids, experts.by_token, noise=noise, record=record, experts=experts.by_layer)
+
+
+def _experts(side) -> ExpertsOfCall:
+    """The experts that this call uses in an encoder or decoder."""
+    if torch.compiler.is_compiling():  # what a graph refers to is fixed: the layers' own experts
+        by_token = side.config.experts_by_token
+        return ExpertsOfCall(by_token, None, side.own_embeddings(by_token))
+    return call_state().experts.get(side) or experts_now(side.config, [side])[side]
 
 
 __all__ = ["LAYERS", "BuiltOnWhisper", "DistilWhisperDecoder", "DistilWhisperEncoder"]

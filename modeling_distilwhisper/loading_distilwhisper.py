@@ -2,14 +2,16 @@
 
 import copy
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from huggingface_hub.errors import HFValidationError
 from transformers import GenerationConfig, PreTrainedConfig, PreTrainedModel, WhisperConfig
 from transformers.utils import GENERATION_CONFIG_NAME, SAFE_WEIGHTS_NAME
 
-from .configuration_distilwhisper import DistilWhisperConfig, check_language_codes
+from .configuration_distilwhisper import DistilWhisperConfig
 from .experts_distilwhisper import LanguageExpertsMixin
+from .language_names_distilwhisper import language_name, language_names
 from .languages_distilwhisper import complete_generation_config
 from .repository_distilwhisper import (
     HUB_ARGUMENTS,
@@ -37,6 +39,7 @@ class LoadingMixin(LanguageExpertsMixin):
         pretrained_model_name_or_path: str | os.PathLike,
         languages: list[str],
         *,
+        init_from: Mapping[str, str | Mapping[str, float]] | None = None,
         gate_budget: float = 0.5,
         gate_budgets: dict[str, float] | None = None,
         skip_gate_prob: float = 0.0,
@@ -55,7 +58,9 @@ class LoadingMixin(LanguageExpertsMixin):
 
         Args:
             pretrained_model_name_or_path: folder or Hub id of a multilingual Whisper.
-            languages: codes of the languages that get experts.
+            languages: names of the languages that get experts: Whisper's codes, or BCP 47 tags of others.
+            init_from: name of a language that Whisper has no token for -> the languages whose token its own starts as,
+                as for `add_language`.
             gate_budget, gate_budgets, skip_gate_prob, gate_dim, gate_training, gate_noise_max, gate_dropout,
                 expert_dropout, expert_rank, expert_task, encoder_experts, decoder_experts: as in `DistilWhisperConfig`.
             kwargs: as for `WhisperForConditionalGeneration.from_pretrained`: `dtype`, `device_map`, `revision`, ...
@@ -109,8 +114,12 @@ class LoadingMixin(LanguageExpertsMixin):
         model = _model_of(loaded)
         _keep_generation_config(model, name, hub)
         model.config.translate_token_id = (getattr(model.generation_config, "task_to_id", None) or {}).get("translate")
-        for language in check_language_codes(languages):
-            model.add_language(language)
+        languages = language_names(languages)
+        starts = {language_name(language): start for language, start in (init_from or {}).items()}
+        if unused := sorted(starts.keys() - {*languages}):
+            raise ValueError(f"`init_from` names {unused}, which are not among the languages: {languages}.")
+        for language in languages:
+            model.add_language(language, starts.get(language))
         model.freeze_backbone()
         return loaded
 
@@ -172,7 +181,7 @@ class LoadingMixin(LanguageExpertsMixin):
         codes = settings.languages if languages is None else languages
         if codes is None:  # an Auto class got `languages=None`, which replaced the saved list
             codes = WhisperConfig.get_config_dict(name, **hub)[0].get("languages", [])
-        languages = check_language_codes(codes)
+        languages = language_names(codes)
 
         # Transformers loads the backbone, and then each language's experts come from their own file.
         without_experts = copy.deepcopy(settings)
@@ -189,6 +198,7 @@ class LoadingMixin(LanguageExpertsMixin):
             loaded = cls._from_base_model(name, *model_args, config=without_experts, **kwargs)
             _keep_generation_config(_model_of(loaded), name, hub, replace=True)
         model = _model_of(loaded)
+        model._name_tokens()
         model.loaded_commit = commit
         if isinstance(
             loaded, tuple
@@ -217,10 +227,11 @@ class LoadingMixin(LanguageExpertsMixin):
             )
         config = copy.deepcopy(config)
         if languages is not None:
-            config.languages = check_language_codes(languages)
+            config.languages = language_names(languages)
         of_experts = {key for key in tensors if ".experts." in key}
         loaded = super().from_pretrained(None, *model_args, config=config, **kwargs)
         model = _model_of(loaded)
+        model._name_tokens()
         missing = sorted(key for key in model.state_dict() if ".experts." in key and key not in of_experts)
         if missing:
             raise ValueError(f"The state dict has no {missing[0]}. Expected all tensors of {config.languages}.")

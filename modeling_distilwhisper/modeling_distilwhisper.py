@@ -15,6 +15,7 @@ from transformers.utils import can_return_tuple
 
 from .calls_distilwhisper import keep_experts
 from .configuration_distilwhisper import DistilWhisperConfig
+from .detection_distilwhisper import LanguageDetectionMixin
 
 # Not used here, but imported: Transformers below 5.8 copies into a checkpoint only the files that this one imports.
 from .expert_file_distilwhisper import expert_file_name  # noqa: F401
@@ -25,11 +26,15 @@ from .fingerprint_distilwhisper import fingerprint  # noqa: F401
 from .gate_record_distilwhisper import GateRecords
 from .generation_distilwhisper import LanguageRoutedGenerationMixin
 from .hub_distilwhisper import PushExpertsMixin
+from .language_modules_distilwhisper import LanguageModules  # noqa: F401
+from .language_names_distilwhisper import language_name  # noqa: F401
+from .language_tokens_distilwhisper import LanguageTokensMixin  # noqa: F401
 from .languages_distilwhisper import known_languages  # noqa: F401
 from .layers_distilwhisper import LAYERS, BuiltOnWhisper, DistilWhisperDecoder, DistilWhisperEncoder
 from .loading_distilwhisper import LoadingMixin
 from .names_distilwhisper import public_name  # noqa: F401
 from .numbers_distilwhisper import check_numbers  # noqa: F401
+from .own_tokens_distilwhisper import add_own_tokens  # noqa: F401
 from .prompt_distilwhisper import LanguagePromptMixin
 from .repository_distilwhisper import languages_in  # noqa: F401
 from .routing_distilwhisper import Routing  # noqa: F401
@@ -134,7 +139,7 @@ class DistilWhisperModel(LoadingMixin, PushExpertsMixin, LanguagePromptMixin, Bu
             return super().forward(
                 input_features,
                 attention_mask=attention_mask,
-                decoder_input_ids=decoder_input_ids,
+                decoder_input_ids=self._hide_own_tokens(decoder_input_ids),
                 decoder_attention_mask=decoder_attention_mask,
                 encoder_outputs=encoder_outputs,
                 past_key_values=past_key_values,
@@ -150,7 +155,12 @@ class DistilWhisperModel(LoadingMixin, PushExpertsMixin, LanguagePromptMixin, Bu
 
 
 class DistilWhisperForConditionalGeneration(
-    LoadingMixin, PushExpertsMixin, BuiltOnWhisper, WhisperForConditionalGeneration, LanguageRoutedGenerationMixin
+    LoadingMixin,
+    PushExpertsMixin,
+    LanguageDetectionMixin,
+    BuiltOnWhisper,
+    WhisperForConditionalGeneration,
+    LanguageRoutedGenerationMixin,
 ):
     """Whisper with gated language experts (Multilingual DistilWhisper, section 4).
 
@@ -183,15 +193,26 @@ class DistilWhisperForConditionalGeneration(
     def _replace_parts(self, config: DistilWhisperConfig) -> None:
         self.model = DistilWhisperModel(config)
 
-    def generate(self, *args, language_ids: torch.Tensor | None = None, **kwargs):
+    def generate(
+        self,
+        *args,
+        language_ids: torch.Tensor | None = None,
+        candidate_languages: list[str] | None = None,
+        detection: str | None = None,
+        **kwargs,
+    ):
         """Whisper's `generate`. Each row takes the experts of its `language`, given, or detected by Whisper itself.
 
         Args:
-            args, kwargs: as for `WhisperForConditionalGeneration.generate`.
+            args, kwargs: as for `WhisperForConditionalGeneration.generate`. `language` may name any language that has
+                experts, such as "ga", also one that Whisper has no token for.
             language_ids: must not be given.
+            candidate_languages: without a `language`, the languages to choose from; by default, all.
+            detection: "whisper" (the default), or "trained", by the rows that `fit_detection` has trained.
 
         Raises:
-            ValueError: `language_ids` are given: the prompt decides, and it is made from `language`.
+            ValueError: `language_ids` are given: the prompt decides, and it is made from `language`; or a language
+                that has no experts and no token of Whisper's.
         """
         # An assistant gets the complete prompt, and the ids that its encoder got.
         if language_ids is not None and "decoder_input_ids" not in kwargs:
@@ -200,7 +221,11 @@ class DistilWhisperForConditionalGeneration(
                 "or a list with a code for each row."
             )
         # One call may decode many windows, and some again. All of them use the experts of its beginning.
-        with keep_experts(self):
+        if "language" in kwargs:
+            kwargs["language"] = self._named_for_whisper(kwargs["language"])
+        if "generation_config" in kwargs:  # such as a pipeline's, which is older than experts that were loaded later
+            kwargs["generation_config"] = self._with_own_tokens(kwargs["generation_config"])
+        with keep_experts(self), self.detecting(candidate_languages, detection):
             return super().generate(*args, **kwargs)
 
     @can_return_tuple
@@ -253,7 +278,7 @@ class DistilWhisperForConditionalGeneration(
                 past_key_values=past_key_values,
                 decoder_inputs_embeds=decoder_inputs_embeds,
                 decoder_position_ids=decoder_position_ids,
-                labels=labels,
+                labels=self.without_own_tokens(labels),
                 use_cache=use_cache,
                 language_ids=language_ids,
                 decoder_language_ids=decoder_language_ids,
@@ -275,6 +300,10 @@ class DistilWhisperForConditionalGeneration(
             language_ids=language_ids,
             decoder_language_ids=language_ids if decoder_language_ids is None else decoder_language_ids,
         )
+
+    def without_own_tokens(self, labels: torch.Tensor | None) -> torch.Tensor | None:
+        """Labels `(batch, tokens)` for a loss: a language token that the output layer has no score for becomes -100."""
+        return labels if labels is None else labels.masked_fill(labels >= self.config.vocab_size, -100)
 
     def _prompt_of(self, labels: torch.Tensor, check_experts: bool) -> torch.Tensor:
         """The decoder's input for `labels`, `(batch, tokens)`: shifted right, with the start token in front."""

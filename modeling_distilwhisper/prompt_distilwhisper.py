@@ -7,6 +7,7 @@ from transformers import Cache, PreTrainedModel
 
 from .calls_distilwhisper import call_state
 from .configuration_distilwhisper import DistilWhisperConfig
+from .own_tokens_distilwhisper import hide_own_tokens
 
 
 class LanguagePromptMixin(PreTrainedModel):
@@ -98,7 +99,13 @@ class LanguagePromptMixin(PreTrainedModel):
         return language_ids, decoder_language_ids
 
     def _read_languages(self, decoder_input_ids: torch.Tensor) -> torch.Tensor:
-        """`(batch,)`: the id of the token after `<|startoftranscript|>` if that language has an expert, else -1."""
+        """`(batch,)`: the id of the token after `<|startoftranscript|>` if that language has an expert, else -1.
+
+        Raises:
+            ValueError: on a CPU, an id that is neither in the vocabulary nor that of a language that is loaded.
+        """
+        if decoder_input_ids.device.type == "cpu" and not torch.compiler.is_compiling():
+            self._refuse_unknown_tokens(decoder_input_ids)
         after_start = decoder_input_ids[:, :-1] == self.config.decoder_start_token_id
         known = torch.tensor(list(self._experts_by_token()), dtype=torch.long, device=decoder_input_ids.device)
         is_language = after_start & torch.isin(decoder_input_ids[:, 1:], known)
@@ -106,6 +113,27 @@ class LanguagePromptMixin(PreTrainedModel):
         candidates = torch.where(is_language, decoder_input_ids[:, 1:], -1)
         none = torch.full_like(decoder_input_ids[:, :1], -1)
         return torch.cat([candidates, none], dim=1).amax(dim=1)
+
+    def _refuse_unknown_tokens(self, decoder_input_ids: torch.Tensor) -> None:
+        unknown = set(decoder_input_ids[decoder_input_ids >= self.config.vocab_size].tolist()) - {*self._own_tokens()}
+        if unknown:
+            names = {token: name for name, token in (self.config.language_token_ids or {}).items()}
+            raise ValueError(
+                f"The token {min(unknown)} is that of {names.get(min(unknown), 'no language')!r}, whose experts are "
+                f"not loaded. Expected an id below {self.config.vocab_size}, or one of {self._own_tokens()}."
+            )
+
+    def _hide_own_tokens(self, decoder_input_ids: torch.Tensor | None) -> torch.Tensor | None:
+        """The ids `(batch, tokens)` as the decoder takes them, with its language ids beside them."""
+        own_tokens = self._own_tokens()
+        if decoder_input_ids is None or not own_tokens or decoder_input_ids.shape[1] == 1:
+            return decoder_input_ids
+        return hide_own_tokens(decoder_input_ids, own_tokens, self.config.decoder_start_token_id)
+
+    def _own_tokens(self) -> dict[int, str]:
+        """Those of `_experts_by_token` whose token is not in the vocabulary."""
+        by_token = self._experts_by_token().items()
+        return {token: name for token, name in by_token if token >= self.config.vocab_size}
 
     def _experts_by_token(self) -> Mapping[int, str]:
         """Language token id -> language code: of the experts that this call carries, or of those that are loaded."""

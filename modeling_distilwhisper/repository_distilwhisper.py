@@ -23,8 +23,9 @@ from transformers.utils import (
     extract_commit_hash,
 )
 
-from .configuration_distilwhisper import DistilWhisperConfig, check_language_codes
+from .configuration_distilwhisper import DistilWhisperConfig
 from .expert_file_distilwhisper import language_of_file
+from .language_names_distilwhisper import language_names
 
 # The settings that decide how large a Whisper is.
 SIZES: tuple[str, ...] = ("d_model", "vocab_size", "num_mel_bins", "max_source_positions", "max_target_positions")
@@ -77,7 +78,7 @@ def listed_languages(config: dict[str, Any], source: str) -> list[str]:
     try:
         if not isinstance(languages, (list, tuple)):
             raise ValueError(languages)
-        return list(dict.fromkeys(check_language_codes(languages)))
+        return list(dict.fromkeys(language_names(languages)))
     except ValueError:
         raise ValueError(
             f"{source}/{CONFIG_NAME} says languages {languages!r}, expected a list of codes such as ['gl', 'ca']."

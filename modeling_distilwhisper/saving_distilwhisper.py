@@ -10,10 +10,11 @@ import torch
 from transformers.dynamic_module_utils import custom_object_save
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
-from .configuration_distilwhisper import DistilWhisperConfig, check_language_codes
+from .configuration_distilwhisper import DistilWhisperConfig
 from .expert_file_distilwhisper import expert_file_name, write_expert_file
-from .experts_distilwhisper import LanguageExpertsMixin, expert_tensors
+from .experts_distilwhisper import LanguageExpertsMixin
 from .files_distilwhisper import staged_folder
+from .language_names_distilwhisper import language_names
 from .names_distilwhisper import hide_paths
 from .numbers_distilwhisper import check_numbers
 
@@ -71,19 +72,19 @@ class SavingMixin(LanguageExpertsMixin):
             ...     [path.name for path in model.save_experts(folder)]
             ['expert.ca.safetensors']
         """
-        languages = check_language_codes(self._languages if languages is None else languages)
+        languages = [*map(self.language_called, language_names(self._languages if languages is None else languages))]
         with staged_folder(save_directory) as staged:
             for language in languages:
-                experts = self.experts_of(language)
-                tensors = expert_tensors(language, experts)
+                modules = self.modules_of(language)
+                tensors = modules.tensors(language)
                 if state_dict is not None:
                     # A model without a head has no prefix in front of its names; in the file all have one.
                     prefix = "" if self.base_model is self else f"{self.base_model_prefix}."
                     tensors = {key: state_dict[prefix + key.removeprefix("model.")] for key in tensors}
                 path = staged / expert_file_name(language)
-                first = next(iter(experts.values()))
-                gate_dim = first.gate.hidden.out_features
-                write_expert_file(path, language, tensors, self, rank=first.rank, gate_dim=gate_dim, int8=int8)
+                first = next(iter(modules.experts.values()))
+                shape: dict = {"rank": first.rank, "gate_dim": first.gate.hidden.out_features, "int8": int8}
+                write_expert_file(path, language, tensors, self, relative=modules.relative, **shape)
         return [Path(save_directory, expert_file_name(language)) for language in languages]
 
     def save_pretrained(

@@ -22,12 +22,13 @@ from datasets import Dataset
 from tabulate import tabulate
 from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
-from transformers import WhisperConfig, WhisperProcessor, WhisperTokenizer
+from transformers import WhisperConfig, WhisperTokenizer
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from ..data.collate import SpeechCollator
 from ..data.selection import read_rows
 from ..data.sources import parse_sources
+from ..own_tokens_distilwhisper import with_own_languages
 from ..repository_distilwhisper import commit_of_now
 from ..runs.any_whisper import load_config, load_processor, weights_digest
 from ..runs.numbers import Range
@@ -38,6 +39,7 @@ from ..training.cache_writer import CacheWriter, WithDigests
 from ..training.row_names import KEY
 from ..training.teacher import Teacher, load_teacher
 from .command_line import DEVICE, command, parse_dataclasses
+from .starts import read_starts, without_detected
 from .training_run.models import precision_of_teacher
 
 
@@ -48,6 +50,13 @@ class CacheArguments:
     student: str = field(metadata={"help": "Folder or Hub id of the student, whose tokens are stored."})
     teacher: str = field(metadata={"help": "Folder or Hub id of the Whisper to learn from."})
     languages: list[str] = field(metadata={"help": "Codes of the languages, such as gl ca."})
+    init_from: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "For languages that Whisper has no token for, as in training: ga=cy, the relative by whose token "
+            "the teacher is asked. By default it is asked by the language that it hears."
+        },
+    )
     data: list[str] = field(metadata={"help": "Corpora, as for `distilwhisper train`; their training split is stored."})
     output_dir: str = field(metadata={"help": "Folder of the cache."})
     k: int = field(
@@ -76,10 +85,13 @@ def main(argv: list[str], prog: str) -> None:
     (arguments,) = parse_dataclasses(__doc__, argv, prog, CacheArguments)
     begin(arguments.output_dir)
     processor, config = load_processor(arguments.student), load_config(arguments.student)
+    digest = tokenizer_digest(processor)  # before it gets tokens that Whisper does not have
+    starts = read_starts(arguments.init_from, arguments.languages)
+    config = with_own_languages(config, processor.tokenizer, arguments.languages, without_detected(starts))
     teacher = load_teacher(arguments.teacher, arguments.teacher_precision, arguments.device).prepare(
         config, processor, arguments.device
     )
-    writer = open_cache(arguments, teacher, processor, config)
+    writer = open_cache(arguments, teacher, digest, config)
     collator = SpeechCollator(processor, extra=WithDigests(teacher.batch_extra))
     table = []
     for source in parse_sources(arguments.data, arguments.languages):
@@ -105,10 +117,8 @@ def main(argv: list[str], prog: str) -> None:
     print(f"\n{arguments.output_dir}: {writer.megabytes():.1f} MB")
 
 
-def open_cache(
-    arguments: CacheArguments, teacher: Teacher, processor: WhisperProcessor, config: WhisperConfig
-) -> CacheWriter:
-    """The cache in the output folder, which remembers what it was made with.
+def open_cache(arguments: CacheArguments, teacher: Teacher, digest: str, config: WhisperConfig) -> CacheWriter:
+    """The cache in the output folder, which remembers what it was made with, such as the digest of the tokenizer.
 
     Raises:
         ValueError: k is more than the student has tokens.
@@ -118,7 +128,7 @@ def open_cache(
         "teacher": arguments.teacher,
         "teacher weights": weights_digest(arguments.teacher) or commit_of_now(arguments.teacher, {}),
         "teacher precision": precision_of_teacher(teacher, arguments.teacher_precision),
-        "tokenizer": tokenizer_digest(processor),
+        "tokenizer": digest,
         "vocabulary": config.vocab_size,
     }
     return CacheWriter(

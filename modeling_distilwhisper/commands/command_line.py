@@ -8,15 +8,18 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 from transformers import HfArgumentParser
+from transformers.utils import logging
 
 from ..data.language_codes import chosen_languages
+from ..language_names_distilwhisper import language_name
+from ..runs.any_whisper import expert_languages, name_models
 from ..runs.extras import require
 from ..runs.lock import released_at_the_end
 from ..runs.numbers import FINITE, RANGES
@@ -25,6 +28,7 @@ from ..runs.processes import is_main_process, own_device, process_index, quiet_b
 from ..runs.settings import parse_settings
 from .errors import TRACEBACK, message_of
 
+logger = logging.get_logger(__name__)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # where models run unless a flag gives another device
 MOMENT = 4  # seconds, in which the main process reaches an error that all processes have, and ends
 
@@ -153,7 +157,7 @@ def make_parser(description: str | None, prog: str) -> argparse.ArgumentParser:
 def parse_dataclasses(description: str | None, argv: list[str], prog: str, *classes: type) -> tuple:
     """Settings from flags, or from a YAML or JSON file and flags after it, as an instance of each dataclass.
 
-    Languages are Whisper's codes then, however they were written.
+    Languages are Whisper's codes then, or names of experts, however they were written.
     """
     parser = HfArgumentParser(classes, prog=prog, description=description, formatter_class=_Help)
     hide_inherited(parser, classes)
@@ -167,10 +171,44 @@ def parse_dataclasses(description: str | None, argv: list[str], prog: str, *clas
         if unused := re.search(r"not used by the HfArgumentParser: (.*)", str(error)):
             parser.error(f"unknown settings: {unused[1]}. --help lists the known ones.")
         raise
+    given = {name: value for settings in parsed for name, value in vars(settings).items()}
     for settings in parsed:
         for name in {"languages", "test_languages"} & vars(settings).keys():
-            setattr(settings, name, chosen_languages(getattr(settings, name)))
+            written = getattr(settings, name)
+            chosen = chosen_languages(written, own_names(given, written))
+            for before in written:
+                if "-" in before and before.split("-")[0] in chosen and "init_from" in given:
+                    logger.warning(
+                        f"{before} is read as {before.split('-')[0]}. For experts of its own: --init_from "
+                        f"{before}={before.split('-')[0]}"
+                    )
+            setattr(settings, name, chosen)
     return parsed
+
+
+def own_names(given: Mapping[str, Any], written: Iterable[str]) -> set[str]:
+    """The names of languages that are to be taken as they are, `de-CH` as no `de`.
+
+    Args:
+        given: the settings of a command. Names of `init_from` count, and those of the models' experts.
+        written: the languages that are asked for.
+    """
+    own = {word.partition("=")[0] for word in given.get("init_from") or ()}
+    if any(re.search("[-_]", one) for one in written):  # else no model need be asked
+        models = [given.get("student"), given.get("experts_from"), *name_models(given.get("models") or []).values()]
+        for location in filter(None, models):
+            try:
+                own.update(expert_languages(location))
+            except (OSError, ValueError):  # whoever loads it will say what is wrong
+                continue
+    return {name for name in map(_name, own) if name}
+
+
+def _name(tag: str) -> str | None:
+    try:
+        return language_name(tag)
+    except ValueError:
+        return None
 
 
 def hide_inherited(parser: argparse.ArgumentParser, classes: tuple[type, ...]) -> None:

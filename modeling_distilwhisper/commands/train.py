@@ -19,6 +19,7 @@ import sys
 from transformers import set_seed
 
 from ..data.collate import SpeechCollator
+from ..own_tokens_distilwhisper import add_own_tokens
 from ..runs.any_whisper import load_processor
 from ..runs.results import RunResults
 from ..runs.run_folder import RunFolder
@@ -29,6 +30,7 @@ from ..training.trainer import DistilWhisperTrainer
 from .command_line import command, parse_dataclasses
 from .training_run.arguments import DataArguments, ModelArguments, check_arguments, open_run
 from .training_run.models import load_teachers, precision_of_teacher
+from .training_run.own_languages import start_as_detected
 from .training_run.plan import Plan
 from .training_run.results import (
     collect_results,
@@ -67,12 +69,15 @@ def train(model_args: ModelArguments, data_args: DataArguments, training_args: D
     # from transcripts alone. A run that only scores takes the model that it has trained, or the student as it is.
     processor = load_processor(model_args.student, model_args.model_revision)
     model = plan.load_model()
+    add_own_tokens(processor.tokenizer, model)  # of languages that Whisper has none for
     teacher_model, teacher = load_teachers(model_args, training_args.device) if training_args.do_train else (None, None)
 
     # The data: rows with audio, text and language, of all corpora and languages together. A batch mixes languages, and
     # each row is routed to the experts of its language. Rows that cannot be used are left out and counted.
     longest = model.config.max_target_positions
     data = SpeechData(data_args, model_args.languages, processor, longest, plan.splits)
+    if data.train is not None and model_args.method == "experts":
+        start_as_detected(model, processor, data.train, model_args)
 
     # The trainer is Transformers' Seq2SeqTrainer with another loss (equation 4.8 of the report): cross-entropy, plus
     # the distance to the teacher's predictions, plus the gate budget loss, which holds the gates to their budget.

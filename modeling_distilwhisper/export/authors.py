@@ -23,8 +23,9 @@ from transformers import GenerationConfig, WhisperConfig, WhisperProcessor
 from transformers.models.whisper.tokenization_whisper import TO_LANGUAGE_CODE
 from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, SAFE_WEIGHTS_NAME, WEIGHTS_NAME
 
-from ..configuration_distilwhisper import DistilWhisperConfig, check_language_codes
+from ..configuration_distilwhisper import DistilWhisperConfig
 from ..expert_file_distilwhisper import check_shapes
+from ..language_names_distilwhisper import language_names
 from ..languages_distilwhisper import complete_generation_config
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..repository_distilwhisper import check_size, config_of, explained_settings, has_one_of
@@ -98,7 +99,7 @@ def convert_checkpoint(
         check_size(str(folder / CONFIG_NAME), WhisperConfig(**_whisper_settings(theirs)), weights_path.stat().st_size)
         model = _bare_model(folder, theirs, base)
     experts = _experts_by_code(folder, weights_path, weights)
-    wanted = list(experts) if languages is None else check_language_codes(languages)
+    wanted = list(experts) if languages is None else language_names(languages)
     if missing := [code for code in wanted if code not in experts]:
         raise ValueError(f"{folder} has no experts of {missing}. Languages that it has: {', '.join(experts)}.")
     _load_backbone(model, weights_path, {key: weights[key] for key in weights if not LANGUAGE_TENSOR.search(key)})

@@ -10,6 +10,7 @@ from transformers.utils import find_adapter_config_file
 
 from ..configuration_distilwhisper import DistilWhisperConfig
 from ..languages_distilwhisper import complete_generation_config, keep_one_end_token
+from ..own_tokens_distilwhisper import place_own_tokens
 from ..repository_distilwhisper import config_of, listed_languages, pickles_refused
 from .cpu_int8 import CPU_INT8, check_cpu_int8, in_cpu_int8
 from .precision import QUANTISED, precision_settings
@@ -126,12 +127,25 @@ def load_processor(location: str, revision: str | None = None) -> WhisperProcess
     """
     hub = {"revision": revision} if revision else {}
     try:
-        return WhisperProcessor.from_pretrained(location, **hub)
+        processor = WhisperProcessor.from_pretrained(location, **hub)
     except (OSError, ValueError):
         base = adapted_base(location) or config_of(location, hub).get("base_model_name_or_path")
         if base is None:
             raise
-        return WhisperProcessor.from_pretrained(base)
+        processor = WhisperProcessor.from_pretrained(base)
+    try:
+        config = config_of(location, hub)
+    except OSError:  # a processor alone, or an adapter
+        return processor
+    if config.get("model_type") != DistilWhisperConfig.model_type:
+        return processor
+    # Experts that came without a processor may be of languages that the Whisper's own does not know.
+    if moved := place_own_tokens(processor.tokenizer, DistilWhisperConfig.from_dict(config)):
+        raise ValueError(
+            f"The tokenizer of {location} has the tokens of {sorted(moved)} in other places ({moved}) than config.json "
+            "says. Save model and processor together again."
+        )
+    return processor
 
 
 def load_config(location: str) -> WhisperConfig:

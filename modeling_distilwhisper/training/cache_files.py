@@ -8,6 +8,7 @@ mapped into memory, not read, so a cache may be larger than memory.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -29,12 +30,26 @@ _ROW = [*((name, pa.string()) for name in KEY), ("labels", pa.list_(pa.int32()))
 # Flat lists. Per position k ids, k logits, and one number per temperature; or the hidden states.
 TOP_COLUMNS = [("ids", pa.list_(pa.int32())), ("logits", pa.list_(pa.float32())), ("rest", pa.list_(pa.float32()))]
 HIDDEN_COLUMNS = [("hidden", pa.list_(pa.float16()))]
+TIMESTAMP = re.compile(r"<\|\d+\.\d\d\|>")
 
 
 def tokenizer_digest(processor: WhisperProcessor) -> str:
     """A digest of the token ids: equal for tokenizers that give every token the same id."""
-    vocabulary = json.dumps(sorted(processor.tokenizer.get_vocab().items()), ensure_ascii=True)
-    return hashlib.sha256(vocabulary.encode()).hexdigest()
+    return _digest(processor.tokenizer.get_vocab())
+
+
+def tokenizer_digests(processor: WhisperProcessor, vocab_size: int) -> set[str]:
+    """The digest of a tokenizer, and those that it had before it got tokens for languages that Whisper has none for.
+
+    Behind Whisper's vocabulary, they are placed after timestamps, which not all tokenizers list.
+    """
+    whisper = {token: index for token, index in processor.tokenizer.get_vocab().items() if index < vocab_size}
+    without_timestamps = {token: index for token, index in whisper.items() if not TIMESTAMP.fullmatch(token)}
+    return {tokenizer_digest(processor), _digest(whisper), _digest(without_timestamps)}
+
+
+def _digest(vocabulary: dict[str, int]) -> str:
+    return hashlib.sha256(json.dumps(sorted(vocabulary.items()), ensure_ascii=True).encode()).hexdigest()
 
 
 def audio_digest(samples: np.ndarray) -> bytes:

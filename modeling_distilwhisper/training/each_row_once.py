@@ -124,11 +124,12 @@ class EachRowOnce(Seq2SeqTrainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             outputs = model(**inputs, use_cache=False)
             smoothing = self.args.label_smoothing_factor
+            targets = self.model.without_own_tokens(labels) if self.is_routed else labels
             sums = [
                 cross_entropy(row_logits, row_labels, label_smoothing=smoothing, num_items=1)
-                for row_logits, row_labels in zip(outputs.logits[:, None], labels[:, None], strict=True)
+                for row_logits, row_labels in zip(outputs.logits[:, None], targets[:, None], strict=True)
             ]
-        rows = torch.stack([torch.stack(sums), (labels != IGNORED).sum(dim=1)], dim=1)
+        rows = torch.stack([torch.stack(sums), (targets != IGNORED).sum(dim=1)], dim=1)
         if self._row_losses is not None:
             self._row_losses.append(self.accelerator.gather_for_metrics(rows).cpu())
         loss = rows[:, 0].sum() / rows[:, 1].sum().clamp(min=1)

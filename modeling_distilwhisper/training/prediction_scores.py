@@ -8,6 +8,7 @@ from transformers.trainer_utils import PredictionOutput
 
 from ..data.labels import IGNORED
 from ..evaluation.metrics import ErrorCounts, count_errors
+from ..languages_distilwhisper import language_of_token
 
 
 class PredictionErrors(NamedTuple):
@@ -44,5 +45,6 @@ def count_prediction_errors(
         for rows in (np.asarray(predictions.predictions), np.asarray(predictions.label_ids))
     )
     hypotheses, references = (tokenizer.batch_decode(rows, skip_special_tokens=True) for rows in (transcripts, labels))
-    languages = [token.strip("<|>") for token in tokenizer.convert_ids_to_tokens([row[0] for row in labels])]
+    tokens = tokenizer.convert_ids_to_tokens([row[0] for row in labels])
+    languages = [language_of_token(token) for token in tokens]
     return PredictionErrors(count_errors(references, hypotheses, normalizer, languages), languages)

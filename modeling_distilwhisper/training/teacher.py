@@ -9,7 +9,7 @@ from transformers import AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperFeatur
 from ..data.mono import SAMPLING_RATE
 from ..runs.any_whisper import load_processor, load_weights
 from ..runs.precision import precision_settings
-from .vocabulary import token_map
+from .vocabulary import own_token_map, token_map
 
 FEATURES = "teacher_input_features"
 
@@ -49,6 +49,8 @@ class Teacher:
     Attributes:
         extractor: the teacher's feature extractor, if its features differ from the student's.
         token_map: `(student's vocabulary,)`, each token's id in the teacher's vocabulary, if that differs.
+        own_tokens: the student's language tokens that are not in its vocabulary -> the teacher's token of the same
+            language or of its relative; -1: the language that the teacher detects in each row.
 
     Example:
         >>> import torch
@@ -70,6 +72,7 @@ class Teacher:
         self.processor = processor
         self.extractor: WhisperFeatureExtractor | None = None
         self.token_map: torch.Tensor | None = None
+        self.own_tokens: dict[int, int] = {}
 
     def prepare(self, student: WhisperConfig, processor: WhisperProcessor, device: torch.device | str) -> "Teacher":
         """Prepares it for a student on a device.
@@ -96,6 +99,7 @@ class Teacher:
             extractor = self.processor.feature_extractor
             is_same = _feature_settings(processor.feature_extractor) == _feature_settings(extractor)
             self.extractor = None if is_same else extractor
+        self.own_tokens = own_token_map(student, self.model)
         for name in must_be_equal:
             if getattr(student, name) != getattr(config, name):
                 raise ValueError(
@@ -124,8 +128,7 @@ class Teacher:
             ValueError: the teacher has no token for one of these, such as a language's.
         """
         features = inputs.get(FEATURES, inputs["input_features"])
-        if self.token_map is not None:
-            decoder_input_ids = self._in_teachers_vocabulary(decoder_input_ids)
+        decoder_input_ids = self._in_teachers_vocabulary(decoder_input_ids, features)
         device = features.device.type
         with torch.autocast(device, enabled=torch.is_autocast_enabled(device) and self._is_float32()):
             logits = self.model(
@@ -160,9 +163,20 @@ class Teacher:
         """Whether autocast may lower its precision: other weights were loaded in the requested one."""
         return self.model.dtype == torch.float32 and not getattr(self.model, "is_quantized", False)
 
-    def _in_teachers_vocabulary(self, decoder_input_ids: torch.Tensor) -> torch.Tensor:
-        assert self.token_map is not None
-        ids = self.token_map[decoder_input_ids]
+    def _in_teachers_vocabulary(self, decoder_input_ids: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        ids = decoder_input_ids
+        if self.own_tokens:
+            is_own = torch.isin(ids, torch.tensor(list(self.own_tokens), device=ids.device))
+            ids = ids.masked_fill(is_own, 0)
+        if self.token_map is not None:
+            ids = self.token_map[ids]
+        for token, theirs in self.own_tokens.items():
+            here = decoder_input_ids == token
+            if theirs < 0 and here.any():
+                detected = self.model.detect_language(features.to(self.model.dtype)).to(ids.device)
+                ids = torch.where(here, detected.unsqueeze(1), ids)
+            elif theirs >= 0:
+                ids = ids.masked_fill(here, theirs)
         unknown = ids < 0
         if unknown.any():
             missing = sorted(set(decoder_input_ids[unknown].tolist()))

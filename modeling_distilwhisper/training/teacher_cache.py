@@ -22,7 +22,7 @@ from .cache_files import (
     key_of,
     read_manifest,
     read_table,
-    tokenizer_digest,
+    tokenizer_digests,
 )
 from .top_logits import TopLogits
 
@@ -102,7 +102,7 @@ class TeacherCache:
             raise ValueError(
                 f"A teacher's cache finds rows by {', '.join(KEY)}. Expected a data set with these columns."
             )
-        if self.manifest["tokenizer"] != tokenizer_digest(processor):
+        if self.manifest["tokenizer"] not in tokenizer_digests(processor, student.vocab_size):
             raise ValueError(f"{self.folder} was made for another tokenizer than the student's. Make a new one.")
         if self.manifest["vocabulary"] != student.vocab_size:
             raise ValueError(

@@ -173,9 +173,10 @@ class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
                 f"The training data has rows in {without}, and the model has experts for "
                 f"{languages or 'no language'}. Make experts (`add_language`) or drop those rows."
             )
-        for layer in self.model.routed_layers().values():
-            for language, expert in layer.experts.items():
-                expert.requires_grad_(language in present)
+        for language in languages:
+            for module in self.model.modules_of(language).by_prefix(language).values():
+                if language not in present:
+                    module.requires_grad_(False)
         self.trained_languages = present
 
     def get_train_dataloader(self):
@@ -224,6 +225,8 @@ class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
             use_cache=False,
             **routing,
         )
+        if self.is_routed:  # the output layer has no score for a language token that is not in the vocabulary
+            labels = self.model.without_own_tokens(labels)
         smoothing = self.args.label_smoothing_factor
         parts = {
             "ce_loss": cross_entropy(outputs.logits, labels, label_smoothing=smoothing, num_items=num_items_in_batch)

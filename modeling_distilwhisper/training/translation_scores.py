@@ -8,6 +8,7 @@ from transformers.trainer_utils import PredictionOutput
 
 from ..data.labels import IGNORED
 from ..evaluation.translation import translation_metrics
+from ..languages_distilwhisper import language_of_token
 
 METRIC = "chrf"  # chooses the best checkpoint: BLEU is 0 on a small set without four right words in a row
 
@@ -51,6 +52,7 @@ def records_of(predictions: PredictionOutput | EvalPrediction, tokenizer: Whispe
         name: [text.strip() for text in tokenizer.batch_decode(rows, skip_special_tokens=True)]
         for name, rows in {"hypothesis": generated, "reference": labels}.items()
     }
-    languages = [token.strip("<|>") for token in tokenizer.convert_ids_to_tokens([row[0] for row in labels])]
+    tokens = tokenizer.convert_ids_to_tokens([row[0] for row in labels])
+    languages = [language_of_token(token) for token in tokens]
     rows = zip(texts["hypothesis"], texts["reference"], languages, strict=True)
     return [dict(zip(("hypothesis", "reference", "language"), row, strict=True)) for row in rows]

@@ -3,7 +3,10 @@
 from typing import Any
 
 import torch
-from transformers import WhisperTokenizer
+from transformers import WhisperConfig, WhisperTokenizer
+
+from ..language_names_distilwhisper import nearest_language
+from ..languages_distilwhisper import known_languages
 
 LAST_BEFORE_TIMESTAMPS = "<|notimestamps|>"  # timestamps follow it, whether or not a tokenizer lists them
 
@@ -40,6 +43,25 @@ def token_map(
             f"{missing[0]!r}. Expected a multilingual Whisper, such as whisper-large-v2 or whisper-large-v3."
         )
     return mapped
+
+
+def own_token_map(student: WhisperConfig, teacher) -> dict[int, int]:
+    """The teacher's token for each of the student's languages that Whisper has no token for.
+
+    Args:
+        student: the student's config, which names the relative that each of these languages was started from.
+        teacher: any Whisper.
+
+    Returns:
+        Token id of the student -> the teacher's token of this language, of the relative, or of the language that the
+        name says more about (`de` of `de-CH`); -1 if it has none of them.
+    """
+    relatives = getattr(student, "language_relatives", None) or {}
+    own: dict[int, str] = getattr(student, "own_tokens", {})
+    theirs = known_languages(teacher) if own else {}
+    names = {token: [name, relatives.get(name, name)] for token, name in own.items()}
+    nearest = {token: [nearest_language(name, theirs) for name in wanted] for token, wanted in names.items()}
+    return {token: next((theirs[name] for name in found if name is not None), -1) for token, found in nearest.items()}
 
 
 def _first_timestamp(tokenizer: WhisperTokenizer) -> int:

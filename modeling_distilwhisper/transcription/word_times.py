@@ -11,6 +11,7 @@ import torch
 from transformers import WhisperProcessor
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, _combine_tokens_into_words
 
+from ..languages_distilwhisper import known_languages
 from .alignment import token_starts
 from .heard import Heard
 from .segments import Word
@@ -61,11 +62,12 @@ def read_back(
         logprobs: whether they are wanted; they need the logits of all tokens.
     """
     heads, tokenizer = model.generation_config.alignment_heads, processor.tokenizer
+    tokens = known_languages(model)
     readings: list[Reading] = []
     with _eager_attention(model):
         for index, (text, language) in enumerate(zip(texts, languages, strict=True)):
-            names = ["<|startoftranscript|>", f"<|{language}|>", f"<|{task}|>", "<|notimestamps|>"]
-            prompt = tokenizer.convert_tokens_to_ids(names)
+            start, *end = tokenizer.convert_tokens_to_ids(["<|startoftranscript|>", f"<|{task}|>", "<|notimestamps|>"])
+            prompt = [start, tokens[language], *end]
             ids = torch.tensor([[*prompt, *text, tokenizer.eos_token_id]], device=model.device)
             with _cross_attention(model, {layer for layer, _ in heads}) as attention:
                 inputs = {"decoder_input_ids": ids[:, :-1], "use_cache": False, **heard.window(index)}

@@ -76,3 +76,25 @@ def generate(model, processor, mode: str, audio: dict[str, torch.Tensor], langua
     with torch.device("cpu"):  # Whisper's long-form decoding counts on the CPU, whatever device is the default
         result = model.generate(**audio, language=language, task="transcribe", max_new_tokens=10, **settings)
     return result if isinstance(result, dict) else {"sequences": result}
+
+
+def alone(model, processor, mode: str, audio: dict[str, torch.Tensor], languages: list[str]):
+    """Each row alone; where decoding is random, in a batch of its language, with the same random numbers."""
+    for index, language in enumerate(languages):
+        if mode in SAMPLED:
+            result = generate(model, processor, mode, audio, language)
+            yield {name: value[index : index + 1] for name, value in result.items()}
+        else:
+            single = tiny.row(audio, index)
+            if audio["attention_mask"].shape[1] > 100 * tiny.WINDOW_SECONDS:
+                # Long-form Whisper stops at a row's end in a batch, but decodes a single row's padding too.
+                length = int(single["attention_mask"].sum())
+                single = {name: tensor[..., :length] for name, tensor in single.items()}
+            result = generate(model, processor, mode, single, language)
+            yield result
+
+
+def strip(tokens: list[int], padding: int) -> list[int]:
+    while tokens and tokens[-1] == padding:
+        tokens = tokens[:-1]
+    return tokens

@@ -62,16 +62,14 @@ def test_a_missing_expert_names_those_that_are_there(saved):
         DistilWhisperForConditionalGeneration.from_pretrained(saved, languages=["ru"])
 
 
-def test_a_code_that_whisper_does_not_know_is_refused_with_those_it_knows(whisper_dir, model):
-    with pytest.raises(ValueError, match="no language 'xx'. Expected one of: ca, en, fr, gl, ru"):
-        DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, languages=["xx"])
+def test_a_language_that_is_there_already_or_is_not_there_is_refused(model):
     with pytest.raises(ValueError, match="loaded already"):
         model.add_language("gl")
     with pytest.raises(ValueError, match="No expert of 'ru' is loaded. Loaded: gl, ca"):
         model.remove_language("ru")
 
 
-@pytest.mark.parametrize("code", ["../gl", "gl/../../etc", "galician", "GL", "", "g.l"])
+@pytest.mark.parametrize("code", ["../gl", "gl/../../etc", "galician", "gl ", "", "g.l", "de-CH/../gl", "de--CH"])
 def test_no_code_becomes_a_path_unchecked(model, saved, tmp_path, code):
     for action in (
         lambda: model.load_experts(saved, code),

@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration
-from modeling_distilwhisper.configuration_distilwhisper import check_language_codes
+from modeling_distilwhisper.language_names_distilwhisper import language_names
 
 
 @pytest.mark.parametrize(
@@ -67,4 +67,4 @@ def test_from_whisper_names_every_setting_of_gates_and_experts_with_the_defaults
 def test_languages_that_are_no_list_are_refused_in_a_sentence(languages):
     """A config.json from elsewhere may hold anything. A mapping would be taken for its keys, a text for its letters."""
     with pytest.raises(ValueError, match="`languages` must be a list of codes"):
-        check_language_codes(languages)
+        language_names(languages)

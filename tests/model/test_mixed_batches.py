@@ -3,33 +3,17 @@
 import pytest
 import torch
 from helpers import tiny
-from helpers.modes import MODES, SAMPLED, generate, inputs_for
+from helpers.modes import MODES, alone, generate, inputs_for, strip
 from transformers import GenerationMixin
 
 LANGUAGES = ["gl", "fr", "ca"]  # two with an expert, and one between them without
-
-
-def alone(model, processor, mode, audio):
-    """Each row alone; where decoding is random, in a batch of its language, with the same random numbers."""
-    for index, language in enumerate(LANGUAGES):
-        if mode in SAMPLED:
-            result = generate(model, processor, mode, audio, language)
-            yield {name: value[index : index + 1] for name, value in result.items()}
-        else:
-            single = tiny.row(audio, index)
-            if audio["attention_mask"].shape[1] > 100 * tiny.WINDOW_SECONDS:
-                # Long-form Whisper stops at a row's end in a batch, but decodes a single row's padding too.
-                length = int(single["attention_mask"].sum())
-                single = {name: tensor[..., :length] for name, tensor in single.items()}
-            result = generate(model, processor, mode, single, language)
-            yield result
 
 
 @pytest.mark.parametrize("mode", [mode for mode in MODES if not mode.startswith("assisted")])
 def test_each_row_is_transcribed_as_alone(model, processor, mode):
     audio = inputs_for(mode, processor)
     together = generate(model, processor, mode, audio, LANGUAGES)
-    for index, single in enumerate(alone(model, processor, mode, audio)):
+    for index, single in enumerate(alone(model, processor, mode, audio, LANGUAGES)):
         for name, values in single.items():
             for number, value in enumerate(values):  # a row may return several
                 row = together[name][index * len(values) + number]
@@ -115,9 +99,3 @@ def test_the_language_is_read_behind_the_start_token_alone(model, processor):
     )
     language_ids, decoder_language_ids = model.read_prompt(prompts)
     assert language_ids.tolist() == decoder_language_ids.tolist() == [gl, ca, -1, -1]
-
-
-def strip(tokens: list[int], padding: int) -> list[int]:
-    while tokens and tokens[-1] == padding:
-        tokens = tokens[:-1]
-    return tokens

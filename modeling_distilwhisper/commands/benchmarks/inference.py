@@ -13,6 +13,7 @@ import torch
 from transformers import LogitsProcessor, logging, set_seed
 from transformers.modeling_outputs import BaseModelOutput
 
+from ...language_names_distilwhisper import language_token
 from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .tables import print_table, write_measured
 from .turns import take_turns
@@ -174,7 +175,7 @@ def prompts_of(model, languages: list[str]) -> torch.Tensor:
         [generation.decoder_start_token_id],
         [generation.task_to_id["transcribe"], generation.no_timestamps_token_id],
     )
-    rows = [[*start, generation.lang_to_id[f"<|{language}|>"], *end] for language in languages]
+    rows = [[*start, generation.lang_to_id[language_token(language)], *end] for language in languages]
     return torch.tensor(rows, device=model.device)
 
 

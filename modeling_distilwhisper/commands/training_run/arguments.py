@@ -11,6 +11,7 @@ from ...runs.precision import PRECISIONS, QUANTISED
 from ...runs.run_folder import SETTINGS, RunFolder
 from ...runs.settings import defaults_of
 from ...training.arguments import DistilWhisperTrainingArguments
+from ..starts import read_starts
 
 METHODS = ("experts", "lora", "finetune")
 TASKS = ("transcribe", "translate")
@@ -47,6 +48,7 @@ OF_NEW_EXPERTS = ("expert_rank", "gate_dim")
 # Settings that do nothing with another method: the method, and the part of the model that they are for.
 OF_ONE_METHOD = {
     "freeze_encoder": ("experts", "experts"),
+    "init_from": ("experts", "experts"),
     "freeze_decoder": ("experts", "experts"),
     "language_budgets": ("experts", "gates"),
     "gate_dim": ("experts", "gates"),
@@ -116,7 +118,18 @@ class ModelArguments:
     )
     expert_rank: int = field(default=0, metadata={"help": "0 for full experts, or the rank of low-rank ones."})
     experts_from: str | None = field(
-        default=None, metadata={"help": "Folder or Hub id of experts to train further, such as compressed ones."}
+        default=None,
+        metadata={
+            "help": "Folder or Hub id of experts to train further, such as compressed ones. Of a language that it "
+            "lacks, those of the relative that --init_from names."
+        },
+    )
+    init_from: list[str] = field(
+        default_factory=list,
+        metadata={
+            "help": "For languages that Whisper has no token for, what their own starts as: ga=cy, a relative; or "
+            "ga=detected, the languages that Whisper hears in their training audio (the default)."
+        },
     )
     lora_rank: int = field(default=32, metadata={"help": "Rank of --method lora."})
     lora_alpha: int | None = field(
@@ -125,6 +138,15 @@ class ModelArguments:
     )
     lora_dropout: float = field(default=0.0, metadata={"help": "Dropout on the input of LoRA, in training."})
     save_backbone: bool = field(default=True, metadata={"help": "Save Whisper's weights next to the experts."})
+
+    @property
+    def starts(self) -> dict[str, str]:
+        """`init_from` by language.
+
+        Raises:
+            ValueError: one of them is not of a trained language, or names none to start from.
+        """
+        return read_starts(self.init_from, self.languages)
 
     @property
     def budgets(self) -> dict[str, float]:

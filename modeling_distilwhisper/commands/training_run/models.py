@@ -9,11 +9,12 @@ from transformers import AutoModelForSpeechSeq2Seq, WhisperConfig, WhisperForCon
 from ...configuration_distilwhisper import DistilWhisperConfig
 from ...evaluation.gates import SIDES
 from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from ...runs.any_whisper import load_weights
+from ...runs.any_whisper import expert_languages, load_weights
 from ...runs.precision import precision_settings
 from ...training.lora import with_lora
 from ...training.teacher import Teacher, load_teacher
 from ...training.teacher_cache import TeacherCache
+from ..starts import without_detected
 from .arguments import OF_NEW_EXPERTS, ModelArguments, given_settings
 
 # Settings that a trained model does not need.
@@ -103,13 +104,17 @@ def _add_languages(model: DistilWhisperForConditionalGeneration, model_args: Mod
     shape = {name: getattr(model.config, name) for name in OF_NEW_EXPERTS}
     for name in OF_NEW_EXPERTS:
         setattr(model.config, name, getattr(model_args, name))
+    starts = without_detected(model_args.starts)
+    there = expert_languages(model_args.experts_from) if model_args.experts_from else []
     for language in model_args.languages:
         if model_args.experts_from:
             if language in (model.config.languages or []):
                 model.remove_language(language)
-            model.load_experts(model_args.experts_from, language)
+            relative = starts.get(language)
+            saved_as = relative if language not in there and relative in there else language
+            model.load_experts(model_args.experts_from, language, saved_as=saved_as)
         elif language not in (model.config.languages or []):
-            model.add_language(language)
+            model.add_language(language, starts.get(language))
         _check_shape(model, language, model_args)
     for name, value in shape.items():  # of the languages that were there; each file of experts says its own
         setattr(model.config, name, value)
