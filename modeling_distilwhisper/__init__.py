@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from .reporting.model_card import card_of_run, save_card
     from .runs.any_whisper import load_model, load_processor
     from .training.arguments import DistilWhisperTrainingArguments
+    from .training.detection import detection_states, fit_detection
     from .training.teacher import Teacher, load_teacher
     from .training.teacher_cache import TeacherCache
     from .training.trainer import DistilWhisperTrainer
@@ -90,6 +91,7 @@ _LAZY = {
     "reporting.model_card": ("card_of_run", "save_card"),
     "runs.any_whisper": ("load_model", "load_processor"),
     "training.arguments": ("DistilWhisperTrainingArguments",),
+    "training.detection": ("detection_states", "fit_detection"),
     "training.teacher": ("Teacher", "load_teacher"),
     "training.teacher_cache": ("TeacherCache",),
     "training.trainer": ("DistilWhisperTrainer",),

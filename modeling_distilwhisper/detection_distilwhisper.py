@@ -88,7 +88,7 @@ class LanguageDetectionMixin(LanguageTokensMixin, PreTrainedModel):
         """
         chosen = self._detection(candidate_languages, detection)
         logits, tokens = self._language_logits(input_features, encoder_outputs, 3000, chosen)
-        names = {token: name for name, token in {**self._whisper_tokens(), **self._own_by_name()}.items()}
+        names = {token: name for name, token in self.language_tokens().items()}
         codes = [names[token] for token in tokens.tolist()]
         rows = logits.softmax(dim=-1).tolist()
         return [dict(sorted(zip(codes, row, strict=True), key=lambda pair: -pair[1])) for row in rows]
@@ -112,7 +112,20 @@ class LanguageDetectionMixin(LanguageTokensMixin, PreTrainedModel):
             raise ValueError("Expected either `input_features` or `encoder_outputs`.")
         if input_features is not None:
             input_features = input_features[:, :, :num_segment_frames]
-        states = self.detection_states(input_features, encoder_outputs)
+        return self._logits_of(self.detection_states(input_features, encoder_outputs), chosen)
+
+    def logits_of_languages(
+        self, states: torch.Tensor, *, candidate_languages: list[str] | None = None, detection: str = "whisper"
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits `(batch, languages)` of languages, and the ids of their tokens, `(languages,)`.
+
+        Args:
+            states: `(batch, d_model)`, of `detection_states`.
+            candidate_languages, detection: as for `detect_language`.
+        """
+        return self._logits_of(states, self._detection(candidate_languages, detection))
+
+    def _logits_of(self, states: torch.Tensor, chosen: Detection) -> tuple[torch.Tensor, torch.Tensor]:
         tokens = self._detectable(chosen)
         whisper = {name: token for name, token in tokens.items() if token < self.config.vocab_size}
         head: Any = self.get_output_embeddings()

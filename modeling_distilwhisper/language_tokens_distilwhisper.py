@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from transformers.utils import logging
 
 from .configuration_distilwhisper import DistilWhisperConfig
+from .language_modules_distilwhisper import LanguageParts
 from .language_names_distilwhisper import WHISPER_CODES, language_name, language_names, language_token, nearest_language
 from .languages_distilwhisper import known_languages, without_own_tokens
 
@@ -38,6 +39,41 @@ class LanguageTokensMixin(PreTrainedModel):
         if name in whisper or name in self._languages or other is None:
             return name
         return other if other in whisper else name
+
+    def language_tokens(self) -> dict[str, int]:
+        """Name -> id of its token, of Whisper's languages and of those that are loaded."""
+        return self._whisper_tokens() | {name: token for token, name in self.config.own_tokens.items()}
+
+    def set_detection_row(self, language: str, weight: torch.Tensor, bias: float) -> None:
+        """Gives a language a detection row, which `detection="trained"` uses (`fit_detection` trains it).
+
+        Args:
+            language: has experts.
+            weight: `(d_model,)`.
+            bias: a number.
+
+        Raises:
+            ValueError: the language has no expert, or the numbers are not finite.
+        """
+        with CHANGES:
+            name = self.language_called(language)
+            if name not in self._languages:
+                raise ValueError(f"No expert of {name!r} is loaded. Loaded: {', '.join(self._languages) or 'none'}.")
+            values = torch.cat([weight.detach().reshape(-1).cpu(), torch.tensor([bias])])
+            if len(values) != self.config.d_model + 1 or not values.isfinite().all():
+                raise ValueError(f"Expected {self.config.d_model} finite weights and a finite bias for {name!r}.")
+            before, norm = dict(self._decoder.experts.items()).get(name), self._decoder.layer_norm.weight
+            parts = LanguageParts(
+                self.config.d_model, embedding=getattr(before, "embedding", None) is not None, detection=True
+            )
+            state = {} if before is None else {key: value for key, value in before.state_dict().items()}
+            parts.load_state_dict(state | {"detection_weight": values[:-1], "detection_bias": values[-1:]})
+            parts.to(norm.device, norm.dtype).requires_grad_(False)
+            if before is not None and before.embedding is not None:
+                parts.embedding = before.embedding  # the parameter itself: an optimizer may hold it
+            self._decoder.set_experts({**self._decoder.experts, name: parts})
+            others = [other for other in self.config.detection_languages or [] if other != name]
+            self.config.detection_languages = [*others, name]
 
     def set_language_tokens(self, tokens: Mapping[str, int]) -> None:
         """Gives languages whose token is not in the vocabulary other ids, such as those of a tokenizer.

@@ -185,7 +185,7 @@ class LoadingMixin(LanguageExpertsMixin):
 
         # Transformers loads the backbone, and then each language's experts come from their own file.
         without_experts = copy.deepcopy(settings)
-        without_experts.languages = []
+        without_experts.languages, without_experts.detection_languages = [], []  # each file says whether it has a row
         kwargs.setdefault("use_safetensors", True)  # else a pickle may be loaded where the base model is meant
         if has_weights(name, kwargs.get("variant"), hub) or kwargs["use_safetensors"] is False:
             with checked_backbone(name, without_experts, kwargs.get("variant"), hub):

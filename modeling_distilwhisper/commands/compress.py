@@ -11,13 +11,13 @@ import sys
 from pathlib import Path
 
 from tabulate import tabulate
-from transformers import WhisperProcessor
 
 from ..expert_file_distilwhisper import expert_file_name
 from ..export.low_rank import compress_experts
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..names_distilwhisper import hide_paths
 from ..reporting.model_card import count_parameters
+from ..runs.any_whisper import load_processor
 from ..runs.files import is_taken, staged_folder
 from .command_line import command, make_parser
 
@@ -29,7 +29,7 @@ def main(argv: list[str], prog: str) -> None:
     before = {language: count_parameters(model.experts_of(language).values()) for language in model.config.languages}
     if arguments.rank is not None:
         compress_experts(model, arguments.rank)
-    processor = WhisperProcessor.from_pretrained(arguments.model)
+    processor = load_processor(arguments.model)
     with staged_folder(arguments.output_dir) as staged:
         model.save_pretrained(staged, save_backbone=not arguments.no_backbone)
         if arguments.int8:

@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 
 from tabulate import tabulate
-from transformers import AutoConfig, WhisperProcessor
+from transformers import AutoConfig
 
 from ..configuration_distilwhisper import DistilWhisperConfig
 from ..data.collate import SpeechCollator
@@ -24,7 +24,7 @@ from ..data.selection import read_rows
 from ..data.sources import SPEC_FORM, parse_sources
 from ..evaluation.gates import BUDGET, batches_of, gates_of_utterance, measure_expert_usage, on_device, usage_set_by
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
-from ..runs.any_whisper import name_models
+from ..runs.any_whisper import load_processor, name_models
 from ..runs.files import file_name, write_atomically
 from ..runs.lock import hold
 from ..runs.old_names import read_json
@@ -59,7 +59,7 @@ def main(argv: list[str], prog: str) -> None:
             continue
         model = DistilWhisperForConditionalGeneration.from_pretrained(location, languages=languages)
         model = model.to(arguments.device).eval()
-        collate = SpeechCollator(WhisperProcessor.from_pretrained(location))
+        collate = SpeechCollator(load_processor(location))
         for source, language in product(sources, languages):
             selection = read_rows(
                 source,
