@@ -31,7 +31,7 @@ from modeling_distilwhisper import (
 from modeling_distilwhisper.commands.command_line import command
 from modeling_distilwhisper.commands.export_whisper import parse
 from modeling_distilwhisper.evaluation.gates import batches_of
-from modeling_distilwhisper.export.whisper import WAYS, save_processor
+from modeling_distilwhisper.export.whisper import WAYS, export_language, save_processor
 from modeling_distilwhisper.runs.records import RecordFile
 
 
@@ -51,6 +51,10 @@ def main(argv: list[str], prog: str) -> None:
     rows = rows.select(range(min(len(rows), arguments.max_rows or len(rows))))
     rows, _ = keep_usable(rows, processor, model.config.max_target_positions)
 
+    # A plain Whisper is asked for the language by this code: that of a relative, if Whisper has no token for it.
+    code = export_language(model, language)
+    of_exports = rows.remove_columns("language").add_column("language", [code] * len(rows))
+
     # The share of tokens that takes the expert, by layer: usage["encoder 0"] and so on.
     batches = batches_of(rows, SpeechCollator(processor), arguments.batch_size, arguments.device)
     usage = measure_expert_usage(model, batches)
@@ -63,15 +67,15 @@ def main(argv: list[str], prog: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = RecordFile(f"{folder}/transcripts.jsonl")
             decoding = {"batch_size": arguments.batch_size, "num_beams": arguments.num_beams}
-            records = transcribe_rows(file, exports[way], processor, rows, **decoding)
+            records = transcribe_rows(file, exports[way], processor, of_exports, **decoding)
         references, hypotheses = ([record[side] for record in records] for side in ("reference", "hypothesis"))
         wers[way] = count_errors(references, hypotheses, arguments.normalizer, language).rates()["wer"]
         print(f"{way}: WER {wers[way]:.3f}")
 
     best = min(wers, key=wers.__getitem__)
     exports[best].save_pretrained(arguments.output_dir)
-    save_processor(processor, arguments.output_dir)  # in the files that other tools read
-    print(f"Exported: {best}, to {arguments.output_dir}")
+    save_processor(processor, arguments.output_dir, model.config.vocab_size)  # in the files that other tools read
+    print(f"Exported: {best}, to {arguments.output_dir}, to be asked for {code}")
 
 
 if __name__ == "__main__":

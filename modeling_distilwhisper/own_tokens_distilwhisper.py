@@ -5,7 +5,6 @@ experts' file. The output layer does not grow, so logits, timestamps and languag
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import nn
@@ -18,7 +17,7 @@ LAST_BEFORE_TIMESTAMPS = "<|notimestamps|>"  # timestamps follow it, whether or 
 SECONDS = 0.02  # from one timestamp to the next
 
 
-def hide_own_tokens(input_ids: torch.Tensor, own_tokens: Mapping[int, Any], start: int) -> torch.Tensor:
+def hide_own_tokens(input_ids: torch.Tensor, own_tokens: Iterable[int], start: int) -> torch.Tensor:
     """Token ids in which the start token stands for each language token that is not in the vocabulary.
 
     The start token is in every prompt and is never an output, so what looks at the prompt's ids, as a penalty for
@@ -26,7 +25,7 @@ def hide_own_tokens(input_ids: torch.Tensor, own_tokens: Mapping[int, Any], star
 
     Args:
         input_ids: `(batch, tokens)`.
-        own_tokens: ids of these language tokens, as keys.
+        own_tokens: ids of these language tokens.
         start: id of `<|startoftranscript|>`.
     """
     for token in own_tokens:

@@ -22,6 +22,7 @@ from ..data.labels import label_ids
 from ..export.onnx import DECODER, DECODER_WITH_PAST, ENCODER, export_to_onnx
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..names_distilwhisper import hide_paths
+from ..runs.any_whisper import load_processor
 from ..runs.extras import require
 from ..runs.files import staged_folder
 from .command_line import command, make_parser
@@ -36,7 +37,7 @@ def main(argv: list[str], prog: str) -> int:
     model = DistilWhisperForConditionalGeneration.from_pretrained(
         arguments.model, languages=[arguments.language], dtype=torch.float32
     )
-    processor = WhisperProcessor.from_pretrained(arguments.model)
+    processor = load_processor(arguments.model)
     paths = export_to_onnx(model, arguments.language, arguments.output_dir)
     with staged_folder(arguments.output_dir) as staged:
         processor.save_pretrained(staged)

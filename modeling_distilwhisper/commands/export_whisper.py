@@ -27,10 +27,10 @@ from ..evaluation.gates import batches_of, measure_expert_usage
 from ..evaluation.metrics import count_errors
 from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.transcription import transcribe_rows
-from ..export.whisper import WAYS, export_to_whisper, save_processor
+from ..export.whisper import WAYS, export_language, export_to_whisper, save_processor
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..names_distilwhisper import hide_paths, public_name
-from ..runs.any_whisper import weights_digest
+from ..runs.any_whisper import load_processor, weights_digest
 from ..runs.files import staged_folder, write_atomically
 from ..runs.records import RecordFile
 from ..runs.run_folder import RunFolder
@@ -43,7 +43,7 @@ def main(argv: list[str], prog: str) -> None:
     model = DistilWhisperForConditionalGeneration.from_pretrained(
         arguments.model, languages=[arguments.language], dtype=torch.float32
     ).to(arguments.device)
-    processor = WhisperProcessor.from_pretrained(arguments.model)
+    processor = load_processor(arguments.model)
     (source,) = parse_sources([arguments.data], [arguments.language])
     selection = read_rows(
         source,
@@ -62,6 +62,7 @@ def main(argv: list[str], prog: str) -> None:
         name: getattr(arguments, name) for name in ("model", "language", "data", "split", "num_beams", "max_rows")
     }
     transcripts = transcribe_all({"routed": model, **exports}, processor, selection, settings, arguments)
+    code = export_language(model, arguments.language)
     scores = [
         {"": name, **compare_with_routed(records, transcripts["routed"], arguments)}
         for name, records in transcripts.items()
@@ -70,17 +71,20 @@ def main(argv: list[str], prog: str) -> None:
 
     with staged_folder(arguments.output_dir) as staged:
         exports[best].save_pretrained(staged)
-        save_processor(processor, staged)
+        save_processor(processor, staged, model.config.vocab_size)
         hide_paths(staged)
     content = settings | {"model": public_name(arguments.model), "data": source.name}
     content |= {
         "rows": len(selection.rows),
         "normalizer": NORMALIZERS[arguments.normalizer].name,
         "way": best,
+        "language token": code,
     }
     content |= {"expert usage": usage, "scores": scores}
     write_atomically(arguments.output_dir / "export.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     print(f"\n{tabulate(scores, headers='keys', floatfmt='.3f')}\n\nExported: {best}, to {arguments.output_dir}")
+    if code != arguments.language:
+        print(f"Whisper has no token for {arguments.language}: ask the export for {code}, whose token it has taken.")
 
 
 def make_exports(
@@ -110,12 +114,15 @@ def transcribe_all(
         arguments.output_dir / "transcripts", {"run": settings | {"weights": weights_digest(arguments.model)}}
     )
     generation = {"batch_size": arguments.batch_size, "num_beams": arguments.num_beams}
-    return {
-        name: transcribe_rows(
-            RecordFile(folder.folder / f"{name}.jsonl"), model, processor, selection.rows, **generation
-        )
-        for name, model in models.items()
-    }
+    code = export_language(models["routed"], arguments.language)
+    transcripts = {}
+    for name, model in models.items():
+        rows = selection.rows
+        if name != "routed" and code != arguments.language:
+            rows = rows.remove_columns("language").add_column("language", [code] * len(rows))
+        file = RecordFile(folder.folder / f"{name}.jsonl")
+        transcripts[name] = transcribe_rows(file, model, processor, rows, **generation)
+    return transcripts
 
 
 def compare_with_routed(records: list[dict], routed: list[dict], arguments: argparse.Namespace) -> dict:

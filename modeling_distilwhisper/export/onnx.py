@@ -14,6 +14,7 @@ from torch.export import Dim
 from transformers import DynamicCache, EncoderDecoderCache
 
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from ..own_tokens_distilwhisper import hide_own_tokens
 from ..runs.files import staged_folder
 from .whisper import whisper_config
 
@@ -171,9 +172,11 @@ class _Decoder(nn.Module):
     def __init__(self, model, token: int):
         super().__init__()
         self.decoder, self.head, self.token = model.model.decoder, model.proj_out, token
+        self.own_tokens = [token] if token >= model.config.vocab_size else []
 
     def forward(self, input_ids, encoder_hidden_states):
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
+        input_ids = hide_own_tokens(input_ids, self.own_tokens, self.decoder.config.decoder_start_token_id)
         logits = self._pass(input_ids, encoder_hidden_states, cache)
         both = zip(cache.self_attention_cache.layers, cache.cross_attention_cache.layers, strict=True)
         return logits, *(tensor for pair in both for layer in pair for tensor in (layer.keys, layer.values))
@@ -185,6 +188,7 @@ class _Decoder(nn.Module):
             encoder_hidden_states=encoder_hidden_states,
             past_key_values=cache,
             use_cache=True,
+            language_ids=ids,
             decoder_language_ids=ids,
         ).last_hidden_state
         return self.head(states)

@@ -11,6 +11,8 @@ import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 
 from ..configuration_distilwhisper import DistilWhisperConfig
+from ..language_names_distilwhisper import nearest_language
+from ..languages_distilwhisper import known_languages, without_own_tokens
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.files import write_atomically
 
@@ -27,6 +29,9 @@ def export_to_whisper(
     model: DistilWhisperForConditionalGeneration, language: str, shares: Mapping[tuple[str, int], float]
 ) -> WhisperForConditionalGeneration:
     """Makes a plain Whisper whose feed-forwards are the experts of one language, the shared ones, or means of both.
+
+    A language that Whisper has no token for takes that of another (`export_language`), which then means this one: more
+    tokens would move the ids at which every tool expects Whisper's timestamps.
 
     Args:
         model: not quantised.
@@ -58,6 +63,13 @@ def export_to_whisper(
     plain.to(model.device, model.dtype)
     plain.load_state_dict({key: tensor for key, tensor in model.state_dict().items() if ".experts." not in key})
     plain.generation_config = copy.deepcopy(model.generation_config)
+    known = known_languages(model)
+    if getattr(plain.generation_config, "lang_to_id", None):
+        names = without_own_tokens(plain.generation_config.lang_to_id, model.config.vocab_size)
+        plain.generation_config.lang_to_id = names
+    if known[model.language_called(language)] >= model.config.vocab_size:
+        parts: Any = model.modules_of(language).parts
+        plain.model.decoder.embed_tokens.weight[known[export_language(model, language)]] = parts.embedding
     sides = {"encoder": plain.model.encoder.layers, "decoder": plain.model.decoder.layers}
     for (side, index), expert in experts.items():
         for name in ("fc1", "fc2"):
@@ -69,6 +81,26 @@ def export_to_whisper(
     return plain.eval()
 
 
+def export_language(model: DistilWhisperForConditionalGeneration, language: str) -> str:
+    """The code by which an exported plain Whisper is asked for a language: its own, or that of its relative.
+
+    Example:
+        >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+        >>> from modeling_distilwhisper.export.whisper import export_language
+        >>> student = "examples/quickstart/student"
+        >>> model = DistilWhisperForConditionalGeneration.from_whisper(student, ["ca", "ga"], init_from={"ga": "cy"})
+        >>> export_language(model, "ca"), export_language(model, "ga")
+        ('ca', 'cy')
+    """
+    name = model.language_called(language)
+    whisper = without_own_tokens(known_languages(model), model.config.vocab_size)
+    relatives = model.config.language_relatives or {}
+    for candidate in (name, relatives.get(name, name), relatives.get(relatives.get(name, name), name)):
+        if (code := nearest_language(candidate, whisper)) is not None:
+            return code
+    return next(iter(whisper))
+
+
 def whisper_config(config: DistilWhisperConfig) -> WhisperConfig:
     """The settings of a plain Whisper, without those of experts."""
     known = WhisperConfig().to_dict().keys()
@@ -76,16 +108,39 @@ def whisper_config(config: DistilWhisperConfig) -> WhisperConfig:
     return WhisperConfig.from_dict(settings | {"model_type": "whisper", "architectures": None})
 
 
-def save_processor(processor: WhisperProcessor, folder: str | os.PathLike) -> None:
+def save_processor(processor: WhisperProcessor, folder: str | os.PathLike, vocab_size: int | None = None) -> None:
     """Writes the files of a processor that Transformers reads, and those that other tools read.
 
     faster-whisper reads the number of mel bins from `preprocessor_config.json`. The converter of whisper.cpp reads the
-    tokens from `vocab.json` and `added_tokens.json`.
+    tokens from `vocab.json` and `added_tokens.json`. With a
+    `vocab_size`, tokens from this id on are left out: those of languages that Whisper has none for.
     """
     processor.save_pretrained(folder)
     processor.feature_extractor.save_pretrained(folder)
+    if vocab_size is not None:
+        _drop_tokens(Path(folder), vocab_size)
     tokens = processor.tokenizer.backend_tokenizer
     vocabulary = tokens.get_vocab(with_added_tokens=False)
-    added = {token: number for token, number in tokens.get_vocab().items() if token not in vocabulary}
+    added = {
+        token: number
+        for token, number in tokens.get_vocab().items()
+        if token not in vocabulary and (vocab_size is None or number < vocab_size)
+    }
     for name, content in {"vocab.json": vocabulary, "added_tokens.json": added}.items():
         write_atomically(Path(folder, name), json.dumps(content, ensure_ascii=False))
+
+
+def _drop_tokens(folder: Path, vocab_size: int) -> None:
+    """Takes the tokens from an id on out of the files of a saved tokenizer."""
+    path = folder / "tokenizer.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["added_tokens"] = [token for token in content["added_tokens"] if token["id"] < vocab_size]
+    write_atomically(path, json.dumps(content, ensure_ascii=False))
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if "added_tokens_decoder" in settings:
+        listed = settings["added_tokens_decoder"]
+        settings["added_tokens_decoder"] = {
+            number: token for number, token in listed.items() if int(number) < vocab_size
+        }
+        write_atomically(path, json.dumps(settings, ensure_ascii=False, indent=2))

@@ -8,11 +8,11 @@ from helpers import tiny
 from helpers.scripts import run_command
 from transformers import WhisperForConditionalGeneration, WhisperProcessor
 
-from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration, add_own_tokens
 from modeling_distilwhisper.evaluation.gates import forced_gates
 from modeling_distilwhisper.export.low_rank import compress_experts
 from modeling_distilwhisper.export.onnx import export_to_onnx
-from modeling_distilwhisper.export.whisper import export_to_whisper, save_processor
+from modeling_distilwhisper.export.whisper import export_language, export_to_whisper, save_processor
 
 
 def logits(model, processor):
@@ -124,6 +124,29 @@ def test_a_model_in_half_precision_is_exported_in_full(model, processor, recordi
     assert WhisperForConditionalGeneration.from_pretrained(tmp_path / "plain").dtype == torch.float32
     with pytest.raises(ValueError, match="Expected a model in float32.*got one in torch.float16"):
         export_to_onnx(model, "gl", tmp_path / "onnx")
+
+
+def test_a_language_without_a_token_takes_its_relatives_in_a_plain_whisper(whisper_dir, processor, tmp_path):
+    """More tokens than Whisper's would move the timestamps, which its tools count from the end of the vocabulary."""
+    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, ["ga", "gl"], init_from={"ga": "fr"}).eval()
+    tiny.unsettle(model)
+    for expert in model.experts_of("ga").values():
+        expert.gate.threshold.fill_(-torch.inf)
+    with torch.no_grad():
+        model.modules_of("ga").parts.embedding += 1.0
+    tokenizer = WhisperProcessor.from_pretrained(whisper_dir).tokenizer
+    add_own_tokens(tokenizer, model)
+    whisper = export_to_whisper(model, "ga", shares_of(model, 1.0))
+    whisper.save_pretrained(tmp_path)
+    save_processor(WhisperProcessor(processor.feature_extractor, tokenizer), tmp_path, model.config.vocab_size)
+    loaded, read = WhisperForConditionalGeneration.from_pretrained(tmp_path), WhisperProcessor.from_pretrained(tmp_path)
+    assert export_language(model, "ga") == "fr" and loaded.config.vocab_size == model.config.vocab_size
+    assert read.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
+    assert "<|ga|>" not in loaded.generation_config.lang_to_id
+    audio = tiny.make_audio(processor, [1.0, 2.0])
+    for settings in ({}, {"return_timestamps": True}):
+        expected = model.generate(**audio, language="ga", max_new_tokens=8, **settings)
+        assert torch.equal(loaded.generate(**audio, language="fr", max_new_tokens=8, **settings), expected)
 
 
 def test_other_tools_find_every_token_and_the_number_of_mel_bins(processor, tmp_path):
