@@ -11,6 +11,15 @@ TAG = re.compile(
     r"|x(?:-[a-z0-9]{1,8})+"
 )
 LONGEST = 64  # of a tag, which becomes part of a file's name
+# All codes of two letters (ISO 639-1, withdrawn ones too): others are mistakes, such as a country's (jp for ja).
+_TWO_LETTERS = """
+aa ab ae af ak am an ar as av ay az ba be bg bh bi bm bn bo br bs ca ce ch co cr cs cu cv cy da de dv dz ee el en eo es
+et eu fa ff fi fj fo fr fy ga gd gl gn gu gv ha he hi ho hr ht hu hy hz ia id ie ig ii ik in io is it iu iw ja ji jv jw
+ka kg ki kj kk kl km kn ko kr ks ku kv kw ky la lb lg li ln lo lt lu lv mg mh mi mk ml mn mo mr ms mt my na nb nd ne ng
+nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg sh si sk sl sm sn so sq sr ss st su sv
+sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu
+"""
+TWO_LETTERS = frozenset(_TWO_LETTERS.split())
 
 # Whisper's code, then other codes of the same language: of ISO 639-1 (today's and withdrawn ones), 639-2 and 639-3.
 _OTHER_CODES = """
@@ -42,7 +51,8 @@ def language_name(tag: str) -> str:
     """
     text = tag.lower().replace("_", "-") if isinstance(tag, str) and tag.isascii() else ""
     match = TAG.fullmatch(text) if len(text) <= LONGEST else None
-    if match is None:
+    first = text.partition("-")[0]
+    if match is None or (len(first) == 2 and first not in TWO_LETTERS):
         raise ValueError(
             f"{tag!r} is not a language code. Expected one of Whisper's, such as 'gl' or 'yue', or a BCP 47 tag, such "
             "as 'ga', 'de-CH' or 'en-x-clinic'."

@@ -17,10 +17,10 @@ import torch
 from transformers import HfArgumentParser
 from transformers.utils import logging
 
-from ..data.language_codes import chosen_languages
 from ..language_names_distilwhisper import language_name
 from ..runs.any_whisper import expert_languages, name_models
 from ..runs.extras import require
+from ..runs.language_codes import chosen_languages
 from ..runs.lock import released_at_the_end
 from ..runs.numbers import FINITE, RANGES
 from ..runs.old_names import with_new_flags

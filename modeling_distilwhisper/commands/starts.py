@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ..data.language_codes import as_own, language_code
+from ..runs.language_codes import as_own, language_code
 
 DETECTED = "detected"  # the languages that Whisper hears in the recordings
 

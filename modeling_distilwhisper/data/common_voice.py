@@ -6,14 +6,15 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from ..runs.language_codes import chosen_language, language_code
 from .archives import unpack
-from .language_codes import chosen_language, language_code
 from .rows import check_split, make_rows, one_line, path_inside, require_inside
 from .tables import OTHER_LANGUAGE, OUTSIDE, Row, read_tsv
 
 FILES = {"train": "train.tsv", "validation": "dev.tsv", "test": "test.tsv"}
-# Codes of Common Voice, by Whisper's code, where they differ.
+# Codes of Common Voice, by the language's name, where they differ.
 CODES = {"hy": "hy-AM", "jw": "jv", "ne": "ne-NP", "nn": "nn-NO", "pa": "pa-IN", "sv": "sv-SE", "zh": "zh-CN"}
+CODES |= {"fy": "fy-NL", "ga": "ga-IE"}  # Whisper does not know these
 # Further codes that a release or a part of it may have, if it lacks that one.
 OTHER_CODES = {"no": ("nb-NO",), "tl": ("fil",), "zh": ("zh-TW",)}
 # Genders have longer names from release 17 on. "fourties" is spelt so in all releases.

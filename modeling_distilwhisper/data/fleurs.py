@@ -5,9 +5,9 @@ from pathlib import Path
 
 from datasets import Dataset
 
+from ..runs.language_codes import chosen_language
 from .archives import unpack
 from .hub import read_hub
-from .language_codes import chosen_language
 from .rows import check_split, make_rows, one_line, path_inside, require_inside
 from .tables import OUTSIDE, SHIFTED, Row, read_tsv
 
@@ -16,13 +16,15 @@ FILES = {"train": "train", "validation": "dev", "test": "test"}
 COLUMNS = ("id", "file_name", "raw_transcription", "transcription", "characters", "samples", "gender")
 TEXTS = ("transcription", "raw_transcription")
 RENAMED = {"cmn": "zh", "fil": "tl", "jv": "jw", "nb": "no"}
-# FLEURS' codes of the languages that Whisper knows.
+# FLEURS' codes of the languages that Whisper knows, and in the last lines of others.
 _CODES = """
 af_za am_et ar_eg as_in az_az be_by bg_bg bn_in bs_ba ca_es cmn_hans_cn cs_cz cy_gb da_dk de_de el_gr en_us es_419 et_ee
 fa_ir fi_fi fil_ph fr_fr gl_es gu_in ha_ng he_il hi_in hr_hr hu_hu hy_am id_id is_is it_it ja_jp jv_id ka_ge kk_kz km_kh
 kn_in ko_kr lb_lu ln_cd lo_la lt_lt lv_lv mi_nz mk_mk ml_in mn_mn mr_in ms_my mt_mt my_mm nb_no ne_np nl_nl oc_fr pa_in
 pl_pl ps_af pt_br ro_ro ru_ru sd_in sk_sk sl_si sn_zw so_so sr_rs sv_se sw_ke ta_in te_in tg_tj th_th tr_tr uk_ua ur_pk
 uz_uz vi_vn yo_ng yue_hant_hk
+ast_es ceb_ph ckb_iq ff_sn ga_ie ig_ng kam_ke kea_cv ky_kg lg_ug luo_ke nso_za ny_mw om_et or_in umb_ao wo_sn xh_za
+zu_za
 """
 CODES = {RENAMED.get(code.split("_")[0], code.split("_")[0]): code for code in _CODES.split()}
 

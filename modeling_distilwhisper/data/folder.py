@@ -5,7 +5,7 @@ from pathlib import Path
 
 from datasets import Dataset
 
-from .language_codes import chosen_language, language_code
+from ..runs.language_codes import as_own, chosen_language, is_part_of, language_code
 from .rows import SPLITS, TEXT_COLUMNS, check_split, make_rows, one_line, path_inside, require_inside
 from .tables import MISSING, OTHER_LANGUAGE, OUTSIDE, UNKNOWN_LANGUAGE, Row, Table, read_csv, read_json_lines
 
@@ -58,15 +58,21 @@ def read_folder(
             "unless the language is given; in CSV, with commas between them."
         )
 
+    # The rows of a name such as de-CH are those that say so; if none does, those of the language that it is a part of.
+    own = {language} if language is not None and "-" in language else set()
+    named = any(as_own(row.get("language", "").strip(), own) in own for row in table.rows)
+
     def reason_of(row: Row) -> str | None:
         if "file_name" not in row or text_column not in row:
             return MISSING
         if row["file_name"] and not path_inside(folder, row["file_name"], location):
             return OUTSIDE
         try:
-            row["language"] = language_code(row.get("language", "").strip() or language or "")
+            row["language"] = language_code(as_own(row.get("language", "").strip(), own) or language or "")
         except ValueError:
             return UNKNOWN_LANGUAGE
+        if own and not named and is_part_of(language or "", row["language"]):
+            row["language"] = language or ""
         return OTHER_LANGUAGE if language not in (None, row["language"]) else None
 
     table.check(reason_of)

@@ -2,8 +2,6 @@
 
 from transformers import WhisperTokenizer
 
-from ..language_names_distilwhisper import language_token
-
 NO_TIMESTAMPS = "<|notimestamps|>"
 IGNORED = -100  # the label of padding, in every loss of Transformers and PyTorch
 
@@ -14,7 +12,7 @@ def label_ids(tokenizer: WhisperTokenizer, text: str, language: str, task: str =
     Raises:
         ValueError: the vocabulary has no token for the language or the task.
     """
-    prompt = [_control_token(tokenizer, token) for token in (language_token(language), f"<|{task}|>", NO_TIMESTAMPS)]
+    prompt = [_control_token(tokenizer, token) for token in (f"<|{language.lower()}|>", f"<|{task}|>", NO_TIMESTAMPS)]
     # Whisper writes a space in front of the first word. Without it, the word would be made of other tokens.
     return [*prompt, *tokenizer(f" {text}", add_special_tokens=False).input_ids, tokenizer.eos_token_id]
 

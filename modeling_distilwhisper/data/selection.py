@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datasets import Dataset
 from transformers import WhisperProcessor
 
-from .language_codes import chosen_language
+from ..runs.language_codes import chosen_language
 from .sources import Source
 from .usable import MAX_TOKENS, keep_scorable, keep_usable
 

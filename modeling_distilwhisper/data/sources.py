@@ -13,12 +13,12 @@ from urllib.parse import parse_qsl
 from datasets import Dataset, concatenate_datasets
 from transformers.utils import logging
 
+from ..runs.language_codes import chosen_language, chosen_languages
 from ..runs.settings import split_name
 from .common_voice import read_common_voice
 from .fleurs import read_fleurs
 from .folder import read_folder
 from .hub import read_hub
-from .language_codes import chosen_language, chosen_languages
 from .rows import FEATURES, SPLITS, check_split
 
 logger = logging.get_logger(__name__)

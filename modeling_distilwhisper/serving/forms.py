@@ -10,7 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-from ..data.language_codes import language_code
+from ..runs.language_codes import language_code
 from ..transcription.doubts import compression_ratio
 from ..transcription.segments import Segment, Transcript
 from ..transcription.subtitles import to_srt, to_vtt

@@ -113,7 +113,7 @@ def test_the_language_is_detected_or_given_by_name_code_or_model(client, shared_
         assert ask(client, form, content).json() == in_galician, form
     detected = transcript_alone(shared_engine.model, shared_engine.processor, clip(1.3, 650), None).language
     verbose = ask(client, {"language": "", "response_format": "verbose_json"}, content).json()
-    from modeling_distilwhisper.data.language_codes import language_code
+    from modeling_distilwhisper.runs.language_codes import language_code
 
     assert language_code(verbose["language"]) == detected
     error = error_of(ask(client, {"model": f"{NAME}:gl", "language": "ca"}, content), 400)

@@ -8,9 +8,9 @@ from typing import Any
 
 from transformers.hf_argparser import string_to_bool
 
-from ...data.language_codes import chosen_languages
 from ...runs.files import file_name
 from ...runs.forms import check_form
+from ...runs.language_codes import chosen_languages
 from ...runs.settings import split_name
 from ...runs.settings_file import read_settings
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, TO_LANGUAGE_CODE
 
-from ..language_names_distilwhisper import WHISPER_CODES, language_name
+from ..language_names_distilwhisper import WHISPER_CODES, language_name, nearest_language
 
 _CODES = WHISPER_CODES | {code: code for code in LANGUAGES}
 _NAMES = TO_LANGUAGE_CODE | {
@@ -116,3 +116,8 @@ def as_own(written: str, own: Collection[str]) -> str:
     except ValueError:
         return written
     return OwnName(name) if name in own else written
+
+
+def is_part_of(name: str, code: str) -> bool:
+    """Whether a name says more about a language than its code: `de-CH` about `de`."""
+    return name != code and nearest_language(name, {code}) is not None
