@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from .reporting.figures import draw_wer
     from .reporting.model_card import card_of_run, save_card
     from .runs.any_whisper import load_model, load_processor
+    from .runs.language_codes import OwnName
     from .training.arguments import DistilWhisperTrainingArguments
     from .training.detection import detection_states, fit_detection
     from .training.teacher import Teacher, load_teacher
@@ -90,6 +91,7 @@ _LAZY = {
     "reporting.figures": ("draw_wer",),
     "reporting.model_card": ("card_of_run", "save_card"),
     "runs.any_whisper": ("load_model", "load_processor"),
+    "runs.language_codes": ("OwnName",),
     "training.arguments": ("DistilWhisperTrainingArguments",),
     "training.detection": ("detection_states", "fit_detection"),
     "training.teacher": ("Teacher", "load_teacher"),

@@ -26,7 +26,14 @@ _REGION = re.compile(r"([a-z]{2,3})-(?:[A-Z]{2}|[0-9]{3})")
 
 
 class OwnName(str):
-    """The name of experts for a part of a language, such as `de-CH`, which is not to be read as Whisper's `de`."""
+    """The name of experts for a part of a language, such as `de-CH`, which is not to be read as Whisper's `de`.
+
+    Example:
+        >>> from modeling_distilwhisper import OwnName, parse_sources
+        >>> (source,) = parse_sources(["examples/quickstart/in_domain/uk"], [OwnName("uk-Latn")])
+        >>> set(source.read("test", OwnName("uk-Latn"))["language"])
+        {'uk-Latn'}
+    """
 
 
 @lru_cache(maxsize=4096)

@@ -7,12 +7,16 @@ from helpers.accelerator import CHOSEN
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from modeling_distilwhisper.data.collate import SpeechCollator
 from modeling_distilwhisper.data.folder import read_folder
+from modeling_distilwhisper.runs.language_codes import OwnName
 from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
 from modeling_distilwhisper.training.trainer import DistilWhisperTrainer
 
 
 def rows_of(recordings, languages, split="train"):
-    return concatenate_datasets([read_folder(recordings[language], split) for language in languages])
+    names = [OwnName(language) if "-" in language else None for language in languages]
+    return concatenate_datasets(
+        [read_folder(recordings[language], split, name) for language, name in zip(languages, names, strict=True)]
+    )
 
 
 def make_trainer(model, processor, recordings, output_dir, languages=("gl",), teacher=None, **settings):

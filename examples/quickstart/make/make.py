@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from pretraining import make_corpus, pretrain
-from texts import LANGUAGES, SERVED, UNDER_SERVED, make_texts
+from texts import LANGUAGES, SERVED, UNDER_SERVED, UNKNOWN, make_texts
 from tqdm.auto import tqdm
 from transformers import WhisperProcessor
 from voices import FORMANT, KLATT, TEST_FORMANT, as_stored, in_noise, speak
@@ -21,6 +21,7 @@ from whispers import WINDOW_SECONDS, make_processor, make_whisper
 from modeling_distilwhisper.data.audio import SAMPLING_RATE
 
 SPLITS = {"train": 420, "validation": 20, "test": 40}
+SPLITS_OF_UNKNOWN = SPLITS | {"train": 240}
 PRETRAINING_TEXTS = 3500  # per language
 FEW_TEXTS = 250  # of those, used to pretrain the student, per under-served language
 NOISE_DECIBELS = 15.0  # below the speech, out of domain
@@ -43,7 +44,10 @@ def main() -> None:
 def make(folder: Path) -> None:
     texts = {language: make_texts(language, sum(SPLITS.values()), seed=1) for language in LANGUAGES}
     for language in LANGUAGES:
-        write_speech(folder, language, texts[language])
+        write_speech(folder, language, texts[language], SPLITS)
+    for language in UNKNOWN:
+        unknown = make_texts(language, sum(SPLITS_OF_UNKNOWN.values()), seed=1)
+        write_speech(folder, language, unknown, SPLITS_OF_UNKNOWN)
 
     pools = {
         language: make_texts(language, PRETRAINING_TEXTS, seed=2, without=frozenset(texts[language]))
@@ -68,17 +72,17 @@ def save_whisper(folder: Path, processor: WhisperProcessor, size: dict[str, int]
     processor.save_pretrained(folder)
 
 
-def write_speech(folder: Path, language: str, texts: list[str]) -> None:
-    """Writes the splits of a language: the test split in and out of domain, and all splits if it is under-served."""
-    generator = np.random.default_rng(LANGUAGES.index(language))
+def write_speech(folder: Path, language: str, texts: list[str], splits: dict[str, int]) -> None:
+    """Writes the splits of a language: the test split in and out of domain, and all splits if it is not served."""
+    generator = np.random.default_rng((*LANGUAGES, *UNKNOWN).index(language))
     remaining = iter(texts)
-    for split, count in SPLITS.items():
+    for split, count in splits.items():
         split_texts = [next(remaining) for _ in range(count)]
         if split == "test":
             noisy = speak_all(split_texts, language, KLATT, generator)
             noisy = [(text, voice, in_noise(samples, NOISE_DECIBELS, generator)) for text, voice, samples in noisy]
             write_split(folder / "out_of_domain" / language / split, language, noisy)
-        if split == "test" or language in UNDER_SERVED:
+        if split == "test" or language not in SERVED:
             voices = FORMANT if split == "train" else TEST_FORMANT
             write_split(
                 folder / "in_domain" / language / split, language, speak_all(split_texts, language, voices, generator)
