@@ -32,7 +32,10 @@ PHRASES = {
     "ca": ("avui és {weekday}", "el tren surt {ahead}", "va passar {ago}", "{place} és molt lluny"),
     "hu": ("ma {weekday} van", "a vonat {ahead} indul", "ez {ago} történt", "{place} nagyon messze van"),
     "uk": ("сьогодні {weekday}", "потяг вирушає {ahead}", "це сталося {ago}", "{place} дуже далеко"),
-    "eo": ("hodiaŭ estas {weekday}", "la trajno ekveturas {ahead}", "tio okazis {ago}", "{place} estas tre malproksima"),
+    "eo": (
+        *("hodiaŭ estas {weekday}", "la trajno ekveturas {ahead}"),
+        *("tio okazis {ago}", "{place} estas tre malproksima"),
+    ),
 }
 
 
