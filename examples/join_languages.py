@@ -9,7 +9,7 @@ The first model gives the backbone, on which the experts of the others must have
 
 import sys
 
-from modeling_distilwhisper import DistilWhisperForConditionalGeneration, load_processor
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration, add_own_tokens, load_processor
 from modeling_distilwhisper.commands.command_line import command
 from modeling_distilwhisper.commands.join import parse
 from modeling_distilwhisper.repository_distilwhisper import languages_in
@@ -24,8 +24,11 @@ def main(argv: list[str], prog: str) -> None:
         for language in languages_in(other):
             # Refused if the model has this language already, or if the experts were trained on another backbone.
             model.load_experts(other, language)
+    # The tokenizer gets the tokens of languages that Whisper has none for.
+    processor = load_processor(first)
+    add_own_tokens(processor.tokenizer, model)
     model.save_pretrained(arguments.output_dir)
-    load_processor(first).save_pretrained(arguments.output_dir)
+    processor.save_pretrained(arguments.output_dir)
     print(f"{arguments.output_dir}: {', '.join(model.config.languages)}")
 
 

@@ -44,6 +44,25 @@ class LanguageTokensMixin(PreTrainedModel):
         """Name -> id of its token, of Whisper's languages and of those that are loaded."""
         return self._whisper_tokens() | {name: token for token, name in self.config.own_tokens.items()}
 
+    def whisper_language(self, language: str) -> str:
+        """The code by which a plain Whisper is asked for a language: its own, or else that of its relative.
+
+        Example:
+            >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+            >>> student = "examples/quickstart/student"
+            >>> model = DistilWhisperForConditionalGeneration.from_whisper(student, ["ga"], init_from={"ga": "cy"})
+            >>> model.whisper_language("ca"), model.whisper_language("ga")
+            ('ca', 'cy')
+        """
+        whisper, relatives = self._whisper_tokens(), self.config.language_relatives or {}
+        name, seen = self.language_called(language), set()
+        while name not in seen:  # a relative may have a relative
+            if (code := nearest_language(name, whisper)) is not None:
+                return code
+            seen.add(name)
+            name = relatives.get(name, name)
+        return next(iter(whisper))
+
     def set_detection_row(self, language: str, weight: torch.Tensor, bias: float) -> None:
         """Gives a language a detection row, which `detection="trained"` uses (`fit_detection` trains it).
 

@@ -27,7 +27,7 @@ from ..evaluation.gates import batches_of, measure_expert_usage
 from ..evaluation.metrics import count_errors
 from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.transcription import transcribe_rows
-from ..export.whisper import WAYS, export_language, export_to_whisper, save_processor
+from ..export.whisper import WAYS, export_to_whisper, save_processor
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..names_distilwhisper import hide_paths, public_name
 from ..runs.any_whisper import load_processor, weights_digest
@@ -62,7 +62,7 @@ def main(argv: list[str], prog: str) -> None:
         name: getattr(arguments, name) for name in ("model", "language", "data", "split", "num_beams", "max_rows")
     }
     transcripts = transcribe_all({"routed": model, **exports}, processor, selection, settings, arguments)
-    code = export_language(model, arguments.language)
+    code = model.whisper_language(arguments.language)
     scores = [
         {"": name, **compare_with_routed(records, transcripts["routed"], arguments)}
         for name, records in transcripts.items()
@@ -114,7 +114,7 @@ def transcribe_all(
         arguments.output_dir / "transcripts", {"run": settings | {"weights": weights_digest(arguments.model)}}
     )
     generation = {"batch_size": arguments.batch_size, "num_beams": arguments.num_beams}
-    code = export_language(models["routed"], arguments.language)
+    code = models["routed"].whisper_language(arguments.language)
     transcripts = {}
     for name, model in models.items():
         rows = selection.rows

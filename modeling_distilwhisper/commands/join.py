@@ -11,13 +11,14 @@ import shutil
 import sys
 from pathlib import Path
 
-from transformers import WhisperProcessor
 from transformers.utils import cached_file
 
 from ..expert_file_distilwhisper import expert_file_name
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..names_distilwhisper import hide_paths
+from ..own_tokens_distilwhisper import add_own_tokens
 from ..repository_distilwhisper import languages_in
+from ..runs.any_whisper import load_processor
 from ..runs.files import staged_folder
 from .command_line import command, make_parser
 
@@ -35,7 +36,8 @@ def main(argv: list[str], prog: str) -> None:
         for language in languages:
             model.load_experts(other, language)  # refused if the model has it already, or if its backbone differs
             origin[language] = other
-    processor = WhisperProcessor.from_pretrained(first)
+    processor = load_processor(first)
+    add_own_tokens(processor.tokenizer, model)
     with staged_folder(arguments.output_dir) as staged:
         model.save_pretrained(staged)
         for language, source in origin.items():  # copied: loading may have rounded them to the backbone's precision

@@ -11,7 +11,6 @@ import torch
 from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 
 from ..configuration_distilwhisper import DistilWhisperConfig
-from ..language_names_distilwhisper import nearest_language
 from ..languages_distilwhisper import known_languages, without_own_tokens
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.files import write_atomically
@@ -30,7 +29,7 @@ def export_to_whisper(
 ) -> WhisperForConditionalGeneration:
     """Makes a plain Whisper whose feed-forwards are the experts of one language, the shared ones, or means of both.
 
-    A language that Whisper has no token for takes that of another (`export_language`), which then means this one: more
+    A language that Whisper has no token for takes that of another (`whisper_language`), which then means this one: more
     tokens would move the ids at which every tool expects Whisper's timestamps.
 
     Args:
@@ -69,7 +68,7 @@ def export_to_whisper(
         plain.generation_config.lang_to_id = names
     if known[model.language_called(language)] >= model.config.vocab_size:
         parts: Any = model.modules_of(language).parts
-        plain.model.decoder.embed_tokens.weight[known[export_language(model, language)]] = parts.embedding
+        plain.model.decoder.embed_tokens.weight[known[model.whisper_language(language)]] = parts.embedding
     sides = {"encoder": plain.model.encoder.layers, "decoder": plain.model.decoder.layers}
     for (side, index), expert in experts.items():
         for name in ("fc1", "fc2"):
@@ -79,26 +78,6 @@ def export_to_whisper(
             matrix.weight.lerp_(weight, shares[side, index])
             matrix.bias.lerp_(bias, shares[side, index])
     return plain.eval()
-
-
-def export_language(model: DistilWhisperForConditionalGeneration, language: str) -> str:
-    """The code by which an exported plain Whisper is asked for a language: its own, or that of its relative.
-
-    Example:
-        >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration
-        >>> from modeling_distilwhisper.export.whisper import export_language
-        >>> student = "examples/quickstart/student"
-        >>> model = DistilWhisperForConditionalGeneration.from_whisper(student, ["ca", "ga"], init_from={"ga": "cy"})
-        >>> export_language(model, "ca"), export_language(model, "ga")
-        ('ca', 'cy')
-    """
-    name = model.language_called(language)
-    whisper = without_own_tokens(known_languages(model), model.config.vocab_size)
-    relatives = model.config.language_relatives or {}
-    for candidate in (name, relatives.get(name, name), relatives.get(relatives.get(name, name), name)):
-        if (code := nearest_language(candidate, whisper)) is not None:
-            return code
-    return next(iter(whisper))
 
 
 def whisper_config(config: DistilWhisperConfig) -> WhisperConfig:

@@ -12,7 +12,7 @@ from modeling_distilwhisper import DistilWhisperForConditionalGeneration, add_ow
 from modeling_distilwhisper.evaluation.gates import forced_gates
 from modeling_distilwhisper.export.low_rank import compress_experts
 from modeling_distilwhisper.export.onnx import export_to_onnx
-from modeling_distilwhisper.export.whisper import export_language, export_to_whisper, save_processor
+from modeling_distilwhisper.export.whisper import export_to_whisper, save_processor
 
 
 def logits(model, processor):
@@ -140,7 +140,7 @@ def test_a_language_without_a_token_takes_its_relatives_in_a_plain_whisper(whisp
     whisper.save_pretrained(tmp_path)
     save_processor(WhisperProcessor(processor.feature_extractor, tokenizer), tmp_path, model.config.vocab_size)
     loaded, read = WhisperForConditionalGeneration.from_pretrained(tmp_path), WhisperProcessor.from_pretrained(tmp_path)
-    assert export_language(model, "ga") == "fr" and loaded.config.vocab_size == model.config.vocab_size
+    assert model.whisper_language("ga") == "fr" and loaded.config.vocab_size == model.config.vocab_size
     assert read.tokenizer.get_vocab() == processor.tokenizer.get_vocab()
     assert "<|ga|>" not in loaded.generation_config.lang_to_id
     audio = tiny.make_audio(processor, [1.0, 2.0])

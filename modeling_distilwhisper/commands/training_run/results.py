@@ -176,7 +176,9 @@ def try_out(folder: Path, clip: dict, model_args: ModelArguments) -> dict[str, s
             tokenizer=processor.tokenizer,
             feature_extractor=processor.feature_extractor,
         )
-        settings = {"language": clip["language"], "task": model_args.task}
+        # Without experts, a language that Whisper has no token for is asked for by its relative.
+        language = model.whisper_language(clip["language"]) if choice.get("languages") == [] else clip["language"]
+        settings = {"language": language, "task": model_args.task}
         name = "transcript" + "".join(f", {setting}={value}" for setting, value in choice.items())
         example[name] = transcribe(read_audio(clip["audio"]), generate_kwargs=settings)["text"].strip()
     return example
