@@ -1,8 +1,8 @@
 """A language that Whisper has no token for: before, by each token that it has; after training; and all that stays.
 
     distilwhisper train examples/quickstart/quickstart.yaml --languages eo --init_from eo=es ... --output_dir eo
-    python benchmarks/new_language.py examples/quickstart/student eo eo \
-        --data "in-domain=examples/quickstart/in_domain/{language}" --others ca hu uk en es --output results/new_language.json
+    python benchmarks/new_language.py examples/quickstart/student eo eo --others ca hu uk en es \
+        --data "in-domain=examples/quickstart/in_domain/{language}" --output results/new_language.json
 
 Before training, the test split is transcribed by every language token of the plain Whisper, and the best one counts,
 chosen on the test split itself: a user could do no better. After it, the others' test rows are transcribed by the plain

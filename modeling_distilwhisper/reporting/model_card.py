@@ -167,7 +167,7 @@ def render(
         content: further values of the template. All but `Markdown` are shown as text, whatever signs they have.
     """
     data = ModelCardData(
-        language=[HUB_CODES.get(code, code) for code in languages],
+        language=[HUB_CODES.get(code, str(code)) for code in languages],  # YAML takes no kinds of text
         license=license,
         license_name=license_name,
         license_link=license_link,

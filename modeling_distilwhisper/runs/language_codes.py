@@ -117,12 +117,12 @@ def chosen_languages(written: Iterable[str], own: Collection[str] = ()) -> list[
 
 
 def as_own(written: str, own: Collection[str]) -> str:
-    """An `OwnName` if what was written is one of these names; else what was written."""
+    """An `OwnName` if what was written is one of these names, and says more than a code; else what was written."""
     try:
         name = language_name(written)
     except ValueError:
         return written
-    return OwnName(name) if name in own else written
+    return OwnName(name) if name in own and "-" in name else written
 
 
 def is_part_of(name: str, code: str) -> bool:

@@ -13,8 +13,9 @@ from ...runs.forms import check_form
 from ...runs.language_codes import chosen_languages
 from ...runs.settings import split_name
 from ...runs.settings_file import read_settings
+from ..command_line import own_names
 
-LISTS = ("data", "test_data", "languages", "test_languages")  # a single value needs no brackets
+LISTS = ("data", "test_data", "languages", "test_languages", "init_from")  # a single value needs no brackets
 # A line of a file for each setting that it must have.
 EXPECTED = {
     "settings": "settings: run.yaml",
@@ -140,7 +141,8 @@ def read_plan(file: Path, output_dir: str | None, overrides: Mapping[str, str]) 
     lists = {name: [str] for name in LISTS if name in shared}
     check_form(shared, {"student": str, **lists}, str(content["settings"]))
     for name in {"languages", "test_languages"} & shared.keys():
-        shared[name] = chosen_languages(shared[name])
+        own = own_names(shared, shared[name])
+        shared[name] = [*map(str, chosen_languages(shared[name], own))]  # as YAML takes them
     plan = Plan(
         title=given["title"],
         content=content,
