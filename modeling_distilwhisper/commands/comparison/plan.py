@@ -14,7 +14,7 @@ from ...runs.forms import check_form
 from ...runs.settings import split_name
 from ...runs.settings_file import read_settings
 
-LISTS = ("data", "test_data", "languages", "test_languages")  # a single value needs no brackets
+LISTS = ("data", "train_data", "test_data", "languages", "test_languages")  # a single value needs no brackets
 # A line of a file for each setting that it must have.
 EXPECTED = {
     "settings": "settings: run.yaml",
