@@ -15,6 +15,7 @@ GROUPS = {
     "Train and evaluate": {
         "train": ("train", "train language experts, with or without a teacher, and score them before and after"),
         "cache-teacher": ("cache_teacher", "store a teacher's predictions, to train without the teacher in memory"),
+        "pseudo-label": ("pseudo_label", "label speech without transcripts, and choose what a training may learn from"),
         "fit-detection": ("fit_detection", "train what tells the speech of a model's languages from that of others"),
         "eval": ("evaluate", "score Whisper models on the same speech: WER or BLEU, intervals, differences"),
         "compare": ("compare", "train one student in several ways on the same data, and compare their scores"),

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from .training.teacher_cache import TeacherCache
     from .training.trainer import DistilWhisperTrainer
     from .transcription.batched import BatchTranscriber
+    from .transcription.pseudo_labels import PseudoLabeller
     from .transcription.segments import Dropped, Segment, Transcript, Word
     from .transcription.sequential import transcribe_clips
     from .transcription.subtitles import to_srt, to_vtt
@@ -98,6 +99,7 @@ _LAZY = {
     "training.teacher_cache": ("TeacherCache",),
     "training.trainer": ("DistilWhisperTrainer",),
     "transcription.batched": ("BatchTranscriber",),
+    "transcription.pseudo_labels": ("PseudoLabeller",),
     "transcription.segments": ("Dropped", "Segment", "Transcript", "Word"),
     "transcription.sequential": ("transcribe_clips",),
     "transcription.subtitles": ("to_srt", "to_vtt"),

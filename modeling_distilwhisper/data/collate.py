@@ -11,6 +11,8 @@ from .labels import IGNORED, label_ids
 from .mono import SAMPLING_RATE
 from .samples import samples_of_row
 
+LOSS_WEIGHTS = "loss_weights"
+
 
 @dataclass
 class SpeechCollator:
@@ -22,6 +24,7 @@ class SpeechCollator:
         extra: gets the rows, their samples and the padded labels; returns further tensors of the batch by name.
         augment: changes samples before features are made of them, such as an `Augmentation`. `extra` gets them
             unchanged.
+        weigh: whether batches have the `loss_weight` of their rows, in `loss_weights`.
 
     Example:
         >>> from modeling_distilwhisper import SpeechCollator, load_processor, read_folder
@@ -36,6 +39,7 @@ class SpeechCollator:
     task: str = "transcribe"
     extra: Callable[[list[dict], list[np.ndarray], torch.Tensor], dict[str, torch.Tensor]] | None = None
     augment: Callable[[np.ndarray], np.ndarray] | None = None
+    weigh: bool = False
 
     def __call__(self, rows: list[dict]) -> dict[str, torch.Tensor]:
         """Makes the batch.
@@ -45,7 +49,8 @@ class SpeechCollator:
 
         Returns:
             `input_features` `(batch, mel bins, frames)`, `attention_mask` `(batch, frames)`, 1 in frames with audio,
-            and `labels` `(batch, tokens)`: language, task, `<|notimestamps|>`, text, end token, padded with -100.
+            and `labels` `(batch, tokens)`: language, task, `<|notimestamps|>`, text, end token, padded with -100. With
+            `weigh`, and rows that have a `loss_weight`, also `loss_weights` `(batch,)`.
 
         Raises:
             ValueError: the vocabulary has no token for a row's language or for the task; or audio cannot be read.
@@ -62,4 +67,6 @@ class SpeechCollator:
         ]
         padded = torch.nn.utils.rnn.pad_sequence(labels, batch_first=True, padding_value=IGNORED)
         added = {} if self.extra is None else self.extra(rows, samples, padded)
+        if self.weigh and any("loss_weight" in row for row in rows):
+            added = {**added, LOSS_WEIGHTS: torch.tensor([float(row.get("loss_weight", 1)) for row in rows])}
         return {**features, "labels": padded, **added}

@@ -6,8 +6,18 @@ from pathlib import Path
 from datasets import Dataset
 
 from ..runs.language_codes import as_own, chosen_language, is_part_of, language_code
-from .rows import SPLITS, TEXT_COLUMNS, check_split, make_rows, one_line, path_inside, require_inside
-from .tables import MISSING, OTHER_LANGUAGE, OUTSIDE, UNKNOWN_LANGUAGE, Row, Table, read_csv, read_json_lines
+from .rows import SPLITS, TEXT_COLUMNS, check_split, loss_weight, make_rows, one_line, path_inside, require_inside
+from .tables import (
+    MISSING,
+    NO_WEIGHT,
+    OTHER_LANGUAGE,
+    OUTSIDE,
+    UNKNOWN_LANGUAGE,
+    Row,
+    Table,
+    read_csv,
+    read_json_lines,
+)
 
 LISTINGS = ("metadata.csv", "metadata.jsonl")
 METADATA = ("sentence_id", "gender", "age", "accent", "speaker")
@@ -19,10 +29,12 @@ def read_folder(
     """Reads `location/<split>/metadata.csv` (or .jsonl), which lists the audio files of its folder.
 
     The listing has the columns `file_name`, one of `transcription`, `sentence` and `text`, and, if `language` is not
-    given, `language`. The columns `id`, `sentence_id`, `gender`, `age`, `accent` and `speaker` are optional.
+    given, `language`. The columns `id`, `sentence_id`, `gender`, `age`, `accent` and `speaker` are optional, and
+    so is `loss_weight`, the weight of the row in the loss of a training (1 if it is empty).
 
     A row is left out, with a warning that names its line, if it does not have the cells of the header, if its language
-    is another or unknown (`Catalan`, `CA` and `ca-ES` are known), or if its file is outside `location`, also by a link.
+    is another or unknown (`Catalan`, `CA` and `ca-ES` are known), if its file is outside `location`, also by a link, or
+    if its `loss_weight` is none.
 
     Args:
         location: the folder that holds one folder for each split.
@@ -73,6 +85,8 @@ def read_folder(
             return UNKNOWN_LANGUAGE
         if own and not named and is_part_of(language or "", row["language"]):
             row["language"] = language or ""
+        if loss_weight(row.get("loss_weight")) is None:
+            return NO_WEIGHT
         return OTHER_LANGUAGE if language not in (None, row["language"]) else None
 
     table.check(reason_of)
@@ -86,6 +100,7 @@ def read_folder(
             "data_set": Path(location).name,
             "split": split,
             "id": row.get("id") or row["file_name"],
+            "loss_weight": loss_weight(row.get("loss_weight")),
         }
         for row in table.rows
     )
@@ -110,4 +125,6 @@ def _listing_of(location: Path, split: str) -> Path:
 def _read_listing(listing: Path) -> Table:
     if listing.suffix == ".csv":
         return read_csv(listing)
-    return read_json_lines(listing, texts=("file_name", "language", *TEXT_COLUMNS), others=("id", *METADATA))
+    return read_json_lines(
+        listing, texts=("file_name", "language", *TEXT_COLUMNS), others=("id", "loss_weight", *METADATA)
+    )

@@ -104,8 +104,9 @@ def read_hub(
     # The audio column stays on disk: not decoded, not copied.
     sound = corpus.cast_column(audio, Audio(decode=False)).data.table.column(audio)
     arrays = [sound.cast(FEATURES.arrow_schema.field("audio").type)]
-    for name in list(FEATURES)[1:]:
+    for name in list(FEATURES)[1:-1]:
         arrays.append(pa.array(columns.get(name, [constants.get(name, "")] * len(corpus)), pa.string()))
+    arrays.append(pa.array([1.0] * len(corpus)))
     # Without this, `datasets` would hash all the audio for a fingerprint.
     fingerprint = Hasher.hash([fingerprint_of(corpus), audio, columns, constants])
     table = pa.table(arrays, names=list(FEATURES))

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from datasets import Dataset, Features, Value
 
+from ..runs.numbers import LOSS_WEIGHT
+
 SPLITS = ("train", "validation", "test")
 TEXT_COLUMNS = ("transcription", "sentence", "text")
 
@@ -28,16 +30,20 @@ FEATURES = Features(
         "age": _string,  # the corpus's word: "twenties", "34"
         "accent": _string,  # the corpus's word
         "speaker": _string,  # the same for all recordings of one person
+        "loss_weight": Value("float64"),  # of the row in the loss of a training; 1 unless a corpus says otherwise
     }
 )
 
 
 def make_rows(rows: Iterable[Mapping]) -> Dataset:
-    """Makes a data set of mappings with the names of `FEATURES`. Missing columns are "". `audio` may be a path."""
+    """Makes a data set of mappings with the names of `FEATURES`. `audio` may be a path.
+
+    Missing columns are "", and a missing `loss_weight` is 1.
+    """
     columns: dict[str, list] = {name: [] for name in FEATURES}
     for row in rows:
         for name, column in columns.items():
-            column.append(row.get(name, ""))
+            column.append(row.get(name, 1.0 if name == "loss_weight" else ""))
     columns["audio"] = [
         {"bytes": None, "path": str(audio)} if isinstance(audio, str | Path) else audio for audio in columns["audio"]
     ]
@@ -126,6 +132,17 @@ def _on_disk(folder: Path, relative: str) -> str | None:
 @lru_cache(maxsize=8)
 def _by_normal_form(folder: str, modified: int) -> dict[str, str]:
     return {unicodedata.normalize("NFC", name): name for name in os.listdir(folder)}
+
+
+def loss_weight(cell: str | None) -> float | None:
+    """The weight of a row in the loss: 1 for an empty cell, `None` for one that is no weight (`LOSS_WEIGHT`)."""
+    if cell is None or not cell.strip():
+        return 1.0
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if value in LOSS_WEIGHT else None
 
 
 def one_line(text) -> str:

@@ -18,6 +18,8 @@ from pathlib import Path
 import regex
 from transformers.utils import logging
 
+from ..runs.numbers import LOSS_WEIGHT
+
 logger = logging.get_logger(__name__)
 
 EXTRA, MISSING, LONG, LINES, NUL = "extra cell", "missing cell", "very long cell", "cell over several lines", "NUL sign"
@@ -25,6 +27,7 @@ BESIDE = "row beside a lonely cell"
 OUTSIDE, SHIFTED = "file outside the folder", "shifted cell"
 NO_OBJECT, TWICE, NO_TEXT = "no JSON object", "repeated name", "cell without text"
 OTHER_LANGUAGE, UNKNOWN_LANGUAGE = "other language", "unknown language"
+NO_WEIGHT = "loss_weight that is none"
 # What to do about rows that were left out.
 _HINTS = {
     EXTRA: 'Each row needs as many cells as the header; in CSV, a text with a comma needs quotation marks: "yes, we"',
@@ -36,6 +39,7 @@ _HINTS = {
     NO_TEXT: "File name, text and language must be strings; other cells strings or numbers",
     OUTSIDE: "A file name is relative to the folder of the recordings, and links must not lead out of the corpus",
     SHIFTED: "The cell for the number of samples holds none: a tab is missing or one too many",
+    NO_WEIGHT: f"A loss_weight is {LOSS_WEIGHT}",
     UNKNOWN_LANGUAGE: "Write Whisper's code or name of the language, such as ca or Catalan",
 }
 _SHOWN = 5  # line numbers in a warning, for each reason

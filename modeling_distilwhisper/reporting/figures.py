@@ -167,6 +167,34 @@ def draw_gates(
     save_figure(figure, path)
 
 
+def draw_histograms(tables: Mapping[str, Sequence[Mapping]], series: Sequence[str], path: str | Path) -> None:
+    """Draws how numbers are spread: a panel for each, with the counts of the series on top of each other.
+
+    Args:
+        tables: by name of the number, its bins: each has `from`, `to`, and a count of each of the series.
+        series: their names.
+        path: file of the PNG.
+    """
+    columns = min(len(tables), 4)
+    lines = -(-len(tables) // columns)
+    figure = Figure(figsize=(3 * columns, 2.5 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).flatten()
+    for panel, (name, bins) in zip(panels, tables.items(), strict=False):
+        starts, below = [row["from"] for row in bins], np.zeros(len(bins))
+        for index, one in enumerate(series):
+            counts = np.array([row[one] for row in bins])
+            widths = [row["to"] - row["from"] for row in bins]
+            panel.bar(starts, counts, widths, below, align="edge", color=PALETTE[index], label=in_legend(one))
+            below += counts
+        panel.set_xlabel(name)
+        panel.spines[["top", "right"]].set_visible(False)
+    for panel in panels[len(tables) :]:
+        panel.set_axis_off()
+    panels[0].set_ylabel("utterances")
+    add_legend(figure, panels[0])
+    save_figure(figure, path)
+
+
 def draw_audio_gates(gates: np.ndarray, samples: np.ndarray, seconds: float, path: str | Path) -> None:
     """Draws the waveform of a recording and, under it, the encoder's gates: dark where a frame took the expert.
 

@@ -85,6 +85,7 @@ COUNT_OR_ZERO = Range(int, 0)
 AT_LEAST_0 = Range(float, 0)
 ABOVE_0 = Range(float, 0, above=True)
 BELOW_1 = Range(float, 0, 1, below=True)
+LOSS_WEIGHT = Range(float, 0, 1000)  # of a row in the loss
 
 # By the setting's name, which means the same in every command.
 RANGES = {
@@ -120,4 +121,8 @@ RANGES = {
     "max_lines": COUNT,
     "max_cue_seconds": Range(float, 1, math.inf, below=True),
     "long_seconds": ABOVE_0,
+    "weight": LOSS_WEIGHT,
+    "train_data_weight": LOSS_WEIGHT,
+    "second_num_beams": COUNT,
+    "second_temperature": ABOVE_0,
 }

@@ -8,10 +8,11 @@ from torch.utils.data import DataLoader, IterableDataset, Subset
 from transformers import Seq2SeqTrainer, WhisperProcessor
 from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
+from ..data.collate import LOSS_WEIGHTS
 from ..data.labels import IGNORED
 from ..evaluation.gates import measure_expert_usage
 from .arguments import DistilWhisperTrainingArguments
-from .losses import cross_entropy
+from .losses import LEAST_TOKENS, count_tokens, cross_entropy
 
 
 class EachRowOnce(Seq2SeqTrainer):
@@ -19,7 +20,7 @@ class EachRowOnce(Seq2SeqTrainer):
 
     Processes take batches in turn. So that all have as many, of the same size, accelerate fills the last ones with rows
     from the start: padding rows. In training they lose their labels here, and so their part in the loss and in the
-    counts. In scoring they are dropped.
+    counts. In scoring they are dropped. Rows whose weight in the loss is 0 are padding rows too.
 
     It overrides these private methods of `Trainer`: `_get_dataloader`, `_finalize_training`. It reads `_gen_kwargs`.
     """
@@ -62,20 +63,25 @@ class EachRowOnce(Seq2SeqTrainer):
             rows = self._rows_of_last_batches()
             if rows > 0:
                 batches[-1] = self._without_padding_rows(batches[-1], rows)
+        batches = [
+            self._without_rows(batch, batch[LOSS_WEIGHTS] == 0) if LOSS_WEIGHTS in batch else batch for batch in batches
+        ]
         real = sum(bool((batch["labels"] != IGNORED).any()) for batch in batches)
         counted = torch.tensor(float(real), device=self.accelerator.device)
         self._batches_of_step = max(float(self.accelerator.reduce(counted, "mean")), 1e-9)
         return batches, self._count_tokens(batches, device) if batches else None
 
     def _count_tokens(self, batches: list, device: torch.device) -> torch.Tensor:
-        """The target tokens of a step: of all processes, or of this one without `average_tokens_across_devices`.
+        """The target tokens of a step: of all processes, or of this one without `average_tokens_across_devices`. Each
+        counts as often as the weight of its row says.
 
         Some releases of Transformers leave out the first token of each row, which is a target here.
         """
-        count = torch.stack([(batch["labels"] != IGNORED).sum() for batch in batches]).sum().to(device)
+        counts = [count_tokens(batch["labels"], batch.get(LOSS_WEIGHTS)) for batch in batches]
+        count = torch.stack(counts).sum().to(device)
         if self.args.average_tokens_across_devices and self.accelerator.num_processes > 1:
             count = self.accelerator.reduce(count, "sum")
-        return count
+        return count.clamp(min=LEAST_TOKENS) if count.is_floating_point() else count
 
     def _rows_of_last_batches(self) -> int:
         """How many rows of an epoch's last batches, of all processes together, count; 0 or less: all of them."""
@@ -98,17 +104,22 @@ class EachRowOnce(Seq2SeqTrainer):
         is_padding = torch.arange(len(labels), device=labels.device) >= (
             rows - self.accelerator.process_index * len(labels)
         )
-        if not is_padding.any():
+        return self._without_rows(batch, is_padding)
+
+    def _without_rows(self, batch: dict[str, torch.Tensor], is_left_out: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The batch, in which the rows of a mask `(batch,)` have no labels and no audio."""
+        if not is_left_out.any():
             return batch
-        config = self.model.config
+        config, labels = self.model.config, batch["labels"]
+        # Of all labels: a row that is left out runs through the model too, in its language.
+        inputs = shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id)
         batch = {
+            "decoder_input_ids": inputs,  # unless they are there: some labels are gone already
             **batch,
-            "labels": labels.masked_fill(is_padding[:, None], IGNORED),
-            # Of all labels: a padding row runs through the model too, in its language.
-            "decoder_input_ids": shift_tokens_right(labels, config.pad_token_id, config.decoder_start_token_id),
+            "labels": labels.masked_fill(is_left_out[:, None], IGNORED),
         }
         if "attention_mask" in batch:
-            batch["attention_mask"] = batch["attention_mask"].masked_fill(is_padding[:, None], 0)
+            batch["attention_mask"] = batch["attention_mask"].masked_fill(is_left_out[:, None], 0)
         return batch
 
     def _finalize_training(self, trial, num_train_samples, start_time):

@@ -4,6 +4,7 @@ The gate budget loss is in `gate_budget.py`.
 
 Every part is a sum over real target tokens divided by `num_items`, so that the parts of a batch that is cut into
 gradient-accumulation steps or spread over processes add up to the loss of the complete batch. Label -100 is padding.
+With weights of rows, each token counts as much as its row, in the sum and in `num_items` (`count_tokens`).
 """
 
 import math
@@ -15,11 +16,17 @@ import torch.nn.functional as F
 from ..data.labels import IGNORED
 from .top_logits import TopLogits
 
+LEAST_TOKENS = 1e-6  # a weighted number of tokens that is 0 is this: 0 divided by it is 0
 LOWEST_LOG_PROB = -1e4  # exp() of it is 0 in every dtype; 0 times it is 0, where 0 times -inf is NaN
 
 
 def cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, *, label_smoothing: float = 0.0, num_items: float | None = None
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    num_items: float | None = None,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cross-entropy of the reference transcript, in nats per token.
 
@@ -28,6 +35,7 @@ def cross_entropy(
         labels: `(batch, tokens)`.
         label_smoothing: share of the target spread evenly over the vocabulary.
         num_items: the number that the sum is divided by. Default: the real tokens of `labels`.
+        weights: `(batch,)`, of each row; `None`: 1.
 
     Returns:
         A scalar.
@@ -37,9 +45,17 @@ def cross_entropy(
         labels.flatten(),
         ignore_index=IGNORED,
         label_smoothing=label_smoothing,
-        reduction="sum",
+        reduction="sum" if weights is None else "none",
     )
-    return total / _num_items(labels, num_items)
+    if weights is not None:
+        total = (total.view(labels.shape) * weights[:, None]).sum()
+    return total / _num_items(labels, num_items, weights)
+
+
+def count_tokens(labels: torch.Tensor, weights: torch.Tensor | None = None) -> torch.Tensor:
+    """The real target tokens of labels `(batch, tokens)`, each as often as the weight `(batch,)` of its row says."""
+    real = labels != IGNORED
+    return real.sum() if weights is None else (real * weights[:, None]).sum()
 
 
 def js_divergence(
@@ -49,6 +65,7 @@ def js_divergence(
     *,
     temperature: float = 1.0,
     num_items: float | None = None,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Jensen-Shannon divergence of teacher and student (eq. 4.7), in nats per token, times `temperature` squared.
 
@@ -63,7 +80,7 @@ def js_divergence(
         teacher_logits: the same, for the same reference transcript; or its top tokens, made for this temperature.
         labels: `(batch, tokens)`; its padding is left out.
         temperature: both logits are divided by it. Above 1, unlikely tokens count for more.
-        num_items: as for `cross_entropy`.
+        num_items, weights: as for `cross_entropy`.
 
     Returns:
         A scalar.
@@ -72,11 +89,11 @@ def js_divergence(
         ValueError: the shapes differ.
     """
 
-    def divergence(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    def divergence(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
         middle = torch.logaddexp(student, teacher) - math.log(2)
-        return 0.5 * (_kl(teacher, middle) + _kl(student, middle))
+        return 0.5 * (_kl(teacher, middle, weights) + _kl(student, middle, weights))
 
-    return _distillation(divergence, student_logits, teacher_logits, labels, temperature, num_items)
+    return _distillation(divergence, student_logits, teacher_logits, labels, temperature, num_items, weights)
 
 
 def kl_divergence(
@@ -86,27 +103,29 @@ def kl_divergence(
     *,
     temperature: float = 1.0,
     num_items: float | None = None,
+    weights: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Kullback-Leibler divergence of the student from the teacher (eq. 2.2). Arguments as for `js_divergence`.
 
     With a teacher's top tokens only, it is at most the divergence of the complete distributions.
     """
 
-    def divergence(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-        return _kl(teacher, student)
+    def divergence(student: torch.Tensor, teacher: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+        return _kl(teacher, student, weights)
 
-    return _distillation(divergence, student_logits, teacher_logits, labels, temperature, num_items)
+    return _distillation(divergence, student_logits, teacher_logits, labels, temperature, num_items, weights)
 
 
 DIVERGENCES: dict[str, Callable[..., torch.Tensor]] = {"js": js_divergence, "kl": kl_divergence}
 
 
-def _kl(target: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """KL(target || other) of log-probabilities `(n, vocabulary)`, summed: a scalar."""
-    return (target.exp() * (target - other)).sum()
+def _kl(target: torch.Tensor, other: torch.Tensor, weights: torch.Tensor | None) -> torch.Tensor:
+    """KL(target || other) of log-probabilities `(n, vocabulary)`, times weights `(n,)`, summed: a scalar."""
+    terms = target.exp() * (target - other)
+    return terms.sum() if weights is None else (terms.sum(dim=-1) * weights).sum()
 
 
-def _distillation(divergence, student_logits, teacher, labels, temperature, num_items) -> torch.Tensor:
+def _distillation(divergence, student_logits, teacher, labels, temperature, num_items, weights) -> torch.Tensor:
     if isinstance(teacher, TopLogits):
         teacher_shape = (*teacher.ids.shape[:2], student_logits.shape[-1])
     else:
@@ -127,8 +146,13 @@ def _distillation(divergence, student_logits, teacher, labels, temperature, num_
         student = F.log_softmax(student, dim=-1)
         expected = F.log_softmax(teacher[real].float() / temperature, dim=-1)
     student, expected = (log_probs.clamp(min=LOWEST_LOG_PROB) for log_probs in (student, expected))
-    return temperature**2 * divergence(student, expected) / _num_items(labels, num_items)
+    of_tokens = None if weights is None else weights[:, None].expand_as(labels)[real]
+    return temperature**2 * divergence(student, expected, of_tokens) / _num_items(labels, num_items, weights)
 
 
-def _num_items(labels: torch.Tensor, num_items: float | None) -> float | torch.Tensor:
-    return (labels != IGNORED).sum().clamp(min=1) if num_items is None else num_items
+def _num_items(
+    labels: torch.Tensor, num_items: float | None, weights: torch.Tensor | None = None
+) -> float | torch.Tensor:
+    if num_items is not None:
+        return num_items
+    return count_tokens(labels, weights).clamp(min=1 if weights is None else LEAST_TOKENS)

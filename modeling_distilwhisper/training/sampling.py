@@ -1,6 +1,7 @@
-"""The rows of an epoch, where languages have very different numbers of rows."""
+"""The rows of an epoch, where languages have very different numbers of rows; and whether rows have weights."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import Sampler
@@ -57,6 +58,17 @@ class LanguageSampler(Sampler[int]):
                 taken += len(part)
         order = torch.randperm(len(drawn), generator=_generator(self.seed, len(self.rows), self.epoch)).tolist()
         return iter([drawn[index] for index in order])
+
+
+def has_weights(rows: Any) -> bool:
+    """Whether some rows of a training may have another `loss_weight` than 1: only then do the losses count by them.
+
+    Of data without columns, or without a length, each batch shows whether its rows have weights.
+    """
+    columns = getattr(rows, "column_names", None)
+    if columns is None or not hasattr(rows, "__len__"):
+        return True
+    return "loss_weight" in columns and any(weight != 1 for weight in rows["loss_weight"][:])
 
 
 def _generator(*numbers: int) -> torch.Generator:

@@ -19,7 +19,7 @@ from transformers.models.whisper.modeling_whisper import shift_tokens_right
 
 from .. import workarounds
 from ..data.augmentation import Augmentation
-from ..data.collate import SpeechCollator
+from ..data.collate import LOSS_WEIGHTS, SpeechCollator
 from ..data.labels import IGNORED
 from ..evaluation.gates import GateReport
 from ..evaluation.metrics import ErrorCounts
@@ -36,7 +36,7 @@ from .losses import DIVERGENCES, cross_entropy
 from .prediction_scores import count_prediction_errors
 from .progress import ProgressBars
 from .row_names import NamedRows
-from .sampling import LanguageSampler
+from .sampling import LanguageSampler, has_weights
 from .teacher import Teacher, TeacherFeatures
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
         args: the training arguments.
         teacher: the larger Whisper to learn from, as `load_teacher` returns it; a cache of its predictions; a plain
             model with the student's vocabulary and features; or `None` for cross-entropy alone (CLSR fine-tuning).
-        train_dataset, eval_dataset: rows with `audio`, `text` and `language`, as the readers make them.
+        train_dataset, eval_dataset: rows with `audio`, `text` and `language`, as the readers make them. A row whose
+            `loss_weight` is 0.5 counts half in cross-entropy and distillation; one with 0 teaches nothing.
         processing_class: the model's processor, to read and to save. Required.
         data_collator: makes the batches. Default: a `SpeechCollator` with the processor.
         compute_metrics: scores of predictions. Default: WER and CER of all rows and of each language.
@@ -185,7 +186,7 @@ class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
         extra = None if self.teacher is None else self.teacher.batch_extra
         if self.augmentation is not None and isinstance(self.teacher, Teacher) and extra is None:
             extra = TeacherFeatures(self.processing_class.feature_extractor)  # of the recording as it is
-        changes = {"extra": extra, "augment": self.augmentation}
+        changes = {"extra": extra, "augment": self.augmentation, "weigh": has_weights(self.train_dataset) or None}
         needed = {name: value for name, value in changes.items() if value is not None}
         if not needed:
             self.data_collator = NamedRows(collator)
@@ -193,7 +194,8 @@ class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
             self.data_collator = NamedRows(dataclasses.replace(collator, **needed))
         else:
             raise ValueError(
-                "This training needs a data_collator that makes features (--augment) or other inputs of its teacher: "
+                "This training needs a data_collator that makes features (--augment), weights of rows (loss_weight) or "
+                "other inputs of its teacher: "
                 f"expected a SpeechCollator, got a {type(collator).__name__}."
             )
         try:
@@ -227,17 +229,14 @@ class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
         )
         if self.is_routed:  # the output layer has no score for a language token that is not in the vocabulary
             labels = self.model.without_own_tokens(labels)
+        counted = {"num_items": num_items_in_batch, "weights": inputs.get(LOSS_WEIGHTS)}
         smoothing = self.args.label_smoothing_factor
-        parts = {
-            "ce_loss": cross_entropy(outputs.logits, labels, label_smoothing=smoothing, num_items=num_items_in_batch)
-        }
+        parts = {"ce_loss": cross_entropy(outputs.logits, labels, label_smoothing=smoothing, **counted)}
         if self.teacher is not None:
             with self.accelerator.autocast():
                 expected = self.teacher.targets(inputs, decoder_input_ids)
             divergence, temperature = DIVERGENCES[self.args.kd_divergence], self.args.kd_temperature
-            parts["kd_loss"] = divergence(
-                outputs.logits, expected, labels, temperature=temperature, num_items=num_items_in_batch
-            )
+            parts["kd_loss"] = divergence(outputs.logits, expected, labels, temperature=temperature, **counted)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             # The tokens were counted over all processes, whose gradients are averaged, not added.
             parts = {name: part * self.accelerator.num_processes for name, part in parts.items()}

@@ -74,7 +74,7 @@ class BatchTranscriber:
         """
         waiting: deque[_Piece] = deque()
         most = BATCHES_AHEAD * self.batch_size
-        for job in _one_ahead(self._job(*recording) for recording in recordings):
+        for job in one_ahead(self._job(*recording) for recording in recordings):
             if not job.windows:
                 yield job.key, job.result()
             waiting.extend(_Piece(job, window) for window in job.windows)
@@ -108,7 +108,7 @@ class BatchTranscriber:
     def _with_features(self, pieces: Sequence["_Piece"]) -> Iterator[tuple[Sequence["_Piece"], BatchFeature]]:
         """Batches with their features, which are computed while the model works on the batch before."""
         batches = (pieces[start : start + self.batch_size] for start in range(0, len(pieces), self.batch_size))
-        return _one_ahead((batch, self._features(batch)) for batch in batches)
+        return one_ahead((batch, self._features(batch)) for batch in batches)
 
     def _features(self, pieces: Sequence["_Piece"]) -> BatchFeature:
         return window_features(self.processor, [piece.window.cut(piece.job.samples) for piece in pieces])
@@ -212,7 +212,7 @@ def _unfailed(pieces: Sequence[_Piece], features: BatchFeature) -> tuple[Sequenc
     return [pieces[row] for row in rows], BatchFeature({name: values[rows] for name, values in features.items()})
 
 
-def _one_ahead(items: Iterator[Item]) -> Iterator[Item]:
+def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
     """The same items. Each is made in another thread, while the one before is worked on."""
     with ThreadPoolExecutor(1) as pool:
         ahead = pool.submit(_take, items)

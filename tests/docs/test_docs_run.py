@@ -199,6 +199,16 @@ def test_the_page_about_training_runs_from_its_top_to_its_end(furnished, served)
 
 
 @pytest.mark.slow
+def test_speech_without_transcripts_is_labelled_and_trained_on_round_by_round(furnished, served):
+    run_page("docs/unlabelled.md", furnished, served[1])
+    assert all((furnished / f"distilwhisper-small-gl-{number}/expert.gl.safetensors").is_file() for number in (1, 2))
+    kept = (furnished / "labelled-2/train/metadata.jsonl").read_text().splitlines()
+    weights = [json.loads(line)["loss_weight"] for line in kept]
+    assert weights == [0.3], "the best half of two"
+    assert len((furnished / "labelled-corpus/train/metadata.jsonl").read_text().splitlines()) == 8
+
+
+@pytest.mark.slow
 def test_the_page_about_evaluation_runs_from_its_top_to_its_end(furnished, served):
     run_page("docs/evaluate.md", furnished, served[1])
     systems = {row["system"] for row in json.loads((furnished / "scores/summary.json").read_text())["scores"]}

@@ -15,7 +15,7 @@ from ...runs.settings import split_name
 from ...runs.settings_file import read_settings
 from ..command_line import own_names
 
-LISTS = ("data", "test_data", "languages", "test_languages", "init_from")  # a single value needs no brackets
+LISTS = ("data", "train_data", "test_data", "languages", "test_languages", "init_from")  # one value needs no brackets
 # A line of a file for each setting that it must have.
 EXPECTED = {
     "settings": "settings: run.yaml",

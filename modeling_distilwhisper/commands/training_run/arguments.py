@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...data.sources import SPEC_FORM
 from ...runs.extras import require
+from ...runs.numbers import LOSS_WEIGHT
 from ...runs.old_names import read_json
 from ...runs.precision import PRECISIONS, QUANTISED
 from ...runs.run_folder import SETTINGS, RunFolder
@@ -172,6 +173,16 @@ class DataArguments:
     """The corpora to train and test on."""
 
     data: list[str] = field(metadata={"help": f"Corpora: {SPEC_FORM}, such as hub:me/speech?train=10000"})
+    train_data: list[str] = field(
+        default_factory=list,
+        metadata={"help": "More corpora, only to train on, such as folders that `distilwhisper pseudo-label` wrote."},
+    )
+    train_data_weight: float = field(
+        default=1.0,
+        metadata={
+            "help": "Weight in the loss of the rows of --train_data; times their own loss_weight if they have one."
+        },
+    )
     test_data: list[str] = field(default_factory=list, metadata={"help": "More corpora, only for testing."})
     test_languages: list[str] = field(
         default_factory=list, metadata={"help": "Languages that are tested too, though they are not trained."}
@@ -231,6 +242,9 @@ def check_arguments(
             )
     if model_args.method == "lora":
         require("peft")
+    LOSS_WEIGHT.check("--train_data_weight", data_args.train_data_weight)
+    if data_args.train_data_weight != 1 and not data_args.train_data:
+        raise ValueError("--train_data_weight is for corpora of --train_data, and there is none. Give both or neither.")
     if "tensorboard" in (training_args.report_to or ()):
         require("tensorboard")
 

@@ -45,15 +45,21 @@ def keep_rows(run: RunFolder, data: SpeechData) -> None:
     Raises:
         ValueError: the folder holds a run on other rows.
     """
-    before = (run.read("rows.json") or {}).get("rows", {})
-    now = data.chosen["rows"]
-    other = sorted(title for title, ids in now.items() if before.get(title, ids) != ids)
+    file = run.read("rows.json") or {}
+    before, weights_before = file.get("rows", {}), file.get("weights", {})
+    now, weights = data.chosen["rows"], data.chosen.get("weights", {})
+    other = sorted(
+        title
+        for title, ids in now.items()
+        if title in before and (before[title], weights_before.get(title)) != (ids, weights.get(title))
+    )
     if other:
         raise ValueError(
             f"{run.folder} holds a run on other rows of {', '.join(other)} (rows.json). Use another folder or "
             "delete it."
         )
-    run.write("rows.json", data.chosen | {"rows": before | now})
+    weights = weights_before | weights  # of a split that this start does not read too
+    run.write("rows.json", data.chosen | {"rows": before | now} | ({"weights": weights} if weights else {}))
 
 
 def is_trained(folder: Path) -> bool:
