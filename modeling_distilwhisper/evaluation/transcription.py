@@ -11,7 +11,8 @@ from transformers import WhisperProcessor
 
 from ..data.audio import read_audio
 from ..data.features import speech_features
-from ..languages_distilwhisper import is_english
+from ..language_names_distilwhisper import nearest_language
+from ..languages_distilwhisper import is_english, known_languages
 from ..runs.numbers import AT_LEAST_0, COUNT
 from ..runs.processes import is_main_process, on_main, require_same, share
 from ..runs.records import RecordFile
@@ -151,6 +152,25 @@ def batches_by_length(order: Sequence[int], seconds: Sequence[float], size: int,
         yield batch
 
 
+def known_or_detected(model, features: torch.Tensor, languages: Sequence[str]) -> list[str]:
+    """Languages that a model knows, in the place of those that it does not.
+
+    Args:
+        model: any multilingual Whisper.
+        features: the first window of each recording, `(batch, mel bins, frames)`.
+        languages: names.
+    """
+    known = known_languages(model)
+    codes = [nearest_language(language, known) for language in languages]
+    unknown = [index for index, code in enumerate(codes) if code is None]
+    if unknown:
+        names = {token: name for name, token in known.items()}
+        detected = model.detect_language(features[unknown].to(model.device, model.dtype)).tolist()
+        for index, token in zip(unknown, detected, strict=True):
+            codes[index] = names[token]
+    return [code for code in codes if code is not None]
+
+
 @torch.inference_mode()
 def transcribe_batch(
     model,
@@ -167,14 +187,16 @@ def transcribe_batch(
         model: a Whisper of any kind, in evaluation mode.
         processor: the model's.
         clips: samples `(samples,)` at 16 kHz of each.
-        languages: Whisper's code of each.
+        languages: the name of each one's language. One that the model has no token for is replaced: `de-CH` by `de`,
+            others by the language that the model detects.
         task: "transcribe" or "translate".
         **generate_kwargs: settings of `generate`.
     """
     features = speech_features(processor, clips)
-    prompt = {"language": list(languages), "task": task}
-    if is_english(model):
-        prompt = {}  # it has neither in its prompt
+    prompt = {}
+    if not is_english(model):  # it has neither in its prompt
+        window = features.input_features[..., : processor.feature_extractor.nb_max_frames]
+        prompt = {"language": known_or_detected(model, window, languages), "task": task}
     tokens = model.generate(
         input_features=features.input_features.to(model.device, model.dtype),
         attention_mask=features.attention_mask.to(model.device),
