@@ -1,6 +1,6 @@
 """Fit detection rows: what tells the speech of a model's languages from that of others, also of new names.
 
-    distilwhisper fit-detection distilwhisper-base-ga --data "recordings/{language}" --languages ga en cy
+    distilwhisper fit-detection --model distilwhisper-base-ga --data "recordings/{language}" --languages ga en cy
 
 Whisper detects a language by its token. A language that Whisper has no token for, and one that it confuses with others,
 gets a row of numbers in its file of experts instead: it is used where detection="trained" asks for it, and Whisper's
@@ -36,7 +36,7 @@ SPLITS = ("train", "validation")
 class DetectionArguments:
     """The settings of a fit."""
 
-    student: str = field(metadata={"help": "Folder of a model with experts, whose files are replaced."})
+    model: str = field(metadata={"help": "Folder of a model with experts, whose files are replaced."})
     data: list[str] = field(metadata={"help": f"{SPEC_FORM}; their train and validation splits are used."})
     languages: list[str] = field(metadata={"help": "Languages with recordings, to be told apart: at least two."})
     rows: list[str] = field(
@@ -49,19 +49,15 @@ class DetectionArguments:
 
 @command
 def main(argv: list[str], prog: str) -> None:
-    (arguments,) = parse_dataclasses(__doc__, argv, prog, DetectionArguments)
-    folder = Path(arguments.student)
-    if not folder.is_dir():
-        raise ValueError(
-            f"Expected a folder, since its files are replaced, got {arguments.student!r}. Download it first."
-        )
+    arguments = parse(argv, prog)
+    folder = Path(arguments.model)
     hold(folder)
     model = DistilWhisperForConditionalGeneration.from_pretrained(folder).to(arguments.device).eval()
     asked = [*map(model.language_called, arguments.rows)] or arguments.languages
     rows = [name for name in asked if name in (model.config.languages or [])]
     if missing := [name for name in asked if name not in rows and (arguments.rows or not rows)]:
         raise ValueError(f"{folder} has no experts of {missing}, so there is no file for their rows.")
-    processor = load_processor(arguments.student)
+    processor = load_processor(arguments.model)
     states: dict[str, dict[str, torch.Tensor]] = {split: {} for split in SPLITS}
     for split in SPLITS:
         for language in arguments.languages:
@@ -86,6 +82,18 @@ def main(argv: list[str], prog: str) -> None:
         "\nThe last two columns: share of validation recordings whose language is detected, among all of the model's. "
         f"Loss {fitted['loss_before']:.3f} before, {fitted['loss']:.3f} after. The rows are in {folder}."
     )
+
+
+def parse(argv: list[str], prog: str) -> DetectionArguments:
+    """The settings.
+
+    Raises:
+        ValueError: the model is no folder, whose files could be replaced.
+    """
+    (arguments,) = parse_dataclasses(__doc__, argv, prog, DetectionArguments)
+    if not Path(arguments.model).is_dir():
+        raise ValueError(f"Expected a folder, whose files are replaced, got {arguments.model!r}. Download it first.")
+    return arguments
 
 
 def states_of(model, processor, split: str, language: str, arguments: DetectionArguments) -> torch.Tensor:

@@ -1,6 +1,7 @@
 """The docs' commands and programs, run from the top of each page to its end, on tiny models in a folder where the names
 of the docs are."""
 
+import dataclasses
 import json
 import os
 import shutil
@@ -206,6 +207,22 @@ def test_speech_without_transcripts_is_labelled_and_trained_on_round_by_round(fu
     weights = [json.loads(line)["loss_weight"] for line in kept]
     assert weights == [0.3], "the best half of two"
     assert len((furnished / "labelled-corpus/train/metadata.jsonl").read_text().splitlines()) == 8
+
+
+@pytest.mark.slow
+def test_a_language_that_whisper_does_not_know_is_trained_used_and_detected(furnished, served):
+    """The small Whisper of tests knows five languages: others stand for those that the page names."""
+    speech.write_folder(furnished / "recordings/ga", "ga", rows=4)
+    speech.write_folder(furnished / "recordings/ru", "ru", rows=4)
+    known = {"ga=cy": "ga=ru", "ga en cy": "ga gl ru", '["cy", "fr"]': '["ru", "fr"]', '"cy"': '"ru"', '"ar"': '"ru"'}
+    for block in blocks("docs/new_languages.md"):
+        text = block.text
+        for named, stand_in in known.items():
+            text = text.replace(named, stand_in)
+        run_blocks([dataclasses.replace(block, text=text)], furnished, served[1])
+    folder = furnished / "distilwhisper-small-ga"
+    assert (folder / "expert.ga.safetensors").is_file() and "language:\n- ga" in (folder / "README.md").read_text()
+    assert json.loads((folder / "config.json").read_text())["detection_languages"] == ["ga"]
 
 
 @pytest.mark.slow

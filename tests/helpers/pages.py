@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TASKS = ("docs/install.md", "docs/use.md", "docs/train.md", "docs/evaluate.md", "docs/deploy.md")
 EXAMPLES = ("examples/bias/README.md", "examples/paper/README.md", "examples/quickstart/README.md")
-OTHERS = ("CONTRIBUTING.md", "docs/serve.md", "docs/unlabelled.md", "docs/your_language.md", "model_cards/README.md")
+OTHERS = ("CONTRIBUTING.md", "docs/serve.md", "docs/new_languages.md", "docs/unlabelled.md", "docs/your_language.md")
+OTHERS += ("model_cards/README.md",)
 NAMES = ("README.md", *TASKS, *OTHERS, *EXAMPLES)
 PAGES = {name: ROOT / name for name in NAMES}
 
@@ -24,6 +25,7 @@ RUN = {
     "examples/run_cache_teacher.py": FEW,
     "examples/pseudo_label.py": ["--vad", "none", "--at_least", "--keep_doubtful"],  # tones are no speech
     "examples/run_eval.py": FEW,
+    "examples/fit_detection.py": FEW,
     "examples/run_gates.py": FEW,
     "examples/export_whisper.py": FEW,
     "examples/transcribe.py": [],
@@ -51,6 +53,7 @@ SAME = {
     "train": "run_distil",
     "cache-teacher": "run_cache_teacher",
     "pseudo-label": "pseudo_label",
+    "fit-detection": "fit_detection",
     "eval": "run_eval",
     "compare": "compare",
     "transcribe": "transcribe",
