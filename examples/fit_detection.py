@@ -37,7 +37,7 @@ def main(argv: list[str], prog: str) -> None:
             clips = (read_audio(audio) for audio in rows["audio"][: arguments.max_rows])
             by_language[language] = detection_states(model, processor, clips, arguments.batch_size)
 
-    # A row of numbers for each language with experts, in the place of its token's logit. It goes into the experts' file.
+    # A row of numbers for each language with experts, in the place of its token's logit, in the file of the experts.
     languages = [name for name in arguments.rows or arguments.languages if name in model.config.languages]
     fitted = fit_detection(model, states["train"], languages, states["validation"])
     save(model, folder, languages)

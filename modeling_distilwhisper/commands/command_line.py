@@ -195,10 +195,8 @@ def own_names(given: Mapping[str, Any], written: Iterable[str]) -> set[str]:
     """
     own = {word.partition("=")[0] for word in given.get("init_from") or ()}
     if any(re.search("[-_]", one) for one in written):  # else no model need be asked
-        models = [
-            *map(given.get, ("student", "model", "experts_from")),
-            *name_models(given.get("models") or []).values(),
-        ]
+        models = [given.get(name) for name in ("student", "model", "experts_from")]
+        models += name_models(given.get("models") or []).values()
         for location in filter(None, models):
             try:
                 own.update(expert_languages(location))
