@@ -34,12 +34,12 @@ from ..runs.any_whisper import load_config, load_processor, weights_digest
 from ..runs.numbers import Range
 from ..runs.precision import PRECISIONS
 from ..runs.processes import begin, gather, is_main_process, on_main, require_same, share
+from ..runs.starts import read_starts, without_detected
 from ..training.cache_files import tokenizer_digest
 from ..training.cache_writer import CacheWriter, WithDigests
 from ..training.row_names import KEY
 from ..training.teacher import Teacher, load_teacher
 from .command_line import DEVICE, command, parse_dataclasses
-from .starts import read_starts, without_detected
 from .training_run.models import precision_of_teacher
 
 
@@ -50,6 +50,8 @@ class CacheArguments:
     student: str = field(metadata={"help": "Folder or Hub id of the student, whose tokens are stored."})
     teacher: str = field(metadata={"help": "Folder or Hub id of the Whisper to learn from."})
     languages: list[str] = field(metadata={"help": "Codes of the languages, such as gl ca."})
+    data: list[str] = field(metadata={"help": "Corpora, as for `distilwhisper train`; their training split is stored."})
+    output_dir: str = field(metadata={"help": "Folder of the cache."})
     init_from: list[str] = field(
         default_factory=list,
         metadata={
@@ -57,8 +59,6 @@ class CacheArguments:
             "the teacher is asked. By default it is asked by the language that it hears."
         },
     )
-    data: list[str] = field(metadata={"help": "Corpora, as for `distilwhisper train`; their training split is stored."})
-    output_dir: str = field(metadata={"help": "Folder of the cache."})
     k: int = field(
         default=64,
         metadata={

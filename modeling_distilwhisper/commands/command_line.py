@@ -15,7 +15,6 @@ from typing import Any, TextIO
 
 import torch
 from transformers import HfArgumentParser
-from transformers.utils import logging
 
 from ..language_names_distilwhisper import language_name
 from ..runs.any_whisper import expert_languages, name_models
@@ -28,7 +27,6 @@ from ..runs.processes import is_main_process, own_device, process_index, quiet_b
 from ..runs.settings import parse_settings
 from .errors import TRACEBACK, message_of
 
-logger = logging.get_logger(__name__)
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # where models run unless a flag gives another device
 MOMENT = 4  # seconds, in which the main process reaches an error that all processes have, and ends
 
@@ -178,10 +176,8 @@ def parse_dataclasses(description: str | None, argv: list[str], prog: str, *clas
             chosen = chosen_languages(written, own_names(given, written))
             for before in written:
                 if "-" in before and before.split("-")[0] in chosen and "init_from" in given:
-                    logger.warning(
-                        f"{before} is read as {before.split('-')[0]}. For experts of its own: --init_from "
-                        f"{before}={before.split('-')[0]}"
-                    )
+                    code = before.split("-")[0]
+                    say(f"{before} is read as {code}. For experts of its own: --init_from {before}={code}")
             setattr(settings, name, chosen)
     return parsed
 

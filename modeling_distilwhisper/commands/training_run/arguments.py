@@ -11,8 +11,8 @@ from ...runs.old_names import read_json
 from ...runs.precision import PRECISIONS, QUANTISED
 from ...runs.run_folder import SETTINGS, RunFolder
 from ...runs.settings import defaults_of
+from ...runs.starts import read_starts
 from ...training.arguments import DistilWhisperTrainingArguments
-from ..starts import read_starts
 
 METHODS = ("experts", "lora", "finetune")
 TASKS = ("transcribe", "translate")

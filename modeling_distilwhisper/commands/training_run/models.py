@@ -11,10 +11,10 @@ from ...evaluation.gates import SIDES
 from ...modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ...runs.any_whisper import expert_languages, load_weights
 from ...runs.precision import precision_settings
+from ...runs.starts import without_detected
 from ...training.lora import with_lora
 from ...training.teacher import Teacher, load_teacher
 from ...training.teacher_cache import TeacherCache
-from ..starts import without_detected
 from .arguments import OF_NEW_EXPERTS, ModelArguments, given_settings
 
 # Settings that a trained model does not need.

@@ -8,8 +8,8 @@ from ...data.features import speech_features
 from ...data.samples import samples_of_row
 from ...language_names_distilwhisper import nearest_language
 from ...languages_distilwhisper import known_languages
+from ...runs.starts import DETECTED
 from ..command_line import say
-from ..starts import DETECTED
 from .arguments import ModelArguments
 
 HEARD_ROWS = 64  # of each language, from all over its training split

@@ -1,5 +1,6 @@
 """What a training run leaves behind: the model, `results.json`, the model card, tables and pictures."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,7 @@ def save_run(
     if trainer.is_routed and model_args.task == "transcribe":  # the card's tables are of error rates
         name = trainer.hub_model_id or trainer.args.hub_model_id or folder.resolve().name
         card = folder / "README.md"
-        if not save_card(card_of_run(content, name=name), card):
+        if not save_card(card_of_run(json.loads(json.dumps(content)), name=name), card):  # plain text, as YAML takes it
             print(f"\n{not_saved_message(card)}")
 
 

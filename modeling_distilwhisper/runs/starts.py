@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from ..runs.language_codes import as_own, language_code
+from .language_codes import as_own, language_code
 
 DETECTED = "detected"  # the languages that Whisper hears in the recordings
 
@@ -20,7 +20,10 @@ def read_starts(words: Sequence[str], languages: Sequence[str]) -> dict[str, str
     starts = {}
     for word in words:
         tag, _, relative = word.partition("=")
-        name = as_own(tag, languages)
+        try:
+            name = language_code(as_own(tag, languages))
+        except ValueError:
+            name = tag
         if name not in languages or not relative:
             raise ValueError(
                 f"--init_from: expected one of the languages {[*languages]} and a relative, such as "
