@@ -38,8 +38,8 @@ def detected_languages(
         ['ca']
     """
     settings: dict[str, Any] = {}
+    check_candidates(model, candidates, detection)
     if candidates is not None or detection != WHISPER:
-        check_candidates(model, candidates, detection)
         if has_own_detection(model):
             settings = {"detection": detection, "candidate_languages": candidates and list(candidates)}
         elif candidates is not None:
@@ -90,6 +90,8 @@ def check_candidates(model, candidates: Sequence[str] | None, detection: str) ->
     Raises:
         ValueError: the message says what to do.
     """
+    if candidates is None and detection == WHISPER:
+        return
     if detection not in KINDS:
         raise ValueError(f"The detection must be one of {', '.join(KINDS)}, got {detection!r}.")
     check_trained(model.name_or_path or "this Whisper", trained_languages(model), detection)

@@ -13,8 +13,6 @@ from transformers import (
     WhisperTokenizer,
 )
 
-from modeling_distilwhisper.language_modules_distilwhisper import LanguageParts
-
 LANGUAGES = ("en", "fr", "gl", "ca", "ru")
 WINDOW_SECONDS = 2
 
@@ -105,20 +103,18 @@ def unsettle_language(model, language: str, seed: int = 9) -> None:
         expert.gate.threshold.fill_(0.0)
 
 
-def train_detection(model, languages: list[str], seed: int = 5) -> None:
-    """Gives languages with experts a detection row, as if it had been trained: of all rows, some hear each of them."""
-    for offset, language in enumerate(languages):
-        experts = dict(model.get_decoder().experts.items())
-        before = experts.get(language)
-        has_embedding = before is not None and before.embedding is not None
-        parts = LanguageParts(model.config.d_model, embedding=has_embedding, detection=True)
-        if has_embedding:
-            parts.embedding.data.copy_(before.embedding.data)
-        generator = torch.Generator().manual_seed(seed + offset)
-        row = torch.randn(model.config.d_model, generator=generator, device="cpu")
-        parts.detection_weight.data.copy_(2 * row)
-        model.get_decoder().set_experts({**experts, language: parts.to(model.device)})
-    model.config.detection_languages = [*languages]
+@torch.no_grad()
+def train_detection(model, languages: list[str], features: torch.Tensor) -> None:
+    """Gives languages with experts a detection row, as if it had been trained: the first hears its language in the
+    first row of features, the second in the second, and so on. Whisper's own languages are heard in the others."""
+    states = model.detection_states(features)
+    whisper = [token for token in model.language_tokens().values() if token < model.config.vocab_size]
+    highest = model.get_output_embeddings()(states)[:, whisper].max()
+    middle = states.mean(dim=0)
+    for row, language in enumerate(languages):
+        away = states[row] - middle
+        weight = 10 * away / (away @ away)
+        model.set_detection_row(language, weight, float(highest + 1 - weight @ states[row]))
 
 
 def make_audio(processor: WhisperProcessor, seconds: list[float], seed: int = 0) -> dict[str, torch.Tensor]:
