@@ -107,7 +107,7 @@ def test_experts_that_cannot_be_detected_are_named(trained, caplog):
 @pytest.mark.parametrize(
     ("written", "detection", "message"),
     [
-        (["xx"], "whisper", "xx cannot be detected. Expected some of ca, en, fr, gl, ru"),
+        (["cy"], "whisper", "cy cannot be detected. Expected some of ca, en, fr, gl, ru"),
         (
             ["gl", "ga"],
             "whisper",
