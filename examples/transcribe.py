@@ -18,6 +18,7 @@ from modeling_distilwhisper.commands.transcribe import parse
 from modeling_distilwhisper.data.voice import find_detector
 from modeling_distilwhisper.languages_distilwhisper import known_languages
 from modeling_distilwhisper.transcription.cues import CueLimits
+from modeling_distilwhisper.transcription.detection import detection_choice
 from modeling_distilwhisper.transcription.recordings import find_recordings
 from modeling_distilwhisper.transcription.subtitles import content_of
 
@@ -33,12 +34,17 @@ def main(argv: list[str], prog: str) -> None:
     known = set(known_languages(model))
     recordings = find_recordings(arguments.recordings, arguments.output_dir, arguments.language, known)
 
+    # Where no language is given: among which ones it is chosen, and how.
+    choice = detection_choice(model, arguments.candidate_languages, arguments.detection, arguments.model)
+
     # Speech is found and cut into windows of up to 30 s. A batch has windows of any recordings and languages.
     transcriber = BatchTranscriber(
         model,
         processor,
         find_detector(arguments.vad),
         batch_size=arguments.batch_size,
+        candidate_languages=choice.candidates,
+        detection=choice.detection,
         task=arguments.task,
         num_beams=arguments.num_beams,
     )

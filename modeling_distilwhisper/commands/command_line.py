@@ -16,6 +16,7 @@ from typing import Any, TextIO
 import torch
 from transformers import HfArgumentParser
 
+from ..detection_distilwhisper import KINDS
 from ..language_names_distilwhisper import language_name
 from ..runs.any_whisper import expert_languages, name_models
 from ..runs.extras import require
@@ -150,6 +151,21 @@ def check_values(action: argparse.Action) -> None:
 def make_parser(description: str | None, prog: str) -> argparse.ArgumentParser:
     """A parser of flags; the description is a module's docstring."""
     return Parser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+
+def add_detection(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how a language is detected where none is given."""
+    parser.add_argument(
+        "--candidate_languages",
+        nargs="+",
+        help="codes of the languages to choose from where it is detected, or 'experts': those with experts",
+    )
+    parser.add_argument(
+        "--detection",
+        choices=KINDS,
+        default=KINDS[0],
+        help="how it is detected: by Whisper itself, or by detection rows that were trained",
+    )
 
 
 def parse_dataclasses(description: str | None, argv: list[str], prog: str, *classes: type) -> tuple:

@@ -21,7 +21,8 @@ from pathlib import Path
 from ..data.voice import find_detector
 from ..runs.any_whisper import load_model, load_processor
 from ..runs.extras import require
-from .command_line import DEVICE, command, make_parser
+from ..transcription.detection import detection_choice
+from .command_line import DEVICE, add_detection, command, make_parser
 from .demo_limits import MAX_UPLOAD, Guard
 
 TEMP_DIR = "GRADIO_TEMP_DIR"  # the environment variable
@@ -50,8 +51,9 @@ def serve(arguments: argparse.Namespace, folder: str) -> None:
     model, processor = load_model(arguments.model, "auto", arguments.device), load_processor(arguments.model)
     if not getattr(model.config, "languages", None):
         raise ValueError(f"{arguments.model} has no language experts: there is nothing to compare with plain Whisper.")
+    choice = detection_choice(model, arguments.candidate_languages, arguments.detection, arguments.model)
     # No Node server, no external links, no history.
-    make_page(model, processor, detector, arguments.examples).launch(
+    make_page(model, processor, detector, arguments.examples, choice).launch(
         server_name=arguments.host,
         server_port=arguments.port,
         theme=THEME,
@@ -76,6 +78,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser = make_parser(__doc__, prog)
     parser.add_argument("model", help="folder or Hub id of a model with language experts")
     parser.add_argument("--examples", nargs="+", type=recording, default=[], help="recordings that visitors can choose")
+    add_detection(parser)
     parser.add_argument("--vad", default="silero", help="finds speech: silero, none, or module:function")
     parser.add_argument("--host", default="127.0.0.1", help="0.0.0.0: reachable from other machines")
     parser.add_argument("--port", type=int, default=7860, help="where the page is served")

@@ -19,6 +19,7 @@ from ..data.voice import Detector
 from ..languages_distilwhisper import known_languages
 from ..reporting.figures import draw_audio_gates
 from ..runs.files import file_name, write_atomically
+from ..transcription.detection import DetectionChoice
 from ..transcription.segments import UNDETERMINED, Transcript
 from ..transcription.side_by_side import Gates, SideBySide, changed_words, transcribe_side_by_side
 from ..transcription.subtitles import to_srt
@@ -44,8 +45,16 @@ CSS = """
 """
 
 
-def make_page(model, processor, detector: Detector | None, examples: list[Path]) -> gr.Blocks:
-    """The page, for a model with experts, what finds speech, and recordings that visitors can choose."""
+def make_page(model, processor, detector: Detector | None, examples: list[Path], choice: DetectionChoice) -> gr.Blocks:
+    """The page.
+
+    Args:
+        model: with experts.
+        processor: the model's.
+        detector: finds speech.
+        examples: recordings that visitors can choose.
+        choice: how languages are detected.
+    """
 
     def transcribe(path: str | None, language: str) -> tuple:
         if path is None:
@@ -56,9 +65,15 @@ def make_page(model, processor, detector: Detector | None, examples: list[Path])
             samples = read_audio(path)
             if not len(samples):
                 raise ValueError("The recording is empty.")
-            limit = Deadline(MAX_WORK_MINUTES)
             result = transcribe_side_by_side(
-                model, processor, samples, language or None, detector, stopping_criteria=[limit]
+                model,
+                processor,
+                samples,
+                language or None,
+                detector,
+                candidate_languages=choice.candidates,
+                detection=choice.detection,
+                stopping_criteria=[Deadline(MAX_WORK_MINUTES)],
             )
         except ValueError as error:
             raise gr.Error(without_path(str(error), path), print_exception=False) from None
@@ -171,7 +186,7 @@ def name_of(path: str) -> str:
 
 
 def language_name(code: str) -> str:
-    return LANGUAGES.get(code, code).capitalize()
+    return LANGUAGES[code].capitalize() if code in LANGUAGES else code
 
 
 def summary(result: SideBySide, *, detected: bool, took: float) -> str:

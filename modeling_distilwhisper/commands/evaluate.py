@@ -8,6 +8,9 @@
 Writes a file of transcripts for each model, corpus, split and language (JSON lines), and from them summary.json and
 summary.md. If you start it again, it continues; with more models, corpora or languages, it adds them. Several processes
 share the work, on several GPUs or machines (`torchrun --nproc_per_node=2 -m modeling_distilwhisper eval ...`).
+
+With --identification it also scores which language each model detects, among all languages and among those of
+--languages, by Whisper's own detection and by trained detection rows where a model has some.
 """
 
 import json
@@ -15,7 +18,7 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import product
 from pathlib import Path
 
@@ -24,9 +27,12 @@ from transformers import WhisperProcessor
 
 from ..data.selection import Selection, read_rows
 from ..data.sources import SPEC_FORM, Source, parse_sources
+from ..evaluation.detection import detect_rows, is_detected
+from ..evaluation.identification import NOTE, accuracy_rows, confusion_rows
 from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.summary import difference_rows, error_rates_of, group_rows, score_rows, wer_difference
 from ..evaluation.transcription import is_transcribed, transcribe_rows
+from ..languages_distilwhisper import is_english
 from ..reporting.markdown import table_of
 from ..runs.any_whisper import adapted_base, load_model, load_processor, name_models, weights_digest
 from ..runs.extras import require
@@ -37,9 +43,11 @@ from ..runs.precision import TRANSCRIBING
 from ..runs.processes import begin, is_main_process, on_main
 from ..runs.records import RecordFile
 from ..runs.run_folder import SETTINGS, RunFolder
-from .command_line import DEVICE, command, parse_dataclasses
+from .command_line import DEVICE, command, parse_dataclasses, say
 
 TASKS = ("transcribe", "translate")
+ALSO, ONLY = "also", "only"  # which of the two scores: identification beside transcripts, or alone
+IDENTIFICATION = "identification"  # the title of a table
 RUN_FORM = {"run": {"weights": str | None}}  # of the settings next to transcripts
 
 
@@ -54,6 +62,14 @@ class EvaluationArguments:
     splits: list[str] = field(default_factory=lambda: ["test"], metadata={"help": "train, validation or test."})
     task: str = field(
         default="transcribe", metadata={"help": "'transcribe', or 'translate' into English (BLEU and chrF)."}
+    )
+    identification: str | None = field(
+        default=None,
+        metadata={
+            "help": "Score which language is detected: 'also' (the flag alone) or 'only', without transcripts.",
+            "nargs": "?",
+            "const": ALSO,
+        },
     )
     normalizer: str = field(default="marks", metadata={"help": "Normaliser of the scores: 'marks' or 'report'."})
     compare: list[str] = field(
@@ -84,13 +100,18 @@ def main(argv: list[str], prog: str) -> None:
         adapted_base(location)  # a LoRA adapter needs PEFT, an extra: an error now, before any work
     selections = read_corpora(arguments)
     processors = {name: load_processor(location) for name, location in models.items()}
-    records = {
-        name: transcribe_corpora(name, location, processors[name], selections, arguments)
-        for name, location in models.items()
-    }
+    records, detections = {}, {}
+    for name, location in models.items():
+        model = Model(name, location, processors[name], arguments)
+        if arguments.identification != ONLY:
+            records[name] = transcribe_corpora(model, selections)
+        if arguments.identification:
+            detections[name] = detect_corpora(model, selections)
     if not is_main_process():
         return
     summary = summarise(records, selections, arguments)
+    if detections:
+        summary |= identification_of(detections, selections)
     folder = Path(arguments.output_dir)
     text = write_summary(summary, folder, arguments.precision)
     print(
@@ -114,6 +135,12 @@ def check(arguments: EvaluationArguments, models: Mapping[str, str]) -> None:
     for setting, values in {"task": TASKS, "normalizer": NORMALIZERS, "precision": TRANSCRIBING}.items():
         if getattr(arguments, setting) not in values:
             raise ValueError(f"--{setting} must be one of {', '.join(values)}, got {getattr(arguments, setting)!r}.")
+    if arguments.identification not in (None, ALSO, ONLY):
+        raise ValueError(f"--identification must be {ALSO} or {ONLY}, got {arguments.identification!r}.")
+    if arguments.identification == ONLY and (arguments.compare or arguments.gap):
+        raise ValueError(
+            f"--compare and --gap need transcripts, which --identification {ONLY} does not make. Leave either out."
+        )
     if arguments.task == "translate":
         require("sacrebleu")
 
@@ -145,33 +172,68 @@ def into_english(source: Source, split: str) -> Callable[[Dataset], tuple[Datase
     return filter_rows
 
 
-def transcribe_corpora(
-    name: str,
-    location: str,
-    processor: WhisperProcessor,
-    selections: list[tuple[Source, Selection]],
-    arguments: EvaluationArguments,
-) -> list[dict]:
-    """The records of a model, `name`, on all rows; those that its files have already are not transcribed again."""
-    model, records = None, []
-    settings = {"model": location, "weights": weights_digest(location)}
-    settings |= {setting: getattr(arguments, setting) for setting in ("task", "num_beams", "precision")}
+@dataclass
+class Model:
+    """A model to score, which is loaded where something is missing: of many, one may have been added.
+
+    Attributes:
+        name: in the summary.
+        location: folder or Hub id.
+        processor: the model's.
+        arguments: of the evaluation.
+    """
+
+    name: str
+    location: str
+    processor: WhisperProcessor
+    arguments: EvaluationArguments
+
+    @cached_property
+    def loaded(self):
+        return load_model(self.location, self.arguments.precision, self.arguments.device)
+
+    @cached_property
+    def settings(self) -> dict:
+        """What decides its transcripts."""
+        settings = {"model": self.location, "weights": weights_digest(self.location)}
+        return settings | {name: getattr(self.arguments, name) for name in ("task", "num_beams", "precision")}
+
+    def file(self, source: Source, selection: Selection, of: str = "") -> RecordFile:
+        """The file with the model's records of these rows, in a folder that has these settings."""
+        folder = Path(self.arguments.output_dir, file_name(self.name), file_name(source.name))
+        on_main(prepare_folder, folder, self.settings | {"data": source.spec})
+        return RecordFile(folder / f"{file_name(selection.language)}.{selection.split}{of}.jsonl")
+
+
+def transcribe_corpora(model: Model, selections: list[tuple[Source, Selection]]) -> list[dict]:
+    """The transcripts of all rows by a model; those that its files have already are not made again."""
+    records = []
     for source, selection in selections:
-        of_source = settings | {"data": source.spec}
-        folder = Path(arguments.output_dir, file_name(name), file_name(source.name))
-        on_main(prepare_folder, folder, of_source)
-        file = RecordFile(folder / f"{file_name(selection.language)}.{selection.split}.jsonl")
-        if model is None and not is_transcribed(file, selection.rows):
-            model = load_model(location, arguments.precision, arguments.device)
+        file = model.file(source, selection)
+        done = is_transcribed(file, selection.rows)
         records += transcribe_rows(
             file,
-            model,
-            processor,
+            None if done else model.loaded,
+            model.processor,
             selection.rows,
-            task=arguments.task,
-            batch_size=arguments.batch_size,
-            num_beams=arguments.num_beams,
+            task=model.arguments.task,
+            batch_size=model.arguments.batch_size,
+            num_beams=model.arguments.num_beams,
         )
+    return records
+
+
+def detect_corpora(model: Model, selections: list[tuple[Source, Selection]]) -> list[dict]:
+    """The languages that a model detects in all rows, as `transcribe_corpora` makes transcripts."""
+    records: list[dict] = []
+    for source, selection in selections:
+        file = model.file(source, selection, ".languages")
+        detector = None if is_detected(file, selection.rows) else model.loaded
+        if detector is not None and is_english(detector):
+            say(f"{model.name} is a Whisper for English alone, so it detects no language.")
+            return []
+        batch_size = model.arguments.batch_size
+        records += detect_rows(file, detector, model.processor, selection.rows, batch_size=batch_size)
     return records
 
 
@@ -231,11 +293,20 @@ def summarise(
     return summary
 
 
+def identification_of(
+    detections: Mapping[str, list[dict]], selections: list[tuple[Source, Selection]]
+) -> dict[str, list[dict]]:
+    """Tables of language identification among all languages and among the asked ones."""
+    asked = list(dict.fromkeys(selection.language for _, selection in selections))
+    return {IDENTIFICATION: accuracy_rows(detections, asked), "confusion": confusion_rows(detections, asked)}
+
+
 def write_summary(summary: dict[str, list[dict]], folder: Path, precision: str) -> str:
     """Writes summary.json and summary.md; returns the text of the latter."""
     content = summary | {"precision": precision}
     write_atomically(folder / "summary.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    text = "\n\n".join(f"## {name}\n\n{table_of(rows, '.3f')}" for name, rows in summary.items())
+    notes = {IDENTIFICATION: f"\n\n{NOTE}"}
+    text = "\n\n".join(f"## {name}\n\n{table_of(rows, '.3f')}{notes.get(name, '')}" for name, rows in summary.items())
     write_atomically(folder / "summary.md", f"{text}\n")
     return text
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from ..runs.extras import require
 from ..runs.precision import PRECISIONS
 from ..serving.secure import secure_ray
-from .command_line import DEVICE, command, make_parser
+from .command_line import DEVICE, add_detection, command, make_parser
 
 
 @command
@@ -45,6 +45,8 @@ def main(argv: list[str], prog: str) -> None:
             batch_size=arguments.batch_size,
             replicas=replicas,
             threads=arguments.threads or max(1, (len(os.sched_getaffinity(0)) - 1) // replicas),
+            candidate_languages=arguments.candidate_languages,
+            detection=arguments.detection,
             vad=arguments.vad,
             max_minutes=arguments.max_minutes,
             limits=Limits(arguments.max_upload, arguments.upload_seconds, arguments.max_requests),
@@ -70,6 +72,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
         type=int,
         help="of each replica; by default, all cores but one, for the server itself, are shared out",
     )
+    add_detection(parser)
     parser.add_argument("--vad", default="silero", help="finds speech: silero, none, or module:function")
     parser.add_argument("--max_upload", type=float, default=100, help="MiB of a request")
     parser.add_argument("--upload_seconds", type=float, default=300, help="in which a request has to arrive")

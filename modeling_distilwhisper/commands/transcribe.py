@@ -19,6 +19,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tabulate import tabulate
@@ -29,12 +30,14 @@ from ..data.audio import read_audio
 from ..data.voice import find_detector
 from ..languages_distilwhisper import known_languages
 from ..runs.any_whisper import adapted_base, load_model, load_processor, weights_digest
+from ..runs.detection import WHISPER
 from ..runs.files import write_atomically
 from ..runs.precision import TRANSCRIBING
 from ..runs.processes import begin, gather, is_main_process, on_main, share
 from ..runs.run_folder import RunFolder
 from ..transcription.batched import BatchTranscriber
 from ..transcription.cues import CueLimits
+from ..transcription.detection import DetectionChoice, detection_choice
 from ..transcription.doubts import FALLBACK
 from ..transcription.recordings import (
     OutputClaims,
@@ -47,7 +50,7 @@ from ..transcription.recordings import (
 from ..transcription.segments import Transcript
 from ..transcription.sequential import transcribe_clips
 from ..transcription.subtitles import FORMATS, content_of
-from .command_line import DEVICE, command, make_parser
+from .command_line import DEVICE, add_detection, command, make_parser
 
 LONG_FORMS = ("batched", "sequential")
 Result = tuple[Recording, Transcript | Exception]
@@ -70,8 +73,9 @@ def main(argv: list[str], prog: str) -> int:
         arguments.language,
         set(known_languages(model)),
     )
+    choice = detection_choice(model, arguments.candidate_languages, arguments.detection, arguments.model)
     limits = CueLimits(arguments.max_line_width, arguments.max_lines, arguments.max_cue_seconds)
-    on_main(RunFolder, arguments.output_dir, {"run": settings_of(arguments)})
+    on_main(RunFolder, arguments.output_dir, {"run": settings_of(arguments, choice)})
     failures = on_main(find_unsupported, arguments.recordings, recordings)
     missing, complete = on_main(select_missing, recordings, arguments.formats, arguments.output_dir, failures)
     missing = share(missing)
@@ -79,7 +83,7 @@ def main(argv: list[str], prog: str) -> int:
     started = time.perf_counter()
     with tqdm(total=len(missing), unit="recording", desc="Transcribed", disable=not is_main_process()) as bar:
         decoded = decode_each(missing, failures, bar)
-        for recording, transcript in transcripts_of(decoded, model, processor, arguments, bar):
+        for recording, transcript in transcripts_of(decoded, model, processor, arguments, choice, bar):
             try:
                 if isinstance(transcript, Exception):
                     raise transcript
@@ -109,13 +113,13 @@ def main(argv: list[str], prog: str) -> int:
     return 1 if failures else 0
 
 
-def settings_of(arguments: argparse.Namespace) -> dict:
+def settings_of(arguments: argparse.Namespace, choice: DetectionChoice) -> dict:
     """What decides the transcripts in an output folder."""
     settings = {"model": arguments.model, "weights": weights_digest(arguments.model)}
     settings |= {name: getattr(arguments, name) for name in ("language", "task", "num_beams", "fallback")}
     if arguments.long_form != "sequential":  # as all folders of earlier versions are
         settings |= {"long_form": arguments.long_form, "vad": arguments.vad}
-    return settings
+    return settings | choice.settings
 
 
 def select_missing(
@@ -157,16 +161,22 @@ def decode_each(
 
 
 def transcripts_of(
-    decoded: Iterator[tuple[Recording, np.ndarray]], model, processor, arguments: argparse.Namespace, bar: tqdm
+    decoded: Iterator[tuple[Recording, np.ndarray]],
+    model,
+    processor,
+    arguments: argparse.Namespace,
+    choice: DetectionChoice,
+    bar: tqdm,
 ) -> Iterator[Result]:
     """The transcript of each recording, as they are done, or what went wrong with it."""
     generation = {"task": arguments.task, "num_beams": arguments.num_beams} | (FALLBACK if arguments.fallback else {})
+    detecting: dict[str, Any] = {"candidate_languages": choice.candidates, "detection": choice.detection}
     # Sampling at other temperatures draws one random number after the other, so a batch would share them.
     size = 1 if arguments.fallback else arguments.batch_size
     if arguments.long_form == "sequential":
         for batch in batches(decoded, size, processor.feature_extractor.n_samples):
             clips, languages = [clip for _, clip in batch], [recording.language for recording, _ in batch]
-            transcripts = transcribe_or_explain(model, processor, clips, languages, generation)
+            transcripts = transcribe_or_explain(model, processor, clips, languages, detecting | generation)
             yield from zip((recording for recording, _ in batch), transcripts, strict=True)
         return
     transcriber = BatchTranscriber(
@@ -176,6 +186,7 @@ def transcripts_of(
         batch_size=size,
         detect_each=arguments.language == "detect-windows",
         on_batch=lambda seconds: bar.set_postfix_str(f"{seconds:.0f} s of speech"),
+        **detecting,
         **generation,
     )
     yield from transcriber((recording, samples, recording.language) for recording, samples in decoded)
@@ -226,6 +237,7 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
         default="detect",
         help="a code; 'folder'; 'detect' (the default), once for a recording; or 'detect-windows', for each window",
     )
+    add_detection(parser)
     parser.add_argument("--formats", nargs="+", choices=FORMATS, default=list(FORMATS), help="by default all")
     parser.add_argument("--word_timestamps", action="store_true", help="write the times of words into .json")
     parser.add_argument("--max_line_width", type=int, default=42, help="columns of a line of subtitles")
@@ -258,6 +270,9 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.long_form == "sequential" and (arguments.word_timestamps or arguments.language == "detect-windows"):
         parser.error("--word_timestamps and --language detect-windows need --long_form batched")
+    detects = arguments.language in ("detect", "detect-windows")
+    if not detects and (arguments.candidate_languages or arguments.detection != WHISPER):
+        parser.error("--candidate_languages and --detection need --language detect or detect-windows")
     return arguments
 
 

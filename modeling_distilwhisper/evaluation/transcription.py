@@ -1,12 +1,11 @@
 """Transcripts of a data set's rows, in batches of similar length, as records that can be scored at any time."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from datasets import Dataset
-from tqdm.auto import tqdm
 from transformers import WhisperProcessor
 
 from ..data.audio import read_audio
@@ -14,15 +13,15 @@ from ..data.features import speech_features
 from ..language_names_distilwhisper import nearest_language
 from ..languages_distilwhisper import is_english, known_languages
 from ..runs.numbers import AT_LEAST_0, COUNT
-from ..runs.processes import is_main_process, on_main, require_same, share
 from ..runs.records import RecordFile
+from .row_records import METADATA, RecordKind, is_recorded, record_rows
 
-METADATA = ("id", "data_set", "split", "language", "sentence_id", "gender", "age", "accent", "speaker", "seconds")
 # What a record must have to be scored.
 RECORD = {
     **{name: str for name in ("id", "data_set", "split", "language", "reference", "hypothesis")},
     **{name: AT_LEAST_0 for name in ("seconds", "compute_seconds")},
 }
+TRANSCRIPTS = RecordKind(RECORD, {"reference": "text", "seconds": "seconds"})
 
 
 def transcribe_rows(
@@ -72,84 +71,25 @@ def transcribe_rows(
     """
     COUNT.check("batch_size", batch_size)
     COUNT.check("num_beams", generate_kwargs.get("num_beams", 1))
-    require_same(f"rows for {file.path.name}", [rows[name][:] for name in ("id", "text", "seconds")])
-    order, seconds = on_main(_missing, file, rows), rows["seconds"][:]
-    mine, done = share(order), len(rows) - len(order)
-    own = file.of_this_process()
-    bar = tqdm(total=done + len(mine), initial=done, desc=file.path.stem, unit="clip", disable=not is_main_process())
-    for indices in batches_by_length(mine, seconds, batch_size, processor.feature_extractor.chunk_length):
-        batch = rows.select(indices)
+
+    def transcripts_of(batch: Dataset) -> list[dict]:
         started = time.perf_counter()
         clips, languages = [read_audio(audio) for audio in batch["audio"]], batch["language"][:]
         hypotheses = transcribe_batch(model, processor, clips, languages, task=task, **generate_kwargs)
-        compute_seconds = (time.perf_counter() - started) / len(indices)
-        own.add(
-            [
-                {name: row[name] for name in METADATA}
-                | {"reference": row["text"], "hypothesis": hypothesis, "compute_seconds": compute_seconds}
-                for row, hypothesis in zip(batch, hypotheses, strict=True)
-            ]
-        )
-        bar.update(len(indices))
-    bar.close()
-    file.merge()
-    return on_main(_in_order, file, rows)
+        compute_seconds = (time.perf_counter() - started) / len(batch)
+        return [
+            {name: row[name] for name in METADATA}
+            | {"reference": row["text"], "hypothesis": hypothesis, "compute_seconds": compute_seconds}
+            for row, hypothesis in zip(batch, hypotheses, strict=True)
+        ]
+
+    window = processor.feature_extractor.chunk_length
+    return record_rows(file, rows, transcripts_of, TRANSCRIPTS, batch_size=batch_size, window=window)
 
 
 def is_transcribed(file: RecordFile, rows: Dataset) -> bool:
     """Whether `transcribe_rows` would have nothing to do: then no model needs to be loaded. All processes call it."""
-    return on_main(lambda: len(_done(file, rows)[0]) == len(rows) and not file.is_in_parts())
-
-
-def _missing(file: RecordFile, rows: Dataset) -> list[int]:
-    """The indices of the rows to transcribe, longest first. Outdated records are deleted."""
-    file.hold()
-    done, outdated = _done(file, rows)
-    if outdated or file.is_in_parts():
-        file.keep([record for record in file.read(RECORD) if record["id"] not in outdated])
-    names = rows["id"][:]
-    return [index for index in _longest_first(rows) if names[index] not in done]
-
-
-def _in_order(file: RecordFile, rows: Dataset) -> list[dict]:
-    """The records of these rows, which it puts in the order in which one process writes them: scores and their
-    intervals do then not depend on the number of processes, or on interruptions."""
-    names = rows["id"][:]
-    places = {names[index]: place for place, index in enumerate(_longest_first(rows))}
-    records = file.read(RECORD)
-    found = [record for record in records if record["id"] in places]
-    in_order = sorted(found, key=lambda record: places[record["id"]])
-    if in_order != found:
-        file.keep([*(record for record in records if record["id"] not in places), *in_order])
-    return in_order
-
-
-def _longest_first(rows: Dataset) -> list[int]:
-    seconds = rows["seconds"][:]
-    return sorted(range(len(seconds)), key=lambda index: -seconds[index])
-
-
-def _done(file: RecordFile, rows: Dataset) -> tuple[set[str], set[str]]:
-    """Ids of the rows that the file has a valid record of, and of those whose record is outdated."""
-    current = dict(zip(rows["id"], zip(rows["text"], rows["seconds"], strict=True), strict=True))
-    recorded = {record["id"]: (record["reference"], record["seconds"]) for record in file.read(RECORD)}
-    done = {name for name, row in current.items() if recorded.get(name) == row}
-    return done, (current.keys() & recorded.keys()) - done
-
-
-def batches_by_length(order: Sequence[int], seconds: Sequence[float], size: int, window: float) -> Iterator[list[int]]:
-    """Batches of `size` rows in an order; a row longer than Whisper's window, in seconds, is a batch alone."""
-    batch: list[int] = []
-    for index in order:
-        if seconds[index] > window:
-            yield [index]
-            continue
-        batch.append(index)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
+    return is_recorded(file, rows, TRANSCRIPTS)
 
 
 def known_or_detected(model, features: torch.Tensor, languages: Sequence[str]) -> list[str]:

@@ -11,8 +11,10 @@ from transformers import set_seed
 from ..languages_distilwhisper import known_languages
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.any_whisper import expert_languages, load_model, load_processor
+from ..runs.detection import WHISPER
 from ..runs.precision import QUANTISED, precision_settings
-from ..transcription.window_batch import detect_languages, transcribe_windows, window_features
+from ..transcription.window_batch import transcribe_windows, window_features
+from .detection import LanguageDetector
 from .experts import ExpertStore
 from .items import DETECT, Description, Item, Outcome, Settings
 
@@ -26,12 +28,24 @@ class Engine:
         expert_memory: bytes that loaded experts may take.
         precision: as for `load_model`.
         device: where the model runs.
+        candidate_languages: among which languages are detected, as for `detection_choice`; `None`: all.
+        detection: "whisper" or "trained".
 
     Raises:
-        ValueError: two places have experts of one language, or what `load_model` raises.
+        ValueError: two places have experts of one language, a candidate cannot be detected, or what `load_model`
+            raises.
     """
 
-    def __init__(self, model: str, experts: Sequence[str], expert_memory: int, precision: str, device: str):
+    def __init__(
+        self,
+        model: str,
+        experts: Sequence[str],
+        expert_memory: int,
+        precision: str,
+        device: str,
+        candidate_languages: Sequence[str] | None = None,
+        detection: str = WHISPER,
+    ):
         self.processor = load_processor(model)
         own = [model] if expert_languages(model) else []
         if experts and not own:
@@ -41,12 +55,14 @@ class Engine:
         else:
             self.model = load_model(model, precision, device, languages=[])
         self.experts = ExpertStore(self.model, [*own, *experts], expert_memory)
+        self.detect = LanguageDetector(self.model, self.experts, candidate_languages, detection)
         self._turn = threading.Lock()
 
     def describe(self) -> Description:
         """What a server has to know of the model."""
         window = self.processor.feature_extractor.n_samples
-        return Description(tuple(known_languages(self.model)), tuple(sorted(self.experts.sources)), window)
+        experts = tuple(sorted(self.experts.sources))
+        return Description(tuple(dict.fromkeys([*known_languages(self.model), *experts])), experts, window)
 
     def fetch(self, language: str | None) -> None:
         """Downloads the experts of a language if they are on the Hub: before its batch, which would have to wait."""
@@ -87,7 +103,8 @@ class Engine:
         try:
             features = window_features(self.processor, [item.samples for item in items])
             if settings.task == DETECT:
-                return [Outcome(code) for code in detect_languages(self.model, self.processor, features)]
+                inputs = features.input_features.to(self.model.device, self.model.dtype)
+                return [Outcome(name) for name in self.detect(inputs)]
             languages = [str(item.language) for item in items]
             generation = self._generation(settings)
             logprobs = any(item.settings.logprobs for item in items)

@@ -10,7 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from transformers.models.whisper.tokenization_whisper import LANGUAGES
 
-from ..runs.language_codes import language_code
+from ..runs.language_codes import as_own, language_code
 from ..transcription.doubts import compression_ratio
 from ..transcription.segments import Segment, Transcript
 from ..transcription.subtitles import to_srt, to_vtt
@@ -83,7 +83,9 @@ def _check(fields: Fields) -> None:
 
 
 def read_language(written: str | None, known: tuple[str, ...]) -> str | None:
-    """Whisper's code of a language that a client asks for; `None` to detect it.
+    """The name of a language that a client asks for; `None` to detect it.
+
+    A name that the model knows, such as de-CH, is that one. Of others the region is dropped: de.
 
     Raises:
         ApiError: the model does not know it.
@@ -91,7 +93,7 @@ def read_language(written: str | None, known: tuple[str, ...]) -> str | None:
     if written is None:
         return None
     try:
-        code = language_code(written[:100])
+        code = language_code(as_own(written[:100], known))
     except ValueError:
         code = ""
     if code not in known:

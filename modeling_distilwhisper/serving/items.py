@@ -67,7 +67,7 @@ class Description:
     """What a server has to know of its model.
 
     Attributes:
-        languages: codes that the model knows.
+        languages: names that the model knows.
         experts: codes of the languages with experts.
         window: of Whisper, in samples.
     """

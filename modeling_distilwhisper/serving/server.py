@@ -41,6 +41,8 @@ class ServerSettings:
         batch_size: the most windows in a batch.
         replicas: processes with the model.
         threads: of each.
+        candidate_languages: among which languages are detected where a request names none; `None`: all.
+        detection: "whisper" or "trained".
         vad: the voice activity detector, as for `find_detector`.
         max_minutes: the longest recording.
         limits: what a client may ask for.
@@ -59,6 +61,8 @@ class ServerSettings:
     batch_size: int
     replicas: int
     threads: int
+    candidate_languages: list[str] | None
+    detection: str
     vad: str
     max_minutes: float
     limits: Limits
@@ -98,6 +102,7 @@ def run_server(settings: ServerSettings) -> None:
             raise ValueError(f"{location} has no experts. Expected a place with expert.<language>.safetensors.")
     engine: dict[str, Any] = {"model": model, "experts": experts, "expert_memory": int(settings.expert_memory * 1e6)}
     engine |= {"precision": settings.precision, "device": settings.device}
+    engine |= {"candidate_languages": settings.candidate_languages, "detection": settings.detection}
     replicas = started_replicas(
         engine,
         batch_size=settings.batch_size,

@@ -14,6 +14,7 @@ from transformers import BatchFeature, WhisperProcessor
 from ..data.mono import SAMPLING_RATE
 from ..data.samples import as_samples
 from ..data.voice import Detector, all_of_it
+from ..runs.detection import WHISPER, check_candidates
 from .segments import UNDETERMINED, Dropped, Segment, Transcript
 from .sentences import timed_text
 from .window_batch import WindowText, detect_languages, transcribe_windows, window_features
@@ -37,8 +38,13 @@ class BatchTranscriber:
         detector: finds speech; `None`: all of a recording counts as speech, and a long one is cut anywhere.
         batch_size: windows in a batch.
         detect_each: whether a language that is not given is detected for each window, not once for a recording.
+        candidate_languages: names of the languages to choose from; `None`: all.
+        detection: "whisper", its own; or "trained", by the model's trained detection rows.
         on_batch: called after each batch with the seconds of speech that are done.
         settings: for `generate`, such as `num_beams=5` or `task="translate"`.
+
+    Raises:
+        ValueError: a candidate that the model cannot detect; or trained rows are asked for, and it has none.
 
     Example:
         >>> from modeling_distilwhisper import BatchTranscriber, load_model, load_processor, read_audio
@@ -58,12 +64,16 @@ class BatchTranscriber:
         *,
         batch_size: int = 8,
         detect_each: bool = False,
+        candidate_languages: Sequence[str] | None = None,
+        detection: str = WHISPER,
         on_batch: Callable[[float], None] | None = None,
         **settings: Any,
     ):
         self.model, self.processor, self.detector = model, processor, detector
         self.batch_size, self.detect_each, self.settings = batch_size, detect_each, settings
         self.on_batch, self.speech_seconds = on_batch, 0.0
+        check_candidates(model, candidate_languages, detection)
+        self.choice = (candidate_languages, detection)
 
     def __call__(self, recordings: Iterable[Recording]) -> Iterator[tuple[Any, Transcript | Exception]]:
         """Yields the key and transcript of each recording when it is done; in place of a transcript, what went wrong.
@@ -126,7 +136,7 @@ class BatchTranscriber:
         known = [language for language in languages if language is not None]
         if len(known) == len(languages):
             return known
-        detected = detect_languages(self.model, self.processor, features)
+        detected = detect_languages(self.model, self.processor, features, *self.choice)
         return [language or other for language, other in zip(languages, detected, strict=True)]
 
     def _transcribe(self, pieces: Sequence["_Piece"], features: BatchFeature) -> None:

@@ -12,6 +12,7 @@ import soundfile
 
 from ..data.ffmpeg import has_ffmpeg
 from ..data.mono import SAMPLING_RATE
+from ..runs.language_codes import as_own
 from ..runs.records import RecordFile
 from ..runs.run_folder import SETTINGS
 from .subtitles import FORMATS
@@ -59,7 +60,7 @@ def find_recordings(given: list[Path], output_dir: Path, language: str, known: s
         given: files, and folders, which are searched with all folders in them.
         output_dir: folder of the transcripts.
         language: a code, "folder" (the name of the folder that a recording is in), "detect" or "detect-windows".
-        known: codes that the model knows.
+        known: codes that the model knows, also new names such as de-CH.
 
     Raises:
         ValueError: a path does not exist, the model does not know a language, or two recordings have the same path
@@ -74,6 +75,8 @@ def find_recordings(given: list[Path], output_dir: Path, language: str, known: s
         stem = relative_path.with_suffix("")
         target = output_dir / (stem if stems[stem] == 1 else relative_path)
         code = {"detect": None, "detect-windows": None, "folder": path.absolute().parent.name}.get(language, language)
+        if code is not None and code not in known:
+            code = str(as_own(code, known))  # de_ch is de-CH
         if code is not None and code not in known:
             raise ValueError(
                 f"{path}: {code!r} is no language of this Whisper. Expected one of: {', '.join(sorted(known))}."

@@ -9,7 +9,7 @@ from transformers import WhisperProcessor
 from ..data.features import speech_features
 from ..data.mono import SAMPLING_RATE
 from ..data.samples import as_clips
-from ..languages_distilwhisper import known_languages
+from ..runs.detection import WHISPER, check_candidates, detected_languages
 from .segments import UNDETERMINED, Segment, Transcript
 
 # Of full scale: -80 dB. Rounding and dither make noise of -84 dB (2 steps of 16 bits) out of silence, and the peaks of
@@ -25,6 +25,8 @@ def transcribe_clips(
     languages: Sequence[str | None],
     *,
     return_timestamps: bool = True,
+    candidate_languages: Sequence[str] | None = None,
+    detection: str = WHISPER,
     **settings,
 ) -> list[Transcript]:
     """Transcribes a batch of recordings.
@@ -40,13 +42,16 @@ def transcribe_clips(
         languages: a code for each clip, or `None` to detect the language in its first 30 s.
         return_timestamps: whether Whisper's timestamps divide a clip into segments. If not, a clip that fits Whisper's
             window gives one segment: experts are trained and scored so. A longer clip always has timestamps.
+        candidate_languages: names of the languages to choose from where it is detected; `None`: all.
+        detection: "whisper", its own; or "trained", by the model's trained detection rows.
         settings: for `generate`, such as `num_beams=5` or `task="translate"`.
 
     Returns:
         A transcript for each clip.
 
     Raises:
-        ValueError: a clip is no mono audio or not finite; or there is not one language for each clip.
+        ValueError: a clip is no mono audio or not finite; there is not one language for each clip; or the model cannot
+            detect a candidate, or has no trained rows.
 
     Example:
         >>> from modeling_distilwhisper import load_model, load_processor, read_audio, transcribe_clips
@@ -62,6 +67,7 @@ def transcribe_clips(
         raise ValueError(
             f"Expected a list with a language, or None, for each of {len(clips)} clips, got {languages!r}."
         )
+    check_candidates(model, candidate_languages, detection)
     transcripts = [
         Transcript(language or UNDETERMINED, len(clip) / SAMPLING_RATE, [])
         for clip, language in zip(clips, languages, strict=True)
@@ -74,7 +80,8 @@ def transcribe_clips(
         batches.append(fitting)
     for batch in batches:
         batch_clips, batch_languages = [clips[index] for index in batch], [languages[index] for index in batch]
-        results = _transcribe(model, processor, batch_clips, batch_languages, return_timestamps, settings)
+        choice = (candidate_languages, detection)
+        results = _transcribe(model, processor, batch_clips, batch_languages, return_timestamps, choice, settings)
         for index, transcript in zip(batch, results, strict=True):
             transcripts[index] = transcript
     return transcripts
@@ -86,11 +93,17 @@ def is_silent(clip: np.ndarray) -> bool:
 
 
 def _transcribe(
-    model, processor: WhisperProcessor, clips: list, languages: list, return_timestamps: bool, settings: dict
+    model,
+    processor: WhisperProcessor,
+    clips: list,
+    languages: list,
+    return_timestamps: bool,
+    choice: tuple[Sequence[str] | None, str],
+    settings: dict,
 ) -> list[Transcript]:
     features = speech_features(processor, clips)
     inputs = features.input_features.to(model.device, model.dtype)
-    languages = _with_detected(model, processor, inputs, languages)
+    languages = _with_detected(model, inputs[:, :, : processor.feature_extractor.nb_max_frames], languages, choice)
     is_long = max(map(len, clips)) > processor.feature_extractor.n_samples
     generated = model.generate(
         input_features=inputs,
@@ -106,13 +119,11 @@ def _transcribe(
     ]
 
 
-def _with_detected(model, processor: WhisperProcessor, inputs: torch.Tensor, languages: list[str | None]) -> list[str]:
+def _with_detected(model, inputs: torch.Tensor, languages: list[str | None], choice: tuple) -> list[str]:
     unknown = [index for index, language in enumerate(languages) if language is None]
     detected: dict[int, str] = {}
     if unknown:
-        tokens = model.detect_language(inputs[unknown, :, : processor.feature_extractor.nb_max_frames]).tolist()
-        codes = {token: code for code, token in known_languages(model).items()}
-        detected = dict(zip(unknown, (codes[token] for token in tokens), strict=True))
+        detected = dict(zip(unknown, detected_languages(model, inputs[unknown], *choice), strict=True))
     return [detected[index] if language is None else language for index, language in enumerate(languages)]
 
 

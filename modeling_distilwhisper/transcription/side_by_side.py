@@ -7,7 +7,6 @@ import numpy as np
 import regex
 import torch
 from transformers import WhisperProcessor
-from transformers.models.whisper.tokenization_whisper import LANGUAGES, _combine_tokens_into_words
 
 from ..data.features import speech_features
 from ..data.labels import label_ids
@@ -19,6 +18,7 @@ from ..evaluation.normalization import UNSPACED, keep_marks
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .batched import BatchTranscriber
 from .segments import Transcript
+from .word_times import words_of
 
 PROMPT_LENGTH = 3  # language, task and <|notimestamps|> stand before the text
 
@@ -123,7 +123,7 @@ def _gates_of_window(model, processor: WhisperProcessor, window: np.ndarray, tex
     }
     gates = {side: values.float().cpu().numpy() for side, values in gates_of_utterance(model, batch).items()}
     tokens = [token for token in labels[PROMPT_LENGTH:] if token != processor.tokenizer.eos_token_id]
-    words, _, positions = _combine_tokens_into_words(processor.tokenizer, tokens, LANGUAGES[language])
+    words, positions = words_of(processor.tokenizer, tokens, language)
     usage = {
         index: gates["decoder"][:, [PROMPT_LENGTH + position for position in word_positions]].mean(axis=1)
         for index, word_positions in enumerate(positions)

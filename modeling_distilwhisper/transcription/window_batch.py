@@ -10,7 +10,7 @@ from transformers import BatchFeature, StoppingCriteriaList, WhisperProcessor, s
 from transformers.modeling_outputs import BaseModelOutput
 
 from ..data.features import speech_features
-from ..languages_distilwhisper import known_languages
+from ..runs.detection import WHISPER, detected_languages
 from .doubts import SHORT_SECONDS, TEMPERATURES, is_loop
 from .heard import heard_by
 from .loops import EndOfLoops
@@ -133,12 +133,16 @@ def _generate(
 
 
 @torch.inference_mode()
-def detect_languages(model, processor: WhisperProcessor, features: BatchFeature) -> list[str]:
-    """The language of each clip, a code, by Whisper's own weights."""
-    codes = {token: code for code, token in known_languages(model).items()}
+def detect_languages(
+    model,
+    processor: WhisperProcessor,
+    features: BatchFeature,
+    candidates: Sequence[str] | None = None,
+    detection: str = WHISPER,
+) -> list[str]:
+    """The language of each clip, a code, by its first window. Other arguments as for `detected_languages`."""
     inputs = features.input_features.to(model.device, model.dtype)
-    tokens = model.detect_language(inputs[:, :, : processor.feature_extractor.nb_max_frames]).tolist()
-    return [codes[token] for token in tokens]
+    return detected_languages(model, inputs[:, :, : processor.feature_extractor.nb_max_frames], candidates, detection)
 
 
 def window_features(processor: WhisperProcessor, clips: Sequence[np.ndarray]) -> BatchFeature:

@@ -11,6 +11,7 @@ import torch
 from transformers import WhisperProcessor
 from transformers.models.whisper.tokenization_whisper import LANGUAGES, _combine_tokens_into_words
 
+from ..language_names_distilwhisper import nearest_language
 from ..languages_distilwhisper import known_languages
 from .alignment import token_starts
 from .heard import Heard
@@ -76,7 +77,7 @@ def read_back(
             # The attention at a token decides the next one, so that at the prompt's last token counts.
             weights = weights[:, len(prompt) - 1 :, : frames[index] // 2]
             starts = token_starts(weights, model.config.median_filter_width)
-            words, _, positions = _combine_tokens_into_words(tokenizer, text, LANGUAGES.get(language, language))
+            words, positions = words_of(tokenizer, text, language)
             edges = [starts[indices[0]] for indices in positions] + starts[-1:]
             timed = zip(edges, edges[1:], words, strict=False)
             spoken = [Word(start, end, word.strip()) for start, end, word in timed if word.strip()]
@@ -86,6 +87,13 @@ def read_back(
                 logprob = of_all.gather(1, ids[0, len(prompt) :, None]).mean().item()
             readings.append(Reading(spoken, logprob))
     return readings
+
+
+def words_of(tokenizer, tokens: list[int], language: str) -> tuple[list[str], list[list[int]]]:
+    """The words of a text, each with the positions of its tokens. `zh-TW` is divided as `zh` is."""
+    name = LANGUAGES.get(nearest_language(language, LANGUAGES) or language, language)
+    words, _, positions = _combine_tokens_into_words(tokenizer, tokens, name)
+    return words, positions
 
 
 @contextmanager

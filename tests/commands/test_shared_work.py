@@ -38,7 +38,7 @@ def place(processor, tmp_path_factory):
 def eval_flags(place, output):
     flags = ["eval", "--models", f"tiny={place}/whisper", "--data", f"own={place}/speech/{{language}}"]
     flags += ["--splits", "train", "--languages", "gl", "ca", "--device", "cpu", "--batch_size", 2]
-    return [*flags, "--output_dir", output]
+    return [*flags, "--identification", "--output_dir", output]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_two_processes_score_as_one_and_one_of_them_prints(place, one, tmp_path)
     assert status == 0, errors[-3000:]
     assert other == (0, "", "")
     assert printed.count("## scores") == 1 and "own train gl: 6 rows" in printed
-    assert contents(tmp_path / "out") == one
+    assert contents(tmp_path / "out") == one and len(one["tiny/own/gl.train.languages.jsonl"]) == 6
     again, other = run_together(2, *eval_flags(place, tmp_path / "out"))
     assert (again[0], other[0]) == (0, 0) and contents(tmp_path / "out") == one
 

@@ -103,6 +103,20 @@ def unsettle_language(model, language: str, seed: int = 9) -> None:
         expert.gate.threshold.fill_(0.0)
 
 
+@torch.no_grad()
+def train_detection(model, languages: list[str], features: torch.Tensor) -> None:
+    """Gives languages with experts a detection row, as if it had been trained: the first hears its language in the
+    first row of features, the second in the second, and so on. Whisper's own languages are heard in the others."""
+    states = model.detection_states(features)
+    whisper = [token for token in model.language_tokens().values() if token < model.config.vocab_size]
+    highest = model.get_output_embeddings()(states)[:, whisper].max()
+    middle = states.mean(dim=0)
+    for row, language in enumerate(languages):
+        away = states[row] - middle
+        weight = 10 * away / (away @ away)
+        model.set_detection_row(language, weight, float(highest + 1 - weight @ states[row]))
+
+
 def make_audio(processor: WhisperProcessor, seconds: list[float], seed: int = 0) -> dict[str, torch.Tensor]:
     """Noise of these lengths as features, padded to one window, or to the longest where that is over a window."""
     generator = torch.Generator().manual_seed(seed)

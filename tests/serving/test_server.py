@@ -28,6 +28,7 @@ def served(places, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     limits = ["--max_upload", 1, "--upload_seconds", 3, "--max_minutes", 1, "--max_requests", 10]
     settings = ["--name", NAME, "--experts", more, "--device", "cpu", "--threads", 1, *limits]
+    settings += ["--candidate_languages", "ru", "fr"]  # of those that the other place has
     with serving.server(folder, model, *settings, DISTILWHISPER_API_KEY=KEY) as started:
         yield started
 
@@ -81,6 +82,13 @@ def test_the_client_reads_every_format_streams_and_models(client, generate):
         NAME,
         *(f"{NAME}:{code}" for code in ("ca", "fr", "gl", "ru")),
     ]
+
+
+def test_a_request_without_language_gets_one_of_those_that_the_server_was_started_for(served, client, generate):
+    content = wav(1.2, 900)
+    answer = client.audio.transcriptions.create(model=NAME, file=("a.wav", content), response_format="verbose_json")
+    code = {"russian": "ru", "french": "fr"}[answer.language]
+    assert answer.text == generate(content, code)
 
 
 def test_mistakes_are_the_exceptions_of_the_client(served, client):

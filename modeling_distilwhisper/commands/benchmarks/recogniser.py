@@ -9,7 +9,8 @@ import numpy as np
 from transformers import logging
 
 from ...data.audio import read_audio
-from ...evaluation.transcription import batches_by_length, transcribe_batch
+from ...evaluation.row_records import batches_by_length
+from ...evaluation.transcription import transcribe_batch
 from ...runs.any_whisper import load_model, load_processor
 from ...runs.cpu_int8 import Int8Linear
 
