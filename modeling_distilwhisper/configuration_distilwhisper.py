@@ -143,7 +143,7 @@ class DistilWhisperConfig(WhisperConfig):
         self.detection_languages = language_names(self.detection_languages or [])
         by_token: dict[int, str] = {}
         for language in languages:
-            token = self.language_token_ids.get(language)
+            token = (self.language_token_ids or {}).get(language)
             if token is not None and by_token.setdefault(token, language) != language:
                 raise ValueError(
                     f"`language_token_ids` gives {by_token[token]!r} and {language!r} the same token, {token}. "

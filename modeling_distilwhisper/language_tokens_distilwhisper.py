@@ -27,6 +27,7 @@ class LanguageTokensMixin(PreTrainedModel):
     """
 
     config: DistilWhisperConfig
+    generation_config: Any
 
     def language_called(self, tag: str) -> str:
         """The name by which this model knows a language: `ca` for "cat", `de-CH` for "de_ch".

@@ -44,7 +44,8 @@ def detection_states(
         >>> tuple(states.shape) == (1, model.config.d_model)
         True
     """
-    states, batch = [], []
+    states: list[torch.Tensor] = []
+    batch: list[Any] = []
     window = processor.feature_extractor.n_samples
 
     def finish() -> None:

@@ -102,7 +102,8 @@ def test_experts_of_a_relative_are_trained_further_under_a_new_name(train, tmp_p
     train(*flags)
     before, after = (load_file(tmp_path / f"{name}/expert.{code}.safetensors") for name, code in FOLDERS)
     for name, tensor in before.items():
-        assert torch.equal(after[name.replace(".experts.gl.", ".experts.ga.")], tensor) or "threshold" in name, name
+        now = after[name.replace(".experts.gl.", ".experts.ga.")]
+        assert "threshold" in name or torch.allclose(now, tensor, atol=1e-6), (name, (now - tensor).abs().max())
 
 
 FOLDERS = (("relative", "gl"), ("run", "ga"))
