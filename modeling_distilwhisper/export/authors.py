@@ -26,6 +26,7 @@ from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, SAFE_WEIGHTS
 from ..configuration_distilwhisper import DistilWhisperConfig
 from ..expert_file_distilwhisper import check_shapes
 from ..language_names_distilwhisper import language_names
+from ..languages_distilwhisper import known_languages
 from ..languages_distilwhisper import complete_generation_config
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..repository_distilwhisper import check_size, config_of, explained_settings, has_one_of
@@ -103,6 +104,9 @@ def convert_checkpoint(
     if missing := [code for code in wanted if code not in experts]:
         raise ValueError(f"{folder} has no experts of {missing}. Languages that it has: {', '.join(experts)}.")
     _load_backbone(model, weights_path, {key: weights[key] for key in weights if not LANGUAGE_TENSOR.search(key)})
+    known = known_languages(model)
+    if unknown := [code for code in wanted if code not in known]:  # theirs were trained with Whisper's own tokens
+        raise ValueError(f"This Whisper has no language {unknown[0]!r}. Expected one of: {', '.join(sorted(known))}.")
     for code in wanted:
         name, path = experts[code]
         tensors = weights if path == weights_path else read_tensors(path)
