@@ -26,8 +26,7 @@ from transformers.utils import CONFIG_NAME, GENERATION_CONFIG_NAME, SAFE_WEIGHTS
 from ..configuration_distilwhisper import DistilWhisperConfig
 from ..expert_file_distilwhisper import check_shapes
 from ..language_names_distilwhisper import language_names
-from ..languages_distilwhisper import known_languages
-from ..languages_distilwhisper import complete_generation_config
+from ..languages_distilwhisper import complete_generation_config, known_languages
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..repository_distilwhisper import check_size, config_of, explained_settings, has_one_of
 from .tensor_files import Tensors, read_tensors
