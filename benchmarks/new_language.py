@@ -6,7 +6,7 @@
 
 Before training, the test split is transcribed by every language token of the plain Whisper, and the best one counts,
 chosen on the test split itself: a user could do no better. After it, the others' test rows are transcribed by the plain
-Whisper and by the model with the new experts, and token ids are compared. Merges its part into the output's `runs`.
+Whisper and by the model with the new experts, and token ids are compared. Adds its part to the output file.
 """
 
 import argparse
@@ -81,11 +81,36 @@ def main() -> int:
         "seconds": round(time.perf_counter() - started, 1),
     }
     path = Path(arguments.output)
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"runs": {}}
-    content["runs"][f"{run['student']} {arguments.language}"] = run
-    write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"details": {}}
+    runs = content["details"] | {f"{run['student']} {arguments.language}": run}
+    write_atomically(path, json.dumps(described(runs, run), indent=1, ensure_ascii=False) + "\n")
     print(json.dumps({key: value for key, value in run.items() if key != "wer by token"}, indent=1))
     return 0
+
+
+def described(runs: dict[str, dict], last: dict) -> dict:
+    """The file of results: all runs, and the table of them."""
+    columns = [{"title": "student"}, {"title": "language"}, {"title": "recordings"}, {"title": "best token before"}]
+    columns += [{"title": "WER before", "digits": 3}, {"title": "after", "digits": 3}]
+    columns += [{"title": "other languages: same tokens"}, {"title": "same detection"}]
+    rows = []
+    for run in runs.values():
+        before, after = ([run["scores"][name][key] for key in ("wer", "low", "high")] for name in ("before", "after"))
+        others = run["others"].values()
+        counts = [sum(other[key] for other in others) for key in ("same tokens", "same detection", "recordings")]
+        kept = [f"{count} of {counts[-1]}" for count in counts[:-1]]
+        rows.append([run["student"], run["language"], run["recordings"], run["best token"], before, after, *kept])
+    return {
+        "title": "A language that Whisper has no token for",
+        "commit": last["commit"],
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": last["machine"],
+        "minutes": round(sum(run["seconds"] for run in runs.values()) / 60, 1),
+        "facts": {"tokens tried": last["tokens tried"]},
+        "settings": {"command": "benchmarks/new_language.py"},
+        "tables": {"languages": {"columns": columns, "rows": rows}},
+        "details": runs,
+    }
 
 
 def features_of(processor, rows):

@@ -16,6 +16,7 @@ from ...training.lora import with_lora
 from ...training.teacher import Teacher, load_teacher
 from ...training.teacher_cache import TeacherCache
 from .arguments import OF_NEW_EXPERTS, ModelArguments, given_settings
+from .own_languages import start_until_data
 
 # Settings that a trained model does not need.
 OF_TRAINING = ("skip_gate_prob", "gate_training", "gate_noise_max", "gate_dropout", "expert_dropout")
@@ -114,7 +115,7 @@ def _add_languages(model: DistilWhisperForConditionalGeneration, model_args: Mod
             saved_as = relative if language not in there and relative in there else language
             model.load_experts(model_args.experts_from, language, saved_as=saved_as)
         elif language not in (model.config.languages or []):
-            model.add_language(language, starts.get(language))
+            model.add_language(language, starts.get(language) or start_until_data(model, language))
         _check_shape(model, language, model_args)
     for name, value in shape.items():  # of the languages that were there; each file of experts says its own
         setattr(model.config, name, value)

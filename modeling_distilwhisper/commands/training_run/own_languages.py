@@ -29,7 +29,7 @@ def start_as_detected(model, processor: WhisperProcessor, rows: Dataset, model_a
         rows: of the training split, of all languages.
         model_args: the settings.
     """
-    whisper = {name for name, token in known_languages(model).items() if token < model.config.vocab_size}
+    whisper = whisper_languages(model)
     for language in model.config.own_tokens.values():
         if language not in model_args.languages or model_args.experts_from:
             continue
@@ -41,6 +41,20 @@ def start_as_detected(model, processor: WhisperProcessor, rows: Dataset, model_a
         model.start_embedding(language, heard)
         told = ", ".join(f"{name} {share:.2f}" for name, share in [*heard.items()][:TOLD])
         say(f"{language}: its token starts as the mean of what Whisper hears in its recordings: {told}, ...")
+
+
+def start_until_data(model, language: str) -> dict[str, float] | None:
+    """The start of a token until the training audio is read (`start_as_detected`): all languages alike.
+
+    `None` where the tag or Whisper itself says what it starts as.
+    """
+    whisper = whisper_languages(model)
+    return None if nearest_language(language, whisper) is not None else dict.fromkeys(whisper, 1.0)
+
+
+def whisper_languages(model) -> set[str]:
+    """The languages that Whisper has a token for."""
+    return {name for name, token in known_languages(model).items() if token < model.config.vocab_size}
 
 
 def mean_probabilities(model, processor: WhisperProcessor, rows: Dataset) -> dict[str, float]:
@@ -57,4 +71,4 @@ def mean_probabilities(model, processor: WhisperProcessor, rows: Dataset) -> dic
     return dict(sorted(total.items(), key=lambda item: -item[1]))
 
 
-__all__ = ["mean_probabilities", "start_as_detected"]
+__all__ = ["mean_probabilities", "start_as_detected", "start_until_data"]
