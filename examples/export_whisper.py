@@ -31,7 +31,7 @@ from modeling_distilwhisper import (
 from modeling_distilwhisper.commands.command_line import command
 from modeling_distilwhisper.commands.export_whisper import parse
 from modeling_distilwhisper.evaluation.gates import batches_of
-from modeling_distilwhisper.export.whisper import WAYS, save_processor
+from modeling_distilwhisper.export.whisper import WAYS, code_in_export, save_processor
 from modeling_distilwhisper.runs.records import RecordFile
 
 
@@ -52,7 +52,7 @@ def main(argv: list[str], prog: str) -> None:
     rows, _ = keep_usable(rows, processor, model.config.max_target_positions)
 
     # A plain Whisper is asked for the language by this code: that of a relative, if Whisper has no token for it.
-    code = model.whisper_language(language)
+    code = code_in_export(model, language, arguments.as_language)
     of_exports = rows.remove_columns("language").add_column("language", [code] * len(rows))
 
     # The share of tokens that takes the expert, by layer: usage["encoder 0"] and so on.
@@ -63,7 +63,7 @@ def main(argv: list[str], prog: str) -> None:
     exports, wers = {}, {}
     for way, share_of_expert in WAYS.items():
         shares = {(side, layer): share_of_expert(usage[f"{side} {layer}"]) for side, layer in model.routed_layers()}
-        exports[way] = export_to_whisper(model, language, shares)
+        exports[way] = export_to_whisper(model, language, shares, arguments.as_language)
         with tempfile.TemporaryDirectory() as folder:
             file = RecordFile(f"{folder}/transcripts.jsonl")
             decoding = {"batch_size": arguments.batch_size, "num_beams": arguments.num_beams}

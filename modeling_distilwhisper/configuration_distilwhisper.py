@@ -16,6 +16,7 @@ from transformers import WhisperConfig  # noqa: E402
 
 from .language_names_distilwhisper import language_name, language_names  # noqa: E402
 
+MAX_OWN_TOKENS = 1000  # of languages, behind the vocabulary: a tokenizer gets all tokens up to the last one
 MAX_GATE_DIM = 65_536  # far above any use: a config from elsewhere must not ask for terabytes
 
 
@@ -141,6 +142,12 @@ class DistilWhisperConfig(WhisperConfig):
         for name in ("language_token_ids", "language_relatives", "gate_budgets"):
             setattr(self, name, {language_name(code): value for code, value in (getattr(self, name) or {}).items()})
         self.detection_languages = language_names(self.detection_languages or [])
+        self.language_relatives = {
+            name: language_name(relative) for name, relative in (self.language_relatives or {}).items()
+        }
+        for language, index in (self.language_token_ids or {}).items():
+            end = self.vocab_size + MAX_OWN_TOKENS
+            _check_range(f"language_token_ids[{language!r}]", index, 0 <= index < end, f"from 0 to {end - 1}")
         by_token: dict[int, str] = {}
         for language in languages:
             token = (self.language_token_ids or {}).get(language)

@@ -125,6 +125,20 @@ class LanguageDetectionMixin(LanguageTokensMixin, PreTrainedModel):
         """
         return self._logits_of(states, self._detection(candidate_languages, detection))
 
+    def detection_columns(self, with_rows: bool = True) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+        """Name of a language -> weight `(d_model,)` and bias `(1,)` of its logit from a detection state.
+
+        Args:
+            with_rows: whether languages with a trained row have that, or Whisper's.
+        """
+        head: Any = self.get_output_embeddings()
+        none = torch.zeros(1, device=head.weight.device, dtype=head.weight.dtype)
+        columns = {name: (head.weight[token].detach(), none) for name, token in self._whisper_tokens().items()}
+        parts = dict(self._decoder.experts.items())
+        for name in (self.config.detection_languages or []) if with_rows else []:
+            columns[name] = (parts[name].detection_weight.detach(), parts[name].detection_bias.detach())
+        return columns
+
     def _logits_of(self, states: torch.Tensor, chosen: Detection) -> tuple[torch.Tensor, torch.Tensor]:
         tokens = self._detectable(chosen)
         whisper = {name: token for name, token in tokens.items() if token < self.config.vocab_size}
@@ -133,7 +147,7 @@ class LanguageDetectionMixin(LanguageTokensMixin, PreTrainedModel):
         if chosen.is_trained:
             parts = dict(self._decoder.experts.items())
             for name in self.config.detection_languages or []:
-                if name in tokens:
+                if name in tokens and name in parts:
                     columns[name] = states @ parts[name].detection_weight + parts[name].detection_bias
         names = [name for name in tokens if name in columns]
         ids = torch.tensor([tokens[name] for name in names], device=states.device)
@@ -177,6 +191,20 @@ class LanguageDetectionMixin(LanguageTokensMixin, PreTrainedModel):
 
     def _own_by_name(self) -> dict[str, int]:
         return {name: token for token, name in self.config.own_tokens.items()}
+
+    def _with_names(self, args: tuple, kwargs: dict[str, Any]) -> tuple[tuple, dict[str, Any]]:
+        """The arguments of a call of `generate` with languages as Whisper's `generate` takes them.
+
+        A generation config may be older than experts that were loaded later: that of a pipeline is a copy.
+        """
+        self._name_tokens()
+        if len(args) > 1:  # the second one
+            args = (args[0], self._with_own_tokens(args[1]), *args[2:])
+        elif "generation_config" in kwargs:
+            kwargs["generation_config"] = self._with_own_tokens(kwargs["generation_config"])
+        config = args[1] if len(args) > 1 else kwargs.get("generation_config")
+        language = kwargs.get("language", getattr(config or self.generation_config, "language", None))
+        return args, kwargs if language is None else kwargs | {"language": self._named_for_whisper(language)}
 
     def _named_for_whisper(self, language: Any) -> Any:
         """The `language` of a call of `generate`, with each name that only this model knows as its token."""

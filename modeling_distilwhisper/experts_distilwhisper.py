@@ -133,12 +133,29 @@ class LanguageExpertsMixin(LanguageTokensMixin):
             False
         """
         hub = check_hub_arguments(hub_arguments)
-        for language in self._languages if languages is None else languages:
-            language = self.language_called(language)
-            loaded = self.modules_of(language).by_prefix(language)
-            read = self._read_experts(repo_or_dir, language, hub).by_prefix(language)
-            for prefix, module in loaded.items():
-                module.load_state_dict(read[prefix].state_dict())
+        names = [*map(self.language_called, self._languages if languages is None else languages)]
+        loaded = {name: self.modules_of(name) for name in names}
+        read = {name: self._read_experts(repo_or_dir, name, hub) for name in names}  # checked before one changes
+        for name, modules in read.items():
+            for key, expert in loaded[name].experts.items():
+                expert.load_state_dict(modules.experts[key].state_dict())
+            self._replace_parts_of(name, modules.parts)
+
+    def _replace_parts_of(self, language: str, parts: LanguageParts | None) -> None:
+        """Replaces what a language has beside its layers. The embedding stays the parameter that an optimizer has."""
+        before = self.modules_of(language).parts
+        if before is not None and before.embedding is not None and parts is not None and parts.embedding is not None:
+            before.embedding.data.copy_(parts.embedding)
+            parts.embedding = before.embedding
+        with CHANGES:
+            others = {name: module for name, module in self._decoder.experts.items() if name != language}
+            detected = [name for name in self.config.detection_languages or [] if name != language]
+            if parts is not None:
+                norm = self._decoder.layer_norm.weight
+                others[language] = parts.to(norm.device, norm.dtype)
+                detected += [language] if parts.detection_weight is not None else []
+            self._decoder.set_experts(others)
+            self.config.detection_languages = detected
 
     def remove_language(self, language: str) -> None:
         """Removes the experts of `language` from the model; its rows then run as plain Whisper.
@@ -162,6 +179,8 @@ class LanguageExpertsMixin(LanguageTokensMixin):
             self.config.detection_languages = [
                 other for other in self.config.detection_languages or [] if other != language
             ]
+            relatives = self.config.language_relatives or {}
+            self.config.language_relatives = {name: other for name, other in relatives.items() if name != language}
             self._name_tokens()
             for layer in (*self.routed_layers().values(), self._decoder):
                 layer.set_experts({code: expert for code, expert in layer.experts.items() if code != language})
@@ -279,8 +298,8 @@ class LanguageExpertsMixin(LanguageTokensMixin):
                 self._decoder.set_experts({**self._decoder.experts, language: parts})
                 if parts.detection_weight is not None:
                     config.detection_languages = [*(config.detection_languages or []), language]
-            if modules.relative is not None:
-                config.language_relatives = {**(config.language_relatives or {}), language: modules.relative}
+            relatives = {name: other for name, other in (config.language_relatives or {}).items() if name != language}
+            config.language_relatives = relatives | ({language: modules.relative} if modules.relative else {})
             config.language_token_ids = {**(config.language_token_ids or {}), language: token}
             config.languages = [*self._languages, language]
             self._name_tokens()

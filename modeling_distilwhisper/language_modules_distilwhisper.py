@@ -27,8 +27,9 @@ class LanguageParts(nn.Module):
     def __init__(self, d_model: int, *, embedding: bool, detection: bool):
         super().__init__()
         self.embedding = nn.Parameter(torch.zeros(d_model)) if embedding else None
-        self.detection_weight = nn.Parameter(torch.zeros(d_model)) if detection else None
-        self.detection_bias = nn.Parameter(torch.zeros(1)) if detection else None
+        # Not trained with the experts: a regression fits them.
+        self.detection_weight = nn.Parameter(torch.zeros(d_model), requires_grad=False) if detection else None
+        self.detection_bias = nn.Parameter(torch.zeros(1), requires_grad=False) if detection else None
 
 
 @dataclass

@@ -1,7 +1,7 @@
 """Names of languages: Whisper's codes, and BCP 47 tags of those that Whisper has no token for: `ga`, `de-CH`."""
 
 import re
-from collections.abc import Container
+from collections.abc import Container, Mapping
 
 # A tag of BCP 47 (RFC 5646): language, script, region, variants, extensions, private use. Primary tags of four letters
 # and more are left out: none is registered, and English names of languages would pass for them.
@@ -105,4 +105,32 @@ def nearest_language(name: str, codes: Container[str]) -> str | None:
     return None
 
 
-__all__ = ["WHISPER_CODES", "language_name", "language_names", "language_token", "nearest_language"]
+def related_language(name: str, relatives: Mapping[str, str], codes: Container[str]) -> str | None:
+    """The language that is asked for in the place of a name: itself, what it is a part of, or that of its relative.
+
+    Args:
+        name: as `language_name` returns it.
+        relatives: name -> the language that it was started from, which may have a relative again.
+        codes: languages that there are.
+
+    Example:
+        >>> related_language("sco", {"sco": "en-x-clinic"}, {"en", "de"})
+        'en'
+    """
+    seen: set[str] = set()
+    while name not in seen:
+        if (code := nearest_language(name, codes)) is not None:
+            return code
+        seen.add(name)
+        name = relatives.get(name, name)
+    return None
+
+
+__all__ = [
+    "WHISPER_CODES",
+    "language_name",
+    "language_names",
+    "language_token",
+    "nearest_language",
+    "related_language",
+]

@@ -11,7 +11,14 @@ from transformers.utils import logging
 
 from .configuration_distilwhisper import DistilWhisperConfig
 from .language_modules_distilwhisper import LanguageParts
-from .language_names_distilwhisper import WHISPER_CODES, language_name, language_names, language_token, nearest_language
+from .language_names_distilwhisper import (
+    WHISPER_CODES,
+    language_name,
+    language_names,
+    language_token,
+    nearest_language,
+    related_language,
+)
 from .languages_distilwhisper import known_languages, without_own_tokens
 
 logger = logging.get_logger(__name__)
@@ -45,8 +52,8 @@ class LanguageTokensMixin(PreTrainedModel):
         """Name -> id of its token, of Whisper's languages and of those that are loaded."""
         return self._whisper_tokens() | {name: token for token, name in self.config.own_tokens.items()}
 
-    def whisper_language(self, language: str) -> str:
-        """The code by which a plain Whisper is asked for a language: its own, or else that of its relative.
+    def whisper_language(self, language: str) -> str | None:
+        """The code by which a plain Whisper is asked for a language: its own, or that of its relative; else `None`.
 
         Example:
             >>> from modeling_distilwhisper import DistilWhisperForConditionalGeneration
@@ -55,14 +62,8 @@ class LanguageTokensMixin(PreTrainedModel):
             >>> model.whisper_language("ca"), model.whisper_language("ga")
             ('ca', 'cy')
         """
-        whisper, relatives = self._whisper_tokens(), self.config.language_relatives or {}
-        name, seen = self.language_called(language), set()
-        while name not in seen:  # a relative may have a relative
-            if (code := nearest_language(name, whisper)) is not None:
-                return code
-            seen.add(name)
-            name = relatives.get(name, name)
-        return next(iter(whisper))
+        relatives = self.config.language_relatives or {}
+        return related_language(self.language_called(language), relatives, self._whisper_tokens())
 
     def set_detection_row(self, language: str, weight: torch.Tensor, bias: float) -> None:
         """Gives a language a detection row, which `detection="trained"` uses (`fit_detection` trains it).

@@ -228,6 +228,8 @@ class LoadingMixin(LanguageExpertsMixin):
         config = copy.deepcopy(config)
         if languages is not None:
             config.languages = language_names(languages)
+        detected = config.detection_languages or []
+        config.detection_languages = [name for name in detected if name in (config.languages or [])]
         of_experts = {key for key in tensors if ".experts." in key}
         loaded = super().from_pretrained(None, *model_args, config=config, **kwargs)
         model = _model_of(loaded)

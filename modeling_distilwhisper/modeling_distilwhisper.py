@@ -221,10 +221,8 @@ class DistilWhisperForConditionalGeneration(
                 "or a list with a code for each row."
             )
         # One call may decode many windows, and some again. All of them use the experts of its beginning.
-        if "language" in kwargs:
-            kwargs["language"] = self._named_for_whisper(kwargs["language"])
-        if "generation_config" in kwargs:  # such as a pipeline's, which is older than experts that were loaded later
-            kwargs["generation_config"] = self._with_own_tokens(kwargs["generation_config"])
+        if "decoder_input_ids" not in kwargs:
+            args, kwargs = self._with_names(args, kwargs)
         with keep_experts(self), self.detecting(candidate_languages, detection):
             return super().generate(*args, **kwargs)
 

@@ -91,7 +91,12 @@ def place_own_tokens(tokenizer: PreTrainedTokenizerBase, config) -> dict[str, in
     for index, name in dict(getattr(config, "own_tokens", {})).items():
         token = language_token(name)
         there = tokenizer.get_vocab().get(token)
-        if there is None or there < config.vocab_size:
+        if there is not None and there < config.vocab_size:
+            raise ValueError(
+                f"The tokenizer has {token} as token {there} of Whisper's vocabulary, and the generation config does "
+                f"not name it. Add it to `lang_to_id` there, and make the experts of {name} anew: they take it then."
+            )
+        if there is None:
             _fill(tokenizer, config, index)
             tokenizer.add_tokens([token], special_tokens=True)
             there = tokenizer.get_vocab()[token]
@@ -132,11 +137,10 @@ def _fill(tokenizer: PreTrainedTokenizerBase, config, end: int) -> None:
     """Adds tokens until the next one gets the id `end`: timestamps, languages that are not loaded, and empty places."""
     first = int(tokenizer.convert_tokens_to_ids(LAST_BEFORE_TIMESTAMPS)) + 1  # type: ignore[call-overload]
     not_loaded = {index: language_token(name) for name, index in (config.language_token_ids or {}).items()}
-    for index in range(len(tokenizer), end):
-        if index < config.vocab_size:
-            tokenizer.add_tokens([f"<|{(index - first) * SECONDS:.2f}|>"])
-        else:
-            tokenizer.add_tokens([not_loaded.get(index, f"<|language {index}|>")], special_tokens=True)
+    size, vocab_size = len(tokenizer), config.vocab_size
+    tokenizer.add_tokens([f"<|{(index - first) * SECONDS:.2f}|>" for index in range(size, min(end, vocab_size))])
+    later = range(max(size, vocab_size), end)
+    tokenizer.add_tokens([not_loaded.get(index, f"<|language {index}|>") for index in later], special_tokens=True)
 
 
 __all__ = ["add_own_tokens", "hide_own_tokens", "place_own_tokens", "put_own_embeddings", "with_own_languages"]

@@ -27,7 +27,7 @@ from ..evaluation.gates import batches_of, measure_expert_usage
 from ..evaluation.metrics import count_errors
 from ..evaluation.normalization import NORMALIZERS
 from ..evaluation.transcription import transcribe_rows
-from ..export.whisper import WAYS, export_to_whisper, save_processor
+from ..export.whisper import WAYS, code_in_export, export_to_whisper, save_processor
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..names_distilwhisper import hide_paths, public_name
 from ..runs.any_whisper import load_processor, weights_digest
@@ -57,12 +57,12 @@ def main(argv: list[str], prog: str) -> None:
     print(selection)
     batches = batches_of(selection.rows, SpeechCollator(processor), arguments.batch_size, arguments.device)
     usage = measure_expert_usage(model, batches)
-    exports = make_exports(model, arguments.language, usage)
+    exports = make_exports(model, arguments.language, usage, arguments.as_language)
     settings = {
         name: getattr(arguments, name) for name in ("model", "language", "data", "split", "num_beams", "max_rows")
     }
     transcripts = transcribe_all({"routed": model, **exports}, processor, selection, settings, arguments)
-    code = model.whisper_language(arguments.language)
+    code = code_in_export(model, arguments.language, arguments.as_language)
     scores = [
         {"": name, **compare_with_routed(records, transcripts["routed"], arguments)}
         for name, records in transcripts.items()
@@ -88,7 +88,10 @@ def main(argv: list[str], prog: str) -> None:
 
 
 def make_exports(
-    model: DistilWhisperForConditionalGeneration, language: str, usage: dict[str, float]
+    model: DistilWhisperForConditionalGeneration,
+    language: str,
+    usage: dict[str, float],
+    as_language: str | None = None,
 ) -> dict[str, WhisperForConditionalGeneration]:
     """A plain Whisper for each way to fix the layers' paths.
 
@@ -98,7 +101,7 @@ def make_exports(
     exports = {}
     for way, share_of_expert in WAYS.items():
         shares = {(side, layer): share_of_expert(usage[f"{side} {layer}"]) for side, layer in model.routed_layers()}
-        exports[way] = export_to_whisper(model, language, shares)
+        exports[way] = export_to_whisper(model, language, shares, as_language)
     return exports
 
 
@@ -114,7 +117,7 @@ def transcribe_all(
         arguments.output_dir / "transcripts", {"run": settings | {"weights": weights_digest(arguments.model)}}
     )
     generation = {"batch_size": arguments.batch_size, "num_beams": arguments.num_beams}
-    code = models["routed"].whisper_language(arguments.language)
+    code = code_in_export(models["routed"], arguments.language, arguments.as_language)
     transcripts = {}
     for name, model in models.items():
         rows = selection.rows
@@ -142,6 +145,9 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser = make_parser(__doc__, prog)
     parser.add_argument("model", help="folder or Hub id of a model with language experts")
     parser.add_argument("--language", required=True, help="code of the language to export")
+    parser.add_argument(
+        "--as_language", help="whose token a language takes that Whisper has none for; by default its relative's"
+    )
     parser.add_argument("--data", required=True, help=SPEC_FORM)
     parser.add_argument("--split", default="validation", choices=["train", "validation", "test"], help="of --data")
     parser.add_argument("--output_dir", required=True, type=Path, help="folder for the exported model")

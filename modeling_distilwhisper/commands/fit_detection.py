@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from tabulate import tabulate
 from tqdm.auto import tqdm
 from transformers.utils import CONFIG_NAME
@@ -21,6 +23,7 @@ from transformers.utils import CONFIG_NAME
 from ..data.audio import read_audio
 from ..data.selection import read_rows
 from ..data.sources import SPEC_FORM, parse_sources
+from ..expert_file_distilwhisper import expert_file_name
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..repository_distilwhisper import read_config
 from ..runs.any_whisper import load_processor
@@ -30,6 +33,7 @@ from ..training.detection import detection_states, fit_detection
 from .command_line import DEVICE, command, parse_dataclasses, say
 
 SPLITS = ("train", "validation")
+PART = ".detection_"  # in the names of the tensors that are fitted
 
 
 @dataclass
@@ -123,7 +127,12 @@ def save(model: DistilWhisperForConditionalGeneration, folder: Path, rows: list[
     config = read_config(folder / CONFIG_NAME, str(folder / CONFIG_NAME))
     config["detection_languages"] = model.config.detection_languages
     with staged_folder(folder) as staged:
-        model.save_experts(staged, rows)
+        for language in rows:
+            name = expert_file_name(language)
+            with safe_open(folder / name, "pt") as file:  # all else stays as it is, also in 8 bits
+                metadata, tensors = file.metadata(), {key: file.get_tensor(key) for key in file.keys()}
+            fitted = {key: value for key, value in model.modules_of(language).tensors(language).items() if PART in key}
+            save_file(tensors | {key: value.cpu() for key, value in fitted.items()}, staged / name, metadata)
         (staged / CONFIG_NAME).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

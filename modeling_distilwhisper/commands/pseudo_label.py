@@ -36,7 +36,7 @@ from ..transcription.batched import one_ahead
 from ..transcription.label_filters import LEAST_LOGPROB, Filters, score_number, score_share
 from ..transcription.labelled_corpus import LISTING, SPLIT, LabelledCorpus
 from ..transcription.pseudo_labels import Speech
-from .command_line import DEVICE, command, make_parser
+from .command_line import DEVICE, command, make_parser, own_names
 from .labelling.models import Models
 from .labelling.report import write_report
 from .labelling.speech import OF_FOLDERS, Unlabelled, read_speech
@@ -201,7 +201,8 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     except ValueError as error:
         parser.error(str(error))
     if not {*arguments.language} & {*OF_FOLDERS}:
-        arguments.language = chosen_languages(arguments.language)
+        own = own_names(vars(arguments), arguments.language)  # such as de-CH, if the model has experts of it
+        arguments.language = chosen_languages(arguments.language, own)
     return arguments
 
 

@@ -25,18 +25,22 @@ WAYS: dict[str, Callable[[float], float]] = {
 
 @torch.no_grad()
 def export_to_whisper(
-    model: DistilWhisperForConditionalGeneration, language: str, shares: Mapping[tuple[str, int], float]
+    model: DistilWhisperForConditionalGeneration,
+    language: str,
+    shares: Mapping[tuple[str, int], float],
+    as_language: str | None = None,
 ) -> WhisperForConditionalGeneration:
     """Makes a plain Whisper whose feed-forwards are the experts of one language, the shared ones, or means of both.
 
-    A language that Whisper has no token for takes that of another (`whisper_language`), which then means this one: more
-    tokens would move the ids at which every tool expects Whisper's timestamps.
+    A language that Whisper has no token for takes that of another, which then means this one: more tokens would move
+    the ids at which every tool expects Whisper's timestamps.
 
     Args:
         model: not quantised.
         language: code of the language.
         shares: the share of the expert in each layer's weights, by side and index, the keys of `routed_layers`. 1 is
             the expert, 0 is the shared feed-forward, and a share between them gives the weighted mean.
+        as_language: code of the language whose token it takes; by default its own, or its relative's.
 
     Returns:
         The Whisper, in evaluation mode, on the model's device and in its dtype.
@@ -68,7 +72,7 @@ def export_to_whisper(
         plain.generation_config.lang_to_id = names
     if known[model.language_called(language)] >= model.config.vocab_size:
         parts: Any = model.modules_of(language).parts
-        plain.model.decoder.embed_tokens.weight[known[model.whisper_language(language)]] = parts.embedding
+        plain.model.decoder.embed_tokens.weight[known[code_in_export(model, language, as_language)]] = parts.embedding
     sides = {"encoder": plain.model.encoder.layers, "decoder": plain.model.decoder.layers}
     for (side, index), expert in experts.items():
         for name in ("fc1", "fc2"):
@@ -78,6 +82,21 @@ def export_to_whisper(
             matrix.weight.lerp_(weight, shares[side, index])
             matrix.bias.lerp_(bias, shares[side, index])
     return plain.eval()
+
+
+def code_in_export(model: DistilWhisperForConditionalGeneration, language: str, as_language: str | None = None) -> str:
+    """The code by which an exported plain Whisper is asked for a language.
+
+    Raises:
+        ValueError: Whisper has no token for the language, it has no relative, and none is given; or that has none.
+    """
+    code = model.whisper_language(as_language or language)
+    if code is None or (as_language and known_languages(model)[code] >= model.config.vocab_size):
+        raise ValueError(
+            f"Whisper has no token for {as_language or language!r}, and no relative of it is known. Say whose token it "
+            "takes: --as_language cy, or `as_language`."
+        )
+    return code
 
 
 def whisper_config(config: DistilWhisperConfig) -> WhisperConfig:

@@ -17,6 +17,7 @@ from torch import nn
 from ..data import common_voice, fleurs
 from ..data.sources import Source
 from ..expert_file_distilwhisper import expert_file_name
+from ..language_names_distilwhisper import language_name as language_tag
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.files import file_name, write_atomically
 from ..runs.old_names import with_new_names
@@ -167,7 +168,8 @@ def render(
         content: further values of the template. All but `Markdown` are shown as text, whatever signs they have.
     """
     data = ModelCardData(
-        language=[HUB_CODES.get(code, str(code)) for code in languages],  # YAML takes no kinds of text
+        # The Hub has codes of languages in the one field, and tags that say more in the other.
+        language=list(dict.fromkeys(HUB_CODES.get(code, code) for code in map(primary, languages) if code)) or None,
         license=license,
         license_name=license_name,
         license_link=license_link,
@@ -180,6 +182,8 @@ def render(
         model_name=name if results else None,
         eval_results=list(results) or None,
     )
+    if tags := [str(code) for code in languages if is_tag(code)]:  # YAML takes no kinds of text
+        setattr(data, "language_bcp47", tags)  # noqa: B010  # a field that huggingface_hub does not name
     values: dict[str, Any] = {
         "card_data": Markdown(data.to_yaml()),
         "digest_comment": Markdown(DIGEST_COMMENT),
@@ -318,3 +322,16 @@ def hub_names(data_set: str, language: str, source: Source | None) -> tuple[str,
 
 
 __all__ = ["card_of_run", "count_parameters", "not_saved_message", "render", "save_card", "sizes"]
+
+
+def primary(name: str) -> str:
+    """The language of a tag, `de` of `de-CH`; "" of one for private use alone."""
+    return "" if name.startswith("x-") else name.split("-")[0] if is_tag(name) else name
+
+
+def is_tag(name: str) -> bool:
+    """Whether a name is a tag that says more than a language: `de-CH`."""
+    try:
+        return "-" in language_tag(name)
+    except ValueError:
+        return False

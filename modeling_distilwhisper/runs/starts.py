@@ -24,10 +24,10 @@ def read_starts(words: Sequence[str], languages: Sequence[str]) -> dict[str, str
             name = language_code(as_own(tag, languages))
         except ValueError:
             name = tag
-        if name not in languages or not relative:
+        if name not in languages or not relative or name in starts:
             raise ValueError(
-                f"--init_from: expected one of the languages {[*languages]} and a relative, such as "
-                f"{languages[0]}=cy, or {languages[0]}={DETECTED}; got {word!r}."
+                f"--init_from: expected each of the languages {[*languages]} once at most and a relative, such as "
+                f"ga=cy, or ga={DETECTED}; got {word!r}."
             )
         starts[str(name)] = relative if relative == DETECTED else language_code(relative)
     return starts

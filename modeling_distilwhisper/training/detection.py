@@ -16,6 +16,7 @@ from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 
 STRENGTHS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)  # of the pull towards the row that Whisper has, to choose from
 STEPS = 200
+FOLDS = 5  # one of which is for validation, if there are no other recordings
 
 
 @torch.inference_mode()
@@ -72,8 +73,9 @@ def fit_detection(
     """Fits a detection row for each of some languages, and puts it into the model.
 
     It is a logistic regression: of all of the model's languages, those of `languages` have a logit `weight . state +
-    bias`, the others Whisper's own. Each language of `train` counts the same, however many recordings it has. A row is
-    pulled towards the one that Whisper has for the language or its relative; how strongly is chosen on `validation`.
+    bias`, which is fitted; the others have Whisper's own, or that of a row which was fitted before. Each language of
+    `train` counts the same, however many recordings it has. A row is pulled towards the one that Whisper has for the
+    language or its relative; how strongly is chosen on `validation`.
 
     Args:
         model: has experts for each of `languages`.
@@ -86,7 +88,8 @@ def fit_detection(
         `loss`, on `validation`, in nats; `loss_before`, with the rows as they started; and the `strength` of the pull.
 
     Raises:
-        ValueError: a language has no recordings or no expert, or there is nothing to tell it from.
+        ValueError: a language has no recordings or no expert; there is nothing to tell it from; or a language has
+            neither a token of Whisper's nor a row, fitted now or before.
 
     Example:
         >>> import torch
@@ -103,14 +106,23 @@ def fit_detection(
         model.experts_of(language)
         if not len(train.get(language, ())):
             raise ValueError(f"There are no recordings of {language!r} to fit its detection row on.")
+    problem, start = _Problem(model, languages), _starts(model, languages)
+    if without := [name for name in train if name not in problem.names]:
+        raise ValueError(
+            f"{without} have neither a token of Whisper's nor a detection row, so nothing can be told from them. Fit "
+            "rows for them too, or leave them out."
+        )
     if len([name for name, states in train.items() if len(states)]) < 2:
         raise ValueError(f"There are recordings of {[*train]} alone. Expected some of a language to tell it from.")
     if validation is None:
-        validation = {name: states[::5] for name, states in train.items()}
-        train = {name: states[torch.arange(len(states)) % 5 != 0] for name, states in train.items()}
-    else:
-        validation = {model.language_called(name): states for name, states in validation.items()}
-    problem, start = _Problem(model, languages), _starts(model, languages)
+        few = [name for name, states in train.items() if 0 < len(states) < FOLDS]
+        if few:
+            raise ValueError(f"Expected at least {FOLDS} recordings of each language, got fewer of {few}.")
+        validation = {name: states[::FOLDS] for name, states in train.items()}
+        train = {name: states[torch.arange(len(states)) % FOLDS != 0] for name, states in train.items()}
+    validation = {model.language_called(name): states for name, states in validation.items()}
+    if not any(name in problem.names and len(states) for name, states in validation.items()):
+        raise ValueError("There are no recordings to choose by in `validation`.")
     before = problem.loss(start, validation)
     fits = {strength: problem.fit(start, train, strength) for strength in STRENGTHS}
     losses = {strength: problem.loss(rows, validation) for strength, rows in fits.items()}
@@ -124,16 +136,14 @@ class _Problem:
     """The regression: which logits are Whisper's, and which are fitted."""
 
     def __init__(self, model, languages: list[str]):
-        tokens = {name: token for name, token in model.language_tokens().items() if token < model.config.vocab_size}
-        self.names = [*languages, *(name for name in tokens if name not in languages)]
-        table: torch.Tensor = model.get_output_embeddings().weight.detach()
-        rest = [tokens[name] for name in self.names[len(languages) :]]
-        self.whisper = table[rest].double().cpu()
+        columns = model.detection_columns()
+        self.names = [*languages, *(name for name in columns if name not in languages)]
+        rest = [columns[name] for name in self.names[len(languages) :]]
+        self.fixed = torch.stack([torch.cat([weight, bias]) for weight, bias in rest]).double().cpu()
 
     def _log_probs(self, rows: torch.Tensor, states: torch.Tensor) -> torch.Tensor:
-        states = states.double()
-        fitted = states @ rows[:, :-1].T + rows[:, -1]
-        return torch.cat([fitted, states @ self.whisper.T], dim=1).log_softmax(dim=1)
+        all_rows = torch.cat([rows, self.fixed])
+        return (states.double() @ all_rows[:, :-1].T + all_rows[:, -1]).log_softmax(dim=1)
 
     def _mean(self, rows: torch.Tensor, recordings: Mapping[str, torch.Tensor]) -> torch.Tensor:
         present = {name: states for name, states in recordings.items() if name in self.names and len(states)}
@@ -161,14 +171,12 @@ class _Problem:
 
 def _starts(model, languages: list[str]) -> torch.Tensor:
     """The rows that Whisper has for these languages or their relatives, with a bias of 0; else the mean of all."""
-    tokens = {name: token for name, token in model.language_tokens().items() if token < model.config.vocab_size}
-    table = model.get_output_embeddings().weight.detach().double().cpu()
-    relatives = model.config.language_relatives or {}
-    rows = []
-    for language in languages:
-        name = language if language in tokens else relatives.get(language)
-        rows.append(table[tokens[name]] if name in tokens else table[list(tokens.values())].mean(dim=0))
-    return torch.cat([torch.stack(rows), torch.zeros(len(rows), 1, dtype=torch.float64)], dim=1)
+    columns = model.detection_columns(with_rows=False)
+    whisper = {name: weight.double().cpu() for name, (weight, _) in columns.items()}
+    codes = [model.whisper_language(language) for language in languages]
+    mean = torch.stack([*whisper.values()]).mean(dim=0)
+    rows = torch.stack([mean if code is None else whisper[code] for code in codes])
+    return torch.cat([rows, torch.zeros(len(rows), 1, dtype=torch.float64)], dim=1)
 
 
 __all__ = ["detection_states", "fit_detection"]

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from transformers import WhisperConfig, WhisperTokenizer
 
-from ..language_names_distilwhisper import nearest_language
+from ..language_names_distilwhisper import related_language
 from ..languages_distilwhisper import known_languages
 
 LAST_BEFORE_TIMESTAMPS = "<|notimestamps|>"  # timestamps follow it, whether or not a tokenizer lists them
@@ -59,9 +59,8 @@ def own_token_map(student: WhisperConfig, teacher) -> dict[int, int]:
     relatives = getattr(student, "language_relatives", None) or {}
     own: dict[int, str] = getattr(student, "own_tokens", {})
     theirs = known_languages(teacher) if own else {}
-    names = {token: [name, relatives.get(name, name)] for token, name in own.items()}
-    nearest = {token: [nearest_language(name, theirs) for name in wanted] for token, wanted in names.items()}
-    return {token: next((theirs[name] for name in found if name is not None), -1) for token, found in nearest.items()}
+    found = {token: related_language(name, relatives, theirs) for token, name in own.items()}
+    return {token: -1 if name is None else theirs[name] for token, name in found.items()}
 
 
 def _first_timestamp(tokenizer: WhisperTokenizer) -> int:

@@ -18,7 +18,8 @@ from ..data.labels import label_ids
 from ..data.mono import SAMPLING_RATE
 from ..data.rows import one_line
 from ..evaluation.metrics import count_errors
-from ..languages_distilwhisper import known_languages
+from ..language_names_distilwhisper import nearest_language
+from ..languages_distilwhisper import known_languages, without_own_tokens
 from .doubts import compression_ratio, doubt
 from .heard import heard_by
 from .window_batch import detect_languages, transcribe_windows, window_features
@@ -228,9 +229,10 @@ class PseudoLabeller:
 def start_probabilities(model, features: BatchFeature, languages: Sequence[str]) -> list[tuple[float, float]]:
     """For each clip the probabilities that it holds no speech, and that its language is the one of `languages`.
 
-    Only the start is given, so no expert takes part. That of a language is among all languages that the model knows.
+    Only the start is given, so no expert takes part. That of a language is among all languages that Whisper has a token
+    for; of one that it has none for, it is that of the language that comes nearest, or else of the most probable one.
     """
-    known = known_languages(model)
+    known = without_own_tokens(known_languages(model), model.config.vocab_size)
     settings = model.generation_config
     inputs = features.input_features.to(model.device, model.dtype)
     start = torch.full((len(inputs), 1), settings.decoder_start_token_id, device=model.device)
@@ -239,10 +241,12 @@ def start_probabilities(model, features: BatchFeature, languages: Sequence[str])
     no_speech = logits.softmax(-1)[:, settings.no_timestamps_token_id - 1].tolist()
     of_languages = logits[:, [*known.values()]].softmax(-1)
     places = dict(zip(known, range(len(known)), strict=True))
-    return [
-        (silence, of_languages[row, places[language]].item())
-        for row, (silence, language) in enumerate(zip(no_speech, languages, strict=True))
+    codes = [nearest_language(language, known) for language in languages]
+    probabilities = [
+        (of_languages[row].max() if code is None else of_languages[row, places[code]]).item()
+        for row, code in enumerate(codes)
     ]
+    return list(zip(no_speech, probabilities, strict=True))
 
 
 @torch.inference_mode()

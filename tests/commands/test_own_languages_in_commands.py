@@ -109,6 +109,18 @@ def test_experts_of_a_relative_are_trained_further_under_a_new_name(train, tmp_p
 FOLDERS = (("relative", "gl"), ("run", "ga"))
 
 
+def test_experts_that_are_there_are_trained_further_and_not_started_again(train, tmp_path):
+    """The embedding that was trained would be lost, without a word."""
+    train("--init_from", "ga=fr", folder=tmp_path / "first")
+    printed = train("--learning_rate", 1e-12, student=tmp_path / "first")
+    assert "its token starts as" not in printed
+    before, after = (embedding_in(tmp_path / name, "ga") for name in ("first", "run"))
+    assert torch.allclose(before, after, atol=1e-6)
+    flags = ["--init_from", "ga=fr"]
+    errors = train(*flags, student=tmp_path / "first", folder=tmp_path / "other", succeeds=False)
+    assert "has experts of ga already" in errors
+
+
 def test_a_cache_of_a_teachers_predictions_trains_a_new_name_as_the_teacher_does(
     train, run, whisper_dir, spoken, tmp_path
 ):
@@ -134,7 +146,7 @@ def test_the_processor_of_experts_alone_knows_their_names(whisper_dir, tmp_path)
 
 @pytest.mark.parametrize("word", ["ga", "ga=", "kab=fr", "=fr", "ga=xx"])
 def test_a_start_that_says_nothing_is_refused(word):
-    with pytest.raises(ValueError, match="--init_from: expected one of the languages|has no language 'xx'"):
+    with pytest.raises(ValueError, match="--init_from: expected each of the languages|has no language 'xx'"):
         read_starts([word], ["ga"])
     assert read_starts(["GA=Welsh"], ["ga"]) == {"ga": "cy"}
 
@@ -154,6 +166,11 @@ def test_detection_is_fitted_in_a_folder_and_leaves_all_else_as_it_was(train, ru
     assert {name for name in before if before[name] != after[name]} == {"config.json", "expert.ga.safetensors"}
     fitted = load_file(folder / "expert.ga.safetensors")
     assert all(torch.equal(fitted[name], tensor) for name, tensor in tensors.items())
+    model = DistilWhisperForConditionalGeneration.from_pretrained(folder)
+    model.save_experts(folder, ["ga"], int8=True)
+    size = (folder / "expert.ga.safetensors").stat().st_size
+    run(*command)
+    assert (folder / "expert.ga.safetensors").stat().st_size == size, "8 bits stay 8 bits"
     assert {name.split(".")[-1] for name in fitted.keys() - tensors.keys()} == {"detection_weight", "detection_bias"}
     assert "no experts of ['gl']" in run(*command, "--rows", "gl", succeeds=False)
     assert "Expected a folder" in run(*command, "--model", "org/model", succeeds=False)

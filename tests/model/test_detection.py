@@ -145,6 +145,58 @@ def test_rows_are_saved_with_their_language_and_loaded_with_it_alone(several, pr
     assert one.config.detection_languages == [] and one.language_probabilities(features, detection="trained")
 
 
+def test_rows_that_were_fitted_before_compete_with_a_new_one(whisper_dir):
+    """A row told from Whisper's languages alone would win over the ones that are there, or lose to them unseen."""
+    names = ["ga", "kab", "ru"]
+    starts = {"ga": "fr", "kab": "ca"}
+    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, ["ga", "kab"], init_from=starts).eval()
+    states = places(model, names)
+    with pytest.raises(ValueError, match=r"\['kab'\] have neither a token of Whisper's nor a detection row"):
+        fit_detection(model, states, ["ga"])
+    fit_detection(model, {name: states[name] for name in ("ga", "ru")}, ["ga"])
+    first = model.modules_of("ga").parts.detection_weight.clone()
+    fit_detection(model, states, ["kab"])
+    assert torch.equal(model.modules_of("ga").parts.detection_weight, first)
+    for name in ("ga", "kab"):
+        logits, tokens = model.logits_of_languages(states[name], detection="trained")
+        assert (tokens[logits.argmax(dim=1)] == model.language_tokens()[name]).float().mean() > 0.9, name
+
+
+def test_weights_that_are_read_again_bring_or_take_away_a_row_and_keep_the_embeddings_parameter(several, tmp_path):
+    several.save_experts(tmp_path / "without")
+    fit_detection(several, places(several, ["ga", "gl", "ru"]), ["ga", "gl"])
+    several.save_experts(tmp_path / "with")
+    embedding = several.modules_of("ga").parts.embedding
+    several.reload_experts(tmp_path / "without")
+    assert several.config.detection_languages == [] and several.modules_of("gl").parts is None
+    several.reload_experts(tmp_path / "with")
+    assert {*several.config.detection_languages} == {"ga", "gl"}
+    assert several.modules_of("ga").parts.embedding is embedding, "an optimizer has it"
+
+
+def test_a_subset_of_a_state_dict_detects_with_its_own_rows_alone(several, audio):
+    fit_detection(several, places(several, ["ga", "gl", "ru"]), ["ga", "gl"])
+    state = {name: tensor for name, tensor in several.state_dict().items() if ".experts.gl." not in name}
+    config = several.config.__class__.from_dict(several.config.to_dict())
+    one = type(several).from_pretrained(None, config=config, state_dict=state, languages=["ga"])
+    one.generation_config = several.generation_config
+    found = one.eval().language_probabilities(audio["input_features"], detection="trained")
+    assert one.config.detection_languages == ["ga"] and all("ga" in row for row in found)
+
+
+@pytest.mark.parametrize(
+    ("validation", "reason"),
+    [
+        ({}, "no recordings to choose by"),
+        (None, r"Expected at least 5 recordings of each language, got fewer of \['ga'\]"),
+    ],
+)
+def test_too_few_recordings_to_fit_on_are_refused(several, validation, reason):
+    states = places(several, ["ga", "gl"])
+    with pytest.raises(ValueError, match=reason):
+        fit_detection(several, {"ga": states["ga"][:2], "gl": states["gl"]}, ["ga"], validation)
+
+
 @pytest.mark.parametrize("bad", [torch.full((32,), torch.nan), torch.ones(31), torch.ones(64)])
 def test_a_row_that_is_not_finite_or_of_another_width_is_refused(several, bad):
     with pytest.raises(ValueError, match="Expected 32 finite weights"):

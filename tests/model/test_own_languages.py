@@ -1,5 +1,6 @@
 """Languages that Whisper has no token for: they are decoded as any other, and nothing else changes."""
 
+import copy
 import json
 
 import pytest
@@ -7,10 +8,12 @@ import torch
 from helpers import tiny
 from helpers.modes import MODES, alone, generate, generate_plainly, inputs_for, strip
 from helpers.remote import run_without_the_package
+from safetensors import safe_open
 from transformers import WhisperForConditionalGeneration, WhisperProcessor, pipeline
 
-from modeling_distilwhisper import DistilWhisperForConditionalGeneration, add_own_tokens
+from modeling_distilwhisper import DistilWhisperConfig, DistilWhisperForConditionalGeneration, add_own_tokens
 from modeling_distilwhisper.data.labels import label_ids
+from modeling_distilwhisper.language_names_distilwhisper import related_language
 
 OWN = ["ga", "gl-AO", "x-clinic"]
 STARTS = {"ga": "fr", "x-clinic": {"gl": 0.25, "ru": 0.75}}
@@ -267,6 +270,66 @@ def test_a_prompt_of_a_name_that_is_not_loaded_is_refused(several, processor):
         several(**audio, decoder_input_ids=torch.tensor([[start, token, 7]]))
     with pytest.raises(ValueError, match="Whisper has no language 'ga', and no expert of it is loaded"):
         several.generate(**audio, language="ga")
+
+
+@pytest.mark.parametrize("others", [["gl"], ["kab"]])
+def test_an_assistant_with_other_languages_changes_no_transcript(several, whisper_dir, processor, others):
+    """It is asked with the prompt that the model made, whose language it may not know."""
+    assistant = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, others).eval()
+    audio = inputs_for("assisted", processor)
+    settings = {"language": "ga", "task": "transcribe", "max_new_tokens": 8}
+    expected = several.generate(**audio, **settings)
+    assert torch.equal(several.generate(**audio, assistant_model=assistant, **settings), expected)
+
+
+def test_the_language_of_a_generation_config_may_be_a_new_name(several, processor):
+    audio = inputs_for("greedy", processor)
+    expected = several.generate(**audio, language="ga", task="transcribe", max_new_tokens=8)
+    config = copy.deepcopy(several.generation_config)
+    config.language, config.task, config.max_new_tokens = "GA", "transcribe", 8
+    config.lang_to_id = {f"<|{code}|>": config.lang_to_id[f"<|{code}|>"] for code in tiny.LANGUAGES}
+    assert torch.equal(several.generate(**audio, generation_config=config), expected)
+    features = audio.pop("input_features")
+    assert torch.equal(several.generate(features, config, **audio), expected), "in its place"
+    several.generation_config = config
+    assert torch.equal(several.generate(features, **audio), expected)
+
+
+def test_a_relative_leaves_with_its_language(several, tmp_path):
+    """A teacher would otherwise be asked for the relative of experts that are gone."""
+    several.remove_language("ga")
+    several.add_language("ga")
+    assert "ga" not in several.config.language_relatives and several.whisper_language("ga") is None
+    several.save_experts(tmp_path, ["ga"])
+    with safe_open(tmp_path / "expert.ga.safetensors", "pt") as file:
+        assert "relative" not in file.metadata()
+
+
+def test_relatives_of_relatives_are_followed_also_in_a_circle():
+    relatives = {"sco": "ga", "ga": "fr-CA", "gd": "gv", "gv": "gd"}
+    assert [related_language(name, relatives, {"fr", "en"}) for name in ("sco", "gd", "kab")] == ["fr", None, None]
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"language_token_ids": {"ga": 10**9}}, "language_token_ids"),
+        ({"language_token_ids": {"ga": -5}}, "language_token_ids"),
+        ({"language_relatives": {"ga": "../../x"}}, "is not a language code"),
+        ({"languages": ["ga", "kab"], "language_token_ids": {"ga": 51865, "kab": 51865}}, "the same token"),
+    ],
+)
+def test_a_config_from_elsewhere_decides_neither_memory_nor_text(settings, reason):
+    """A tokenizer gets every token up to the last one: a large id would take hours."""
+    with pytest.raises(ValueError, match=reason):
+        DistilWhisperConfig(**settings)
+
+
+def test_a_tokenizer_whose_own_token_nobody_names_is_refused(several, whisper_dir):
+    tokenizer = WhisperProcessor.from_pretrained(whisper_dir).tokenizer
+    tokenizer.get_vocab = lambda: {"<|ga|>": 5}
+    with pytest.raises(ValueError, match="<|ga|> as token 5 of Whisper's vocabulary"):
+        add_own_tokens(tokenizer, several)
 
 
 def test_the_pipeline_transcribes_a_new_name_that_was_added_after_it_was_made(whisper_dir, processor, tmp_path):

@@ -6,7 +6,9 @@ import soundfile
 import torch
 from helpers import speech
 from helpers.speech import RATE, clip
+from transformers import WhisperProcessor
 
+from modeling_distilwhisper import DistilWhisperForConditionalGeneration, add_own_tokens
 from modeling_distilwhisper.data.collate import SpeechCollator
 from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.data.labels import label_ids
@@ -188,3 +190,16 @@ def test_an_utterance_is_its_windows_without_the_pauses_and_a_lost_one_is_labell
     corpus.add("a", samples, [Window(((0, 4000),))], [Label("la", "gl", {})], size=8)
     (tmp_path / "train" / corpus.audio_of("a", 0)).unlink()
     assert corpus.done({"a": 8}) == {"silent"}
+
+
+def test_a_model_with_a_language_that_whisper_does_not_know_labels_all_of_its_languages(whisper_dir, processor):
+    """Whisper's logits have no place for such a language: the score of a language would be looked up beyond them."""
+    starts = {"ga": "ru", "kab": {"fr": 1.0, "ca": 1.0, "ru": 1.0, "en": 1.0, "gl": 1.0}}
+    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, ["gl", "ga", "kab"], init_from=starts)
+    processor = WhisperProcessor.from_pretrained(whisper_dir)  # it changes
+    add_own_tokens(processor.tokenizer, model)
+    for language in ("gl", "ga", "kab"):
+        found = labelled(model.eval(), processor, speeches(processor, language, "ab"))
+        labels = [label for _, labels in found.values() for label in labels]
+        assert [label.language for label in labels] == [language] * 2
+        assert all(0 <= label.scores["language_probability"] <= 1 for label in labels)

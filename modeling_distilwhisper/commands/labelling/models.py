@@ -5,7 +5,7 @@ from functools import cached_property
 
 from transformers import GenerationConfig
 
-from ...languages_distilwhisper import known_languages
+from ...languages_distilwhisper import known_languages, language_of_token
 from ...runs.any_whisper import adapted_base, load_model, load_processor
 from ...transcription.pseudo_labels import PseudoLabeller, Second
 from .speech import OF_FOLDERS
@@ -29,7 +29,7 @@ class Models:
             tokens = getattr(GenerationConfig.from_pretrained(adapted_base(location) or location), "lang_to_id", None)
         except OSError:  # it has no such file
             tokens = None
-        return {token.strip("<|>") for token in tokens} if tokens else set(known_languages(self.labeller.model))
+        return {language_of_token(token) for token in tokens} if tokens else set(known_languages(self.labeller.model))
 
     @cached_property
     def labeller(self) -> PseudoLabeller:

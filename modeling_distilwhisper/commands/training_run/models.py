@@ -114,7 +114,13 @@ def _add_languages(model: DistilWhisperForConditionalGeneration, model_args: Mod
             relative = starts.get(language)
             saved_as = relative if language not in there and relative in there else language
             model.load_experts(model_args.experts_from, language, saved_as=saved_as)
-        elif language not in (model.config.languages or []):
+        elif language in (model.config.languages or []):
+            if language in model_args.starts:
+                raise ValueError(
+                    f"--init_from: {model_args.student} has experts of {language} already, which are trained further. "
+                    "Leave it out."
+                )
+        else:
             model.add_language(language, starts.get(language) or start_until_data(model, language))
         _check_shape(model, language, model_args)
     for name, value in shape.items():  # of the languages that were there; each file of experts says its own

@@ -8,6 +8,7 @@ from ...data.features import speech_features
 from ...data.samples import samples_of_row
 from ...language_names_distilwhisper import nearest_language
 from ...languages_distilwhisper import known_languages
+from ...runs.any_whisper import expert_languages
 from ...runs.starts import DETECTED
 from ..command_line import say
 from .arguments import ModelArguments
@@ -21,7 +22,7 @@ def start_as_detected(model, processor: WhisperProcessor, rows: Dataset, model_a
     """Starts the embeddings of own tokens as the mean of the languages that Whisper hears in their training audio.
 
     These are languages for which `--init_from` says so, and those that it does not name and whose tag names no language
-    of Whisper's either. Others, and experts that come from elsewhere, stay as they are.
+    of Whisper's either. Others, and experts that the student has already or that come from elsewhere, stay as they are.
 
     Args:
         model: a `DistilWhisperForConditionalGeneration`.
@@ -29,9 +30,9 @@ def start_as_detected(model, processor: WhisperProcessor, rows: Dataset, model_a
         rows: of the training split, of all languages.
         model_args: the settings.
     """
-    whisper = whisper_languages(model)
+    whisper, there = whisper_languages(model), expert_languages(model_args.student)
     for language in model.config.own_tokens.values():
-        if language not in model_args.languages or model_args.experts_from:
+        if language not in model_args.languages or language in there or model_args.experts_from:
             continue
         start = model_args.starts.get(language, DETECTED if nearest_language(language, whisper) is None else None)
         if start != DETECTED:

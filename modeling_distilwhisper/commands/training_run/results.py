@@ -185,7 +185,7 @@ def try_out(folder: Path, clip: dict, model_args: ModelArguments) -> dict[str, s
         )
         # Without experts, a language that Whisper has no token for is asked for by its relative.
         language = model.whisper_language(clip["language"]) if choice.get("languages") == [] else clip["language"]
-        settings = {"language": language, "task": model_args.task}
+        settings = {"task": model_args.task} | ({"language": language} if language else {})  # else it is detected
         name = "transcript" + "".join(f", {setting}={value}" for setting, value in choice.items())
         example[name] = transcribe(read_audio(clip["audio"]), generate_kwargs=settings)["text"].strip()
     return example
