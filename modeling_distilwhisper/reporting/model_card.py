@@ -17,9 +17,9 @@ from torch import nn
 from ..data import common_voice, fleurs
 from ..data.sources import Source
 from ..expert_file_distilwhisper import expert_file_name
-from ..language_names_distilwhisper import language_name as language_tag
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.files import file_name, write_atomically
+from ..runs.language_codes import is_tag, primary
 from ..runs.old_names import with_new_names
 from ..runs.precision import QUANTISED
 from ..runs.results import ALL_STARTS, RunResults
@@ -322,16 +322,3 @@ def hub_names(data_set: str, language: str, source: Source | None) -> tuple[str,
 
 
 __all__ = ["card_of_run", "count_parameters", "not_saved_message", "render", "save_card", "sizes"]
-
-
-def primary(name: str) -> str:
-    """The language of a tag, `de` of `de-CH`; "" of one for private use alone."""
-    return "" if name.startswith("x-") else name.split("-")[0] if is_tag(name) else name
-
-
-def is_tag(name: str) -> bool:
-    """Whether a name is a tag that says more than a language: `de-CH`."""
-    try:
-        return "-" in language_tag(name)
-    except ValueError:
-        return False

@@ -128,3 +128,16 @@ def as_own(written: str, own: Collection[str]) -> str:
 def is_part_of(name: str, code: str) -> bool:
     """Whether a name says more about a language than its code: `de-CH` about `de`."""
     return name != code and nearest_language(name, {code}) is not None
+
+
+def primary(name: str) -> str:
+    """The language of a tag, `de` of `de-CH`; "" of one for private use alone."""
+    return "" if name.startswith("x-") else name.split("-")[0] if is_tag(name) else name
+
+
+def is_tag(name: str) -> bool:
+    """Whether a name is a tag that says more than a language: `de-CH`."""
+    try:
+        return "-" in language_name(name)
+    except ValueError:
+        return False

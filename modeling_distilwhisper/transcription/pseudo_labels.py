@@ -267,8 +267,8 @@ def token_logprobs(model, processor: WhisperProcessor, encoded: torch.Tensor, te
     labels = torch.tensor([ids[: model.config.max_target_positions]], device=model.device)
     inputs = shift_tokens_right(labels, model.config.pad_token_id, model.config.decoder_start_token_id)
     output = model(encoder_outputs=BaseModelOutput(encoded), decoder_input_ids=inputs, use_cache=False)
-    logprobs = output.logits[0].float().log_softmax(-1).gather(1, labels[0, :, None])[begin:, 0]
-    return logprobs.tolist()
+    logprobs = output.logits[0, begin:].float().log_softmax(-1)
+    return logprobs.gather(1, labels[0, begin:, None])[:, 0].tolist()
 
 
 def _rounded(scores: dict[str, float | None]) -> dict[str, float | None]:
