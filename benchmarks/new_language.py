@@ -1,8 +1,10 @@
 """A language that Whisper has no token for: before, by each token that it has; after training; and all that stays.
 
-    distilwhisper train examples/quickstart/quickstart.yaml --languages eo --init_from eo=es ... --output_dir eo
-    python benchmarks/new_language.py examples/quickstart/student eo eo --others ca hu uk en es \
-        --data "in-domain=examples/quickstart/in_domain/{language}" --output results/new_language.json
+    distilwhisper train --student examples/quickstart/teacher --languages eo --init_from eo=es \
+        --data "examples/new_language/{language}" --learning_rate 3e-3 --gate_budget 0.9 --output_dir esperanto
+    python benchmarks/new_language.py examples/quickstart/teacher esperanto eo --data "examples/new_language/{language}" \
+        --others ca hu uk en es --other_data "examples/quickstart/in_domain/{language}" --commit ... \
+        --output results/new_language.json
 
 Before training, the test split is transcribed by every language token of the plain Whisper, and the best one counts,
 chosen on the test split itself: a user could do no better. After it, the others' test rows are transcribed by the plain
@@ -39,8 +41,9 @@ def main() -> int:
     processor = load_processor(arguments.model)
     rows = {
         language: read_rows(source, "test", language, max_rows=arguments.max_rows, processor=processor).rows
-        for source in parse_sources([arguments.data], [arguments.language, *arguments.others])
-        for language in [arguments.language, *arguments.others]
+        for data, languages in ((arguments.data, [arguments.language]), (arguments.other_data, arguments.others))
+        for source in parse_sources([data or arguments.data], languages)
+        for language in languages
     }
     spoken = rows[arguments.language]
     texts, features = spoken["text"][:], features_of(processor, spoken)
@@ -135,6 +138,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("model", help="folder of the trained model")
     parser.add_argument("language", help="the new name")
     parser.add_argument("--data", required=True, help="corpus, as for the commands")
+    parser.add_argument("--other_data", help="corpus of the other languages, if another")
     parser.add_argument("--others", nargs="*", default=[], help="languages that must stay as they are")
     parser.add_argument("--tokens", nargs="*", help="tokens to try before training; by default all")
     parser.add_argument("--max_rows", type=int)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from helpers.scripts import run_command
 
@@ -14,6 +15,7 @@ from modeling_distilwhisper.data.folder import read_folder
 from modeling_distilwhisper.data.samples import samples_of_row
 
 QUICKSTART = Path(__file__).parents[2] / "examples/quickstart"
+UNKNOWN = QUICKSTART.parent / "new_language"
 BACKBONE = QUICKSTART / "teacher"  # it has heard five languages
 HEARD = ("ca", "en", "es", "hu", "uk")
 LATIN = dict(zip("абвгґдезиіїйклмнопрстуфцьєюяжхчшщ", [*"abvhgdezyiijklmnoprstufc", "'", *"ieua"], strict=False))
@@ -27,7 +29,7 @@ def in_latin(text):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("new")
-    shutil.copytree(QUICKSTART / "in_domain/eo", folder / "data/eo")
+    shutil.copytree(UNKNOWN / "eo", folder / "data/eo")
     shutil.copytree(QUICKSTART / "in_domain/uk", folder / "data/uk-Latn")
     for path in (folder / "data/uk-Latn").glob("*/metadata.csv"):
         with open(path, newline="", encoding="utf-8") as file:
@@ -46,7 +48,8 @@ def trained(tmp_path_factory):
 
 
 def heard(processor, language, count=40):
-    rows = read_folder(QUICKSTART / "in_domain" / language, "test").select(range(count))
+    folder = UNKNOWN if language == "eo" else QUICKSTART / "in_domain"
+    rows = read_folder(folder / language, "test").select(range(count))
     return rows["text"][:], speech_features(processor, [samples_of_row(row["audio"]) for row in rows])
 
 
@@ -87,3 +90,17 @@ def test_a_language_without_a_token_is_learned_beside_a_second_script_and_nothin
     letters = "".join(latin).replace(" ", "")
     print({"Latin": errors, "letters": sum(letter.isascii() for letter in letters) / len(letters)})
     assert sum(letter.isascii() for letter in letters) > 0.9 * len(letters)
+
+
+def test_the_speech_is_small_and_no_test_sentence_was_trained_on():
+    texts = {}
+    for split, count in {"train": 240, "validation": 20, "test": 40}.items():
+        folder = UNKNOWN / "eo" / split
+        with open(folder / "metadata.csv", newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == count and {row["language"] for row in rows} == {"eo"}
+        assert {row["file_name"] for row in rows} == {path.name for path in folder.glob("*.ogg")}
+        assert all(soundfile.info(path).duration <= 3 for path in folder.glob("*.ogg"))
+        texts[split] = {row["transcription"] for row in rows}
+    assert not texts["test"] & (texts["train"] | texts["validation"]) and not texts["train"] & texts["validation"]
+    assert sum(path.stat().st_size for path in UNKNOWN.rglob("*") if path.is_file()) < 6e5

@@ -8,7 +8,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 TASKS = ("docs/install.md", "docs/use.md", "docs/train.md", "docs/evaluate.md", "docs/deploy.md")
-EXAMPLES = ("examples/bias/README.md", "examples/paper/README.md", "examples/quickstart/README.md")
+EXAMPLES = (
+    "examples/bias/README.md",
+    "examples/new_language/README.md",
+    "examples/paper/README.md",
+    "examples/quickstart/README.md",
+)
 OTHERS = ("CONTRIBUTING.md", "docs/serve.md", "docs/new_languages.md", "docs/unlabelled.md", "docs/your_language.md")
 OTHERS += ("model_cards/README.md",)
 NAMES = ("README.md", *TASKS, *OTHERS, *EXAMPLES)
