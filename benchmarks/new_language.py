@@ -2,9 +2,9 @@
 
     distilwhisper train --student examples/quickstart/teacher --languages eo --init_from eo=es \
         --data "examples/new_language/{language}" --learning_rate 3e-3 --gate_budget 0.9 --output_dir esperanto
-    python benchmarks/new_language.py examples/quickstart/teacher esperanto eo --data "examples/new_language/{language}" \
-        --others ca hu uk en es --other_data "examples/quickstart/in_domain/{language}" --commit ... \
-        --output results/new_language.json
+    python benchmarks/new_language.py examples/quickstart/teacher esperanto eo \
+        --data "examples/new_language/{language}" --others ca hu uk en es \
+        --other_data "examples/quickstart/in_domain/{language}" --commit ... --output results/new_language.json
 
 Before training, the test split is transcribed by every language token of the plain Whisper, and the best one counts,
 chosen on the test split itself: a user could do no better. After it, the others' test rows are transcribed by the plain
