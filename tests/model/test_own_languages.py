@@ -40,6 +40,16 @@ def test_a_new_name_decodes_as_the_relative_that_it_starts_from(whisper_dir, pro
     assert same(generate(model, processor, mode, audio, "ga"), expected)
 
 
+@pytest.mark.parametrize("mode", ["greedy", "beam", "long-form"])
+def test_each_of_several_new_names_has_its_own_embedding(whisper_dir, processor, plain, mode):
+    """Of two names in one model, the later one's embedding would otherwise stand for both, also row by row."""
+    starts = {"ga": "fr", "kab": "ru"}
+    model = DistilWhisperForConditionalGeneration.from_whisper(whisper_dir, ["ga", "kab"], init_from=starts).eval()
+    audio = inputs_for(mode, processor)
+    expected = generate(plain, processor, mode, audio, ["fr", "gl", "ru"])
+    assert same(generate(model, processor, mode, audio, ["ga", "gl", "kab"]), expected)
+
+
 @pytest.mark.parametrize("mode", [mode for mode in MODES if not mode.startswith("assisted")])
 def test_a_batch_of_old_and_new_names_gives_each_row_what_it_gets_alone(several, processor, mode):
     audio, padding = inputs_for(mode, processor), processor.tokenizer.pad_token_id
