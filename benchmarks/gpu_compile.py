@@ -11,6 +11,7 @@ from torch._dynamo.utils import counters
 from transformers import EncoderDecoderCache, StaticCache, logging
 from transformers.modeling_outputs import BaseModelOutput
 
+from modeling_distilwhisper.cache_distilwhisper import CACHE
 from modeling_distilwhisper.commands.benchmarks.inference import make_model, prompts_of
 from modeling_distilwhisper.commands.benchmarks.whispers import LANGUAGES, made_on
 
@@ -54,15 +55,15 @@ def compiled_step(languages: list[str], used: int, arguments: argparse.Namespace
     def after_prompt() -> EncoderDecoderCache:
         lengths = (LENGTH, states[0].shape[1])
         cache = EncoderDecoderCache(*(StaticCache(model.config, max_cache_len=length) for length in lengths))
-        model(encoder_outputs=states, decoder_input_ids=prompts, past_key_values=cache, **ids)
+        model(encoder_outputs=states, decoder_input_ids=prompts, **{CACHE: cache}, **ids)
         return cache
 
     torch.compiler.reset()
     counters.clear()
     compiled, cache = torch.compile(model, dynamic=False), after_prompt()
     begun = time.perf_counter()
-    logits = compiled(**step, past_key_values=cache).logits
-    difference = float((logits - (expected := model(**step, past_key_values=after_prompt()).logits)).abs().max())
+    logits = compiled(**step, **{CACHE: cache}).logits
+    difference = float((logits - (expected := model(**step, **{CACHE: after_prompt()}).logits)).abs().max())
     seconds = time.perf_counter() - begun
     breaks = dict(counters["graph_break"])
     return {
@@ -82,7 +83,7 @@ def median_ms(model, step: dict, cache: EncoderDecoderCache) -> float:
     seconds = []
     for _ in range(WARM + ROUNDS):
         begun = time.perf_counter()
-        float(model(**step, past_key_values=cache).logits[0, 0, 0])  # reading a value waits for the GPU
+        float(model(**step, **{CACHE: cache}).logits[0, 0, 0])  # reading a value waits for the GPU
         seconds.append(time.perf_counter() - begun)
     return 1000 * statistics.median(seconds[WARM:])
 

@@ -22,6 +22,7 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import DynamicCache, EncoderDecoderCache, logging
 from transformers.modeling_outputs import BaseModelOutput
 
+from modeling_distilwhisper.cache_distilwhisper import CACHE
 from modeling_distilwhisper.commands.benchmarks import training
 from modeling_distilwhisper.commands.benchmarks.inference import System, make_model, prompts_of
 from modeling_distilwhisper.commands.benchmarks.whispers import LANGUAGES, SIZES, made_on
@@ -93,7 +94,7 @@ def inference_passes(name: str, size: str, device: str, rows: int) -> Iterator[t
         ids = dict(zip(("language_ids", "decoder_language_ids"), model.read_prompt(prompts.cpu()), strict=True))
     states = BaseModelOutput(model.model.encoder(features, **ids).last_hidden_state)
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-    model(encoder_outputs=states, decoder_input_ids=prompts, past_key_values=cache, **ids)
+    model(encoder_outputs=states, decoder_input_ids=prompts, **{CACHE: cache}, **ids)
     token = prompts[:, -1:]
 
     @torch.inference_mode()
@@ -106,7 +107,7 @@ def inference_passes(name: str, size: str, device: str, rows: int) -> Iterator[t
 
     @torch.inference_mode()
     def decode():
-        model(encoder_outputs=states, decoder_input_ids=token, past_key_values=cache, **ids)
+        model(encoder_outputs=states, decoder_input_ids=token, **{CACHE: cache}, **ids)
 
     yield from {"encoder": encode, "prefill": prefill, "decode": decode}.items()
 

@@ -66,28 +66,24 @@ class DistilWhisperDecoderLayer(RoutedFeedForward, WhisperDecoderLayer):
         attention_mask=None,
         encoder_hidden_states=None,
         encoder_attention_mask=None,
-        past_key_values=None,
         use_cache=True,
         routing: Routing | None = None,
         **kwargs,
     ) -> torch.Tensor:
-        """`(batch, tokens, d_model)` to the same shape. Other arguments are Whisper's."""
+        """`(batch, tokens, d_model)` to the same shape. Other arguments, the cache among them, are Whisper's."""
         if routing is None:
             return super().forward(
                 hidden_states,
                 attention_mask,
                 encoder_hidden_states,
                 encoder_attention_mask=encoder_attention_mask,
-                past_key_values=past_key_values,
                 use_cache=use_cache,
                 **kwargs,
             )
 
         residual = hidden_states
         hidden_states = self.self_attn_layer_norm(hidden_states)
-        hidden_states, _ = self.self_attn(
-            hidden_states, past_key_values=past_key_values, attention_mask=attention_mask, **kwargs
-        )
+        hidden_states, _ = self.self_attn(hidden_states, attention_mask=attention_mask, **kwargs)
         hidden_states = residual + nn.functional.dropout(hidden_states, p=self.dropout, training=self.training)
 
         if encoder_hidden_states is not None:
@@ -97,7 +93,6 @@ class DistilWhisperDecoderLayer(RoutedFeedForward, WhisperDecoderLayer):
                 hidden_states,
                 key_value_states=encoder_hidden_states,
                 attention_mask=encoder_attention_mask,
-                past_key_values=past_key_values,
                 **kwargs,
             )
             hidden_states = residual + nn.functional.dropout(hidden_states, p=self.dropout, training=self.training)

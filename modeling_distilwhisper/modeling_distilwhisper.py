@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import Cache, WhisperForConditionalGeneration
+from transformers import WhisperForConditionalGeneration
 from transformers.modeling_outputs import Seq2SeqLMOutput, Seq2SeqModelOutput
 from transformers.models.whisper.modeling_whisper import WhisperModel, shift_tokens_right
 from transformers.utils import can_return_tuple
 
+from .cache_distilwhisper import cache_in
 from .calls_distilwhisper import keep_experts
 from .configuration_distilwhisper import DistilWhisperConfig
 from .detection_distilwhisper import LanguageDetectionMixin
@@ -109,7 +110,7 @@ class DistilWhisperModel(LoadingMixin, PushExpertsMixin, LanguagePromptMixin, Bu
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: tuple[torch.Tensor] | None = None,
-        past_key_values: Cache | None = None,
+        *,
         decoder_inputs_embeds: torch.Tensor | None = None,
         decoder_position_ids: torch.Tensor | None = None,
         use_cache: bool | None = None,
@@ -134,7 +135,7 @@ class DistilWhisperModel(LoadingMixin, PushExpertsMixin, LanguagePromptMixin, Bu
         """
         with keep_experts(self):
             language_ids, decoder_language_ids = self._complete_language_ids(
-                decoder_input_ids, past_key_values, language_ids, decoder_language_ids
+                decoder_input_ids, cache_in(kwargs), language_ids, decoder_language_ids
             )
             return super().forward(
                 input_features,
@@ -142,7 +143,6 @@ class DistilWhisperModel(LoadingMixin, PushExpertsMixin, LanguagePromptMixin, Bu
                 decoder_input_ids=self._hide_own_tokens(decoder_input_ids),
                 decoder_attention_mask=decoder_attention_mask,
                 encoder_outputs=encoder_outputs,
-                past_key_values=past_key_values,
                 decoder_inputs_embeds=decoder_inputs_embeds,
                 decoder_position_ids=decoder_position_ids,
                 use_cache=use_cache,
@@ -234,7 +234,7 @@ class DistilWhisperForConditionalGeneration(
         decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: tuple[torch.Tensor] | None = None,
-        past_key_values: Cache | None = None,
+        *,
         decoder_inputs_embeds: torch.Tensor | None = None,
         decoder_position_ids: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
@@ -264,7 +264,7 @@ class DistilWhisperForConditionalGeneration(
             if labels is not None and decoder_input_ids is None and decoder_inputs_embeds is None:
                 decoder_input_ids = self._prompt_of(labels, check_experts=self.training and language_ids is None)
             language_ids, decoder_language_ids = self._complete_language_ids(
-                decoder_input_ids, past_key_values, language_ids, decoder_language_ids
+                decoder_input_ids, cache_in(kwargs), language_ids, decoder_language_ids
             )
             records = GateRecords() if output_gates else None
             outputs = super().forward(
@@ -273,7 +273,6 @@ class DistilWhisperForConditionalGeneration(
                 decoder_input_ids=decoder_input_ids,
                 decoder_attention_mask=decoder_attention_mask,
                 encoder_outputs=encoder_outputs,
-                past_key_values=past_key_values,
                 decoder_inputs_embeds=decoder_inputs_embeds,
                 decoder_position_ids=decoder_position_ids,
                 labels=self.without_own_tokens(labels),

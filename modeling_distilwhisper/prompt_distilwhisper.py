@@ -75,7 +75,7 @@ class LanguagePromptMixin(PreTrainedModel):
     def _complete_language_ids(
         self,
         decoder_input_ids: torch.Tensor | None,
-        past_key_values: Cache | None,
+        cache: Cache | None,
         language_ids: torch.Tensor | None,
         decoder_language_ids: torch.Tensor | None,
     ) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -87,7 +87,7 @@ class LanguagePromptMixin(PreTrainedModel):
         is_complete = language_ids is not None and decoder_language_ids is not None
         if is_complete or decoder_input_ids is None or not self._experts_by_token():
             return language_ids, decoder_language_ids
-        if past_key_values is not None and past_key_values.get_seq_length() > 0:
+        if cache is not None and cache.get_seq_length() > 0:
             raise ValueError(
                 "The prompt, which names language and task, is only in the cache. Pass `language_ids` and "
                 "`decoder_language_ids` with it, as `read_prompt` returns them. (`generate` does so.)"

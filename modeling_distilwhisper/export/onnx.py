@@ -13,6 +13,7 @@ from torch import nn
 from torch.export import Dim
 from transformers import DynamicCache, EncoderDecoderCache
 
+from ..cache_distilwhisper import CACHE
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..own_tokens_distilwhisper import hide_own_tokens
 from ..runs.files import staged_folder
@@ -186,10 +187,10 @@ class _Decoder(nn.Module):
         states = self.decoder(
             input_ids,
             encoder_hidden_states=encoder_hidden_states,
-            past_key_values=cache,
             use_cache=True,
             language_ids=ids,
             decoder_language_ids=ids,
+            **{CACHE: cache},
         ).last_hidden_state
         return self.head(states)
 

@@ -9,6 +9,8 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
+from ..cache_distilwhisper import CACHE, cache_in
+
 
 @dataclass
 class Heard:
@@ -34,7 +36,7 @@ class Heard:
             known = DynamicCache()
             for number, layer in enumerate(layers):
                 known.update(layer.keys[index : index + 1], layer.values[index : index + 1], number)
-            arguments["past_key_values"] = EncoderDecoderCache(DynamicCache(), known)
+            arguments[CACHE] = EncoderDecoderCache(DynamicCache(), known)
         return arguments
 
 
@@ -51,7 +53,7 @@ def heard_by(model) -> Iterator[Heard]:
             heard.states = output[0]
 
     def keep_cache(module, given, named) -> None:
-        cache = named.get("past_key_values")
+        cache = cache_in(named)
         heard.cache = cache if isinstance(cache, EncoderDecoderCache) else None
 
     hooks = [

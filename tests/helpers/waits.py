@@ -9,6 +9,7 @@ from transformers import DynamicCache, EncoderDecoderCache
 from transformers.modeling_outputs import BaseModelOutput
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.cache_distilwhisper import CACHE
 from modeling_distilwhisper.evaluation.gates import GateReport
 from modeling_distilwhisper.training.gate_budget import BudgetThresholds, budget_loss
 from modeling_distilwhisper.training.losses import cross_entropy
@@ -43,7 +44,7 @@ def passes(languages: list[str], layers: int):
     features = tiny.make_audio(processor, [1.0] * 3)["input_features"].to(accelerator.NAME)
     states = BaseModelOutput(model.model.encoder(features, **ids).last_hidden_state)
     cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
-    model(encoder_outputs=states, decoder_input_ids=prompts, past_key_values=cache, **ids)
+    model(encoder_outputs=states, decoder_input_ids=prompts, **{CACHE: cache}, **ids)
     labels = torch.cat([prompts[:, 1:], torch.full((3, 4), 5).to(accelerator.NAME)], dim=1)
 
     def train():
@@ -60,7 +61,7 @@ def passes(languages: list[str], layers: int):
     yield "prefill", lambda: model(encoder_outputs=states, decoder_input_ids=prompts, **ids)
     yield (
         "decode",
-        lambda: model(encoder_outputs=states, decoder_input_ids=prompts[:, -1:], past_key_values=cache, **ids),
+        lambda: model(encoder_outputs=states, decoder_input_ids=prompts[:, -1:], **{CACHE: cache}, **ids),
     )
     if languages == ["gl"] * 3:
         yield "training", train

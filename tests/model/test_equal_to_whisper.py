@@ -6,6 +6,7 @@ from helpers import tiny
 from helpers.modes import MODES, generate, generate_plainly, inputs_for
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.cache_distilwhisper import CACHE
 
 
 def forward(model, processor, languages, **kwargs):
@@ -152,7 +153,7 @@ def test_a_cache_without_its_languages_is_refused_not_decoded_without_experts(mo
         rest = {
             "encoder_outputs": (first.encoder_last_hidden_state,),
             "decoder_input_ids": prompt[:, -1:],
-            "past_key_values": first.past_key_values,
+            CACHE: first["past_key_values"],
         }
         with pytest.raises(ValueError, match="The prompt, which names language and task, is only in the cache"):
             model(**rest)
@@ -161,6 +162,23 @@ def test_a_cache_without_its_languages_is_refused_not_decoded_without_experts(mo
             model(**rest, language_ids=language_ids)
         last = model(**rest, language_ids=language_ids, decoder_language_ids=decoder_language_ids).logits[:, -1]
     torch.testing.assert_close(last, at_once, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("languages", [["gl", "ca"], ["fr", "fr"]], ids=["experts", "none"])
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_the_cache_is_passed_by_the_name_that_this_version_of_transformers_has_for_it(model, processor, languages):
+    """5.24 takes the older name too, with a warning at each layer of each step."""
+    batch = tiny.make_audio(processor, [1.0, 1.5])
+    seen = []
+
+    def keep(module, given, named) -> None:
+        seen.append(named)
+
+    model.model.decoder.layers[0].encoder_attn.register_forward_pre_hook(keep, with_kwargs=True)
+    model.generate(**batch, language=languages, max_new_tokens=3)
+    assert seen
+    assert all(named[CACHE] is not None for named in seen)
+    assert all({"cache", "past_key_values"} & {*named} == {CACHE} for named in seen)
 
 
 def test_ids_that_are_not_one_a_row_are_refused(model, processor):

@@ -7,6 +7,7 @@ import torch
 from helpers import tiny
 from transformers.cache_utils import DynamicLayer
 
+from modeling_distilwhisper.cache_distilwhisper import CACHE
 from modeling_distilwhisper.transcription import word_times
 from modeling_distilwhisper.transcription.heard import Heard, heard_by
 
@@ -67,9 +68,9 @@ def test_what_generate_has_computed_is_taken_from_it_and_changes_no_time(model, 
     with torch.inference_mode():
         with heard_by(model) as heard:
             ids = model.generate(**batch, language=languages, max_new_tokens=12, num_beams=beams)
-        assert all(("past_key_values" in heard.window(row)) == (beams == 1) for row in range(3))
+        assert all((CACHE in heard.window(row)) == (beams == 1) for row in range(3))
         for row in range(3 if beams == 1 else 0):
-            taken_keys = heard.window(row)["past_key_values"].cross_attention_cache.layers
+            taken_keys = heard.window(row)[CACHE].cross_attention_cache.layers
             for layer, known in zip(model.get_decoder().layers, taken_keys, strict=True):
                 keys = layer.encoder_attn.k_proj(heard.states)
                 own = known.keys[0].transpose(0, 1).flatten(1)
@@ -93,7 +94,7 @@ def test_an_encoder_with_more_layers_than_its_decoder_takes_nothing_from_layers_
     with torch.inference_mode(), heard_by(model) as heard:
         model.generate(**batch, language=["gl", "ca"], max_new_tokens=4)
     heard.cache.cross_attention_cache.layers.append(DynamicLayer())
-    known = heard.window(1)["past_key_values"].cross_attention_cache.layers
+    known = heard.window(1)[CACHE].cross_attention_cache.layers
     assert [tuple(layer.keys.shape[:1]) for layer in known] == [(1,), (1,)]
 
 
@@ -106,4 +107,4 @@ def test_windows_that_are_decoded_again_alone_leave_the_others_their_sound(model
         again = {name: values[1:2] for name, values in batch.items()}
         model.generate(**again, language=["ca"], max_new_tokens=4)
     assert torch.equal(heard.states, states) and len(states) == 3
-    assert all("past_key_values" not in heard.window(row) for row in range(3))
+    assert all(CACHE not in heard.window(row) for row in range(3))
