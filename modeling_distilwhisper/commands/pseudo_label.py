@@ -28,6 +28,7 @@ from ..data.rows import SPLITS
 from ..data.sources import SPEC_FORM
 from ..data.voice import find_detector
 from ..runs.any_whisper import adapted_base, weights_digest
+from ..runs.detection import WHISPER
 from ..runs.language_codes import chosen_languages
 from ..runs.precision import TRANSCRIBING
 from ..runs.processes import begin, gather, is_main_process, on_main, require_same, share
@@ -36,10 +37,10 @@ from ..transcription.batched import one_ahead
 from ..transcription.label_filters import LEAST_LOGPROB, Filters, score_number, score_share
 from ..transcription.labelled_corpus import LISTING, SPLIT, LabelledCorpus
 from ..transcription.pseudo_labels import Speech
-from .command_line import DEVICE, command, make_parser, own_names
+from .command_line import DEVICE, add_detection, command, make_parser, own_names
 from .labelling.models import Models
 from .labelling.report import write_report
-from .labelling.speech import OF_FOLDERS, Unlabelled, read_speech
+from .labelling.speech import DETECT, OF_FOLDERS, Unlabelled, read_speech
 
 NAMED = 20  # recordings that are named when they could not be labelled; the report has all
 
@@ -50,6 +51,8 @@ def main(argv: list[str], prog: str) -> None:
     begin(arguments.output_dir)
     adapted_base(arguments.model)  # a LoRA adapter needs PEFT, an extra: an error now, before any work
     models = Models(arguments)
+    if detects_otherwise(arguments):
+        models.choice()  # loads the model: candidates that it cannot detect are an error now, before any file
     on_main(RunFolder, arguments.output_dir, {"run": settings_of(arguments)})
     speech, failures = read_speech(arguments, models.known)
     names = [one.name for one in speech]
@@ -65,12 +68,19 @@ def main(argv: list[str], prog: str) -> None:
         publish(corpus, names, failures, arguments)
 
 
+def detects_otherwise(arguments: argparse.Namespace) -> bool:
+    """Whether languages are to be detected in another way than Whisper's own."""
+    return bool(arguments.candidate_languages) or arguments.detection != WHISPER
+
+
 def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
     """What decides the labels in an output folder. The filters do not: they may change."""
     settings = {"model": arguments.model, "weights": weights_digest(arguments.model)}
     settings |= {"recordings": [*map(str, arguments.recordings)], "data": arguments.data, "split": arguments.split}
     settings |= {name: getattr(arguments, name) for name in ("language", "vad", "num_beams", "precision")}
     settings |= {name: getattr(arguments, name) for name in ("second_model", "second_num_beams", "second_temperature")}
+    if detects_otherwise(arguments):  # folders of before have neither
+        settings |= {name: getattr(arguments, name) for name in ("candidate_languages", "detection")}
     if arguments.second_model:
         settings["second_weights"] = weights_digest(arguments.second_model)
     return settings
@@ -156,9 +166,10 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument(
         "--language",
         nargs="+",
-        default=["detect"],
+        default=[DETECT],
         help="a code (several for --data); or for recordings 'folder', its name, or 'detect', once for a recording",
     )
+    add_detection(parser)
     parser.add_argument("--num_beams", type=int, default=1, help="width of the beam; 1 is greedy decoding")
     parser.add_argument("--second_model", help="another Whisper, whose texts are compared with the labels")
     parser.add_argument("--second_num_beams", type=int, help="a second decoding, by a beam of this width")
@@ -188,6 +199,8 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
     parser.add_argument("--precision", choices=TRANSCRIBING, default="auto", help="precision of the weights")
     parser.add_argument("--device", default=DEVICE, help="cpu, cuda, mps")
     arguments = parser.parse_args(argv)
+    if arguments.language != [DETECT] and detects_otherwise(arguments):
+        parser.error("--candidate_languages and --detection need --language detect")
     second = arguments.second_model, arguments.second_num_beams, arguments.second_temperature
     if second[1] is not None and second[2] is not None:
         parser.error("--second_num_beams and --second_temperature are two decodings. Give one of them.")

@@ -20,6 +20,7 @@ from ..data.rows import one_line
 from ..evaluation.metrics import count_errors
 from ..language_names_distilwhisper import nearest_language
 from ..languages_distilwhisper import known_languages, without_own_tokens
+from ..runs.detection import WHISPER
 from .doubts import compression_ratio, doubt
 from .heard import heard_by
 from .window_batch import detect_languages, transcribe_windows, window_features
@@ -101,6 +102,7 @@ class PseudoLabeller:
         model: a multilingual Whisper of any kind, in evaluation mode.
         processor: the model's.
         second: transcribes each utterance once more, so that labels have the score `disagreement`.
+        candidate_languages, detection: how a language is detected, as for `detected_languages`.
         batch_size: utterances at a time.
         on_batch: called after each batch with the seconds of speech that are done.
         settings: for `generate`, such as `num_beams=5`.
@@ -123,11 +125,14 @@ class PseudoLabeller:
         processor: WhisperProcessor,
         *,
         second: Second | None = None,
+        candidate_languages: Sequence[str] | None = None,
+        detection: str = WHISPER,
         batch_size: int = 8,
         on_batch: Callable[[float], None] | None = None,
         **settings: Any,
     ):
         self.model, self.processor, self.second = model, processor, second
+        self.choice = (candidate_languages, detection)
         self.batch_size, self.on_batch, self.settings = batch_size, on_batch, settings
         self.speech_seconds = 0.0
 
@@ -165,7 +170,8 @@ class PseudoLabeller:
         """Gives recordings the language of their first utterance."""
         for start in range(0, len(pieces), self.batch_size):
             batch = pieces[start : start + self.batch_size]
-            detected = detect_languages(self.model, self.processor, self._features(self.processor, batch))
+            features = self._features(self.processor, batch)
+            detected = detect_languages(self.model, self.processor, features, *self.choice)
             for (speech, _), language in zip(batch, detected, strict=True):
                 speech.language = language
 

@@ -142,6 +142,8 @@ def lines_of_corpus(path):
         (["--second_num_beams", "1"], "expected another width than that of the labels, got 1"),
         (["--second_num_beams", "2", "--second_temperature", "0.4"], "are two decodings"),
         (["--weight", "-1"], "expected a number from 0 to 1000, got '-1'"),
+        (["--candidate_languages", "gl"], "need --language detect"),
+        (["--language", "gl", "--detection", "trained"], "need --language detect"),
     ],
 )
 def test_a_filter_that_cannot_be_is_refused_before_anything_is_loaded(place, tmp_path, capsys, flags, message):
@@ -160,6 +162,17 @@ def test_a_filter_that_cannot_be_is_refused_before_anything_is_loaded(place, tmp
 )
 def test_speech_that_is_not_clear_is_refused(place, run, tmp_path, flags, message):
     assert message in run(*flags_of(place, tmp_path / "out"), *flags, code=1).err
+
+
+def test_a_detected_language_is_among_the_candidates_and_others_are_refused(place, run, tmp_path):
+    flags = [*flags_of(place, tmp_path / "out"), "--language", "detect", "--candidate_languages"]
+    run(*flags, "Catalan")
+    assert {row["language"] for row in lines(tmp_path / "out/train/metadata.jsonl")} == {"ca"}
+    changed = run(*flags, "Catalan", "gl", code=1).err
+    assert "candidate_languages ['Catalan'], now ['Catalan', 'gl']" in changed
+    other = [*flags_of(place, tmp_path / "other"), "--language", "detect", "--candidate_languages"]
+    assert "de cannot be detected" in run(*other, "de", code=1).err
+    assert "has no trained detection rows" in run(*other, "ca", "--detection", "trained", code=1).err
 
 
 def contents(folder):

@@ -7,6 +7,7 @@ from transformers import GenerationConfig
 
 from ...languages_distilwhisper import known_languages, language_of_token
 from ...runs.any_whisper import adapted_base, load_model, load_processor
+from ...transcription.detection import DetectionChoice, detection_choice
 from ...transcription.pseudo_labels import PseudoLabeller, Second
 from .speech import OF_FOLDERS
 
@@ -31,18 +32,34 @@ class Models:
             tokens = None
         return {language_of_token(token) for token in tokens} if tokens else set(known_languages(self.labeller.model))
 
+    def choice(self) -> DetectionChoice:
+        """How languages are detected.
+
+        Raises:
+            ValueError: the model cannot detect a candidate, or has no trained rows.
+        """
+        given = self.arguments
+        return detection_choice(self._model, given.candidate_languages, given.detection, given.model)
+
+    @cached_property
+    def _model(self):
+        return load_model(self.arguments.model, self.arguments.precision, self.arguments.device)
+
     @cached_property
     def labeller(self) -> PseudoLabeller:
         """
         Raises:
-            ValueError: the second model does not know a language.
+            ValueError: the second model does not know a language, or what `choice` raises.
         """
         given = self.arguments
-        model, processor = load_model(given.model, given.precision, given.device), load_processor(given.model)
+        choice = self.choice()
+        model, processor = self._model, load_processor(given.model)
         return PseudoLabeller(
             model,
             processor,
             second=self._second(model, processor),
+            candidate_languages=choice.candidates,
+            detection=choice.detection,
             batch_size=given.batch_size,
             num_beams=given.num_beams,
         )

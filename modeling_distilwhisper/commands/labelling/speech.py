@@ -21,7 +21,8 @@ from ...transcription.sequential import is_silent
 from ...transcription.windows import Window, cut_windows
 from ..command_line import say
 
-OF_FOLDERS = ("detect", "folder")  # what `--language` may be for recordings, besides a code
+DETECT = "detect"
+OF_FOLDERS = (DETECT, "folder")  # what `--language` may be for recordings, besides a code
 
 
 @dataclass
