@@ -59,7 +59,7 @@ def main() -> None:
 
     # Labelled once. The filters are applied to a copy, which labels nothing again.
     label = ["--data", data["rest"], "--language", *given.languages, "--model", labeller]
-    label += ["--second_num_beams", "5", "--device", given.device]
+    label += ["--device", given.device]
     start("pseudo-label", *label, "--at_least", "--keep_doubtful", "--output_dir", output / "unfiltered")
     if not (output / "filtered").is_dir():
         with staged_folder(output / "filtered") as staged:

@@ -306,7 +306,8 @@ def write_summary(summary: dict[str, list[dict]], folder: Path, precision: str) 
     content = summary | {"precision": precision}
     write_atomically(folder / "summary.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     notes = {IDENTIFICATION: f"\n\n{NOTE}"}
-    text = "\n\n".join(f"## {name}\n\n{table_of(rows, '.3f')}{notes.get(name, '')}" for name, rows in summary.items())
+    tables = {name: rows for name, rows in summary.items() if rows}
+    text = "\n\n".join(f"## {name}\n\n{table_of(rows, '.3f')}{notes.get(name, '')}" for name, rows in tables.items())
     write_atomically(folder / "summary.md", f"{text}\n")
     return text
 

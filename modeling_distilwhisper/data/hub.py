@@ -7,10 +7,12 @@ from datasets import Audio, ClassLabel, Dataset, DatasetInfo, load_dataset, load
 from datasets.exceptions import DatasetGenerationError
 from datasets.fingerprint import Hasher
 
+from ..runs.numbers import LOSS_WEIGHT
 from ..workarounds import fingerprint_of
-from .rows import FEATURES, SPLITS, TEXT_COLUMNS, make_rows, one_line
+from .rows import FEATURES, SPLITS, TEXT_COLUMNS, loss_weight, make_rows, one_line
 
 ATTRIBUTES = ("id", "sentence_id", "gender", "age", "accent", "speaker")
+WEIGHT = "loss_weight"
 
 
 def read_hub(
@@ -44,10 +46,10 @@ def read_hub(
         attributes: column names of `id`, `sentence_id`, `gender`, `age`, `accent` and `speaker`, where they differ.
 
     Returns:
-        Rows (`FEATURES`).
+        Rows (`FEATURES`). A column `loss_weight` is the weight of each row in the loss of a training.
 
     Raises:
-        ValueError: the split or a column is missing, or the corpus is not stored as parquet.
+        ValueError: the split or a column is missing, a weight is none, or the corpus is not stored as parquet.
 
     Example:
         >>> import os, tempfile
@@ -91,6 +93,7 @@ def read_hub(
                 {"audio": row[audio], "text": one_line(row[text]), "language": language, "data_set": location}
                 | {"split": split}
                 | {name: _text_of(row[source], corpus.features[source]) for name, source in sources.items()}
+                | {WEIGHT: _weight_of(row.get(WEIGHT), location)}
                 for row in wanted
             )
         except (pa.ArrowException, OSError) as error:
@@ -106,9 +109,10 @@ def read_hub(
     arrays = [sound.cast(FEATURES.arrow_schema.field("audio").type)]
     for name in list(FEATURES)[1:-1]:
         arrays.append(pa.array(columns.get(name, [constants.get(name, "")] * len(corpus)), pa.string()))
-    arrays.append(pa.array([1.0] * len(corpus)))
+    weights = corpus[WEIGHT] if WEIGHT in corpus.column_names else [None] * len(corpus)
+    arrays.append(pa.array([_weight_of(value, location) for value in weights]))
     # Without this, `datasets` would hash all the audio for a fingerprint.
-    fingerprint = Hasher.hash([fingerprint_of(corpus), audio, columns, constants])
+    fingerprint = Hasher.hash([fingerprint_of(corpus), audio, columns, constants, arrays[-1].to_pylist()])
     table = pa.table(arrays, names=list(FEATURES))
     return Dataset(table, info=DatasetInfo(features=FEATURES), fingerprint=fingerprint)
 
@@ -130,6 +134,17 @@ def _load_split(location: str, config: str | None, split: str, given: dict[str, 
     features = builder.info.features
     corpus = load_dataset(builder.name, data_files=only, split=name, features=features, streaming=streams)
     return corpus.resolve_features() if streams and corpus.features is None else corpus
+
+
+def _weight_of(value, location: str) -> float:
+    """
+    Raises:
+        ValueError: it is no weight.
+    """
+    weight = loss_weight("" if value is None else str(value))
+    if weight is None:
+        raise ValueError(f"A {WEIGHT} in {location} is {value!r}. Expected {LOSS_WEIGHT}.")
+    return weight
 
 
 def _text_of(value, kind) -> str:

@@ -64,3 +64,19 @@ def test_streaming_reads_no_rows_after_the_last_that_is_wanted(corpus):
     for streaming in ("true", "false"):
         with pytest.raises(ValueError, match="cannot be read"):
             read_hub(str(corpus), "test", "gl", streaming=streaming)
+
+
+@pytest.mark.parametrize("streaming", ["false", "true"])
+def test_rows_of_the_hub_weigh_in_a_loss_what_their_column_says(corpus, streaming):
+    """A labelled corpus that was pushed would else train with full weight."""
+    path = corpus / "test-00000-of-00001.parquet"
+    table = pyarrow.parquet.read_table(path)
+    weights = [0.5, None, 0.0, 2.0, 1.0, 0.25]
+    pyarrow.parquet.write_table(table.append_column("loss_weight", pyarrow.array(weights)), path)
+    rows = read_hub(str(corpus), "test", "gl", streaming=streaming)
+    assert rows["loss_weight"][:] == [1.0 if weight is None else weight for weight in weights]
+    assert read_hub(str(corpus), "validation", "gl", streaming=streaming)["loss_weight"][:] == [1.0] * 6
+    bad = pyarrow.array([float("nan")] * 6)
+    pyarrow.parquet.write_table(table.append_column("loss_weight", bad), path)
+    with pytest.raises(ValueError, match="A loss_weight in .* is nan. Expected a number from 0 to 1000"):
+        read_hub(str(corpus), "test", "gl", streaming=streaming)
