@@ -109,7 +109,7 @@ def described(runs: dict[str, dict], last: dict) -> dict:
         "date": time.strftime("%Y-%m-%d"),
         "machine": last["machine"],
         "minutes": round(sum(run["seconds"] for run in runs.values()) / 60, 1),
-        "facts": {"tokens tried": last["tokens tried"]},
+        "facts": {f"tokens tried, {run['student']}": run["tokens tried"] for run in runs.values()},
         "settings": {"command": "benchmarks/new_language.py"},
         "tables": {"languages": {"columns": columns, "rows": rows}},
         "details": runs,
@@ -140,7 +140,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data", required=True, help="corpus, as for the commands")
     parser.add_argument("--other_data", help="corpus of the other languages, if another")
     parser.add_argument("--others", nargs="*", default=[], help="languages that must stay as they are")
-    parser.add_argument("--tokens", nargs="*", help="tokens to try before training; by default all")
+    parser.add_argument("--tokens", nargs="*", help="languages whose tokens are tried before training; by default all")
     parser.add_argument("--max_rows", type=int)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--name", help="of the student in the results")

@@ -8,10 +8,9 @@
 Without `--labeller`, experts are trained on `--labeller_share` of the rows first, and label. No system is trained on
 the other rows of that share, so that nothing is labelled by a model that has learned its transcript. Four systems are
 trained for the same steps and compared by `distilwhisper compare`: the share alone, and with the rest, labelled and
-not filtered, labelled and filtered, or with its true transcripts. `output/comparison/comparison.json` has WER,
-intervals and differences; copy it to `results/`. `output/labels.json` has the WER of the labels themselves, by the
-transcripts that the labeller never saw: of those that the filters keep, and of those that they drop. Started again, it
-goes on.
+not filtered, labelled and filtered, or with its true transcripts. `output/result.json`, a file for `results/`, has WER,
+intervals and differences; and the WER of the labels themselves, by the transcripts that the labeller never saw: of all,
+of those that the filters keep, and of those that they drop. Started again, it goes on.
 """
 
 import argparse
@@ -66,7 +65,6 @@ def main() -> None:
             shutil.copytree(output / "unfiltered", staged, dirs_exist_ok=True, ignore=shutil.ignore_patterns("_lock*"))
     start("pseudo-label", *label, "--best", f"mean_logprob={BEST}", "--output_dir", output / "filtered")
     quality = {language: label_quality(output, language) for language in given.languages}
-    write_atomically(output / "labels.json", json.dumps(quality, indent=2) + "\n")
 
     systems = {
         ALONE: {},
@@ -79,6 +77,9 @@ def main() -> None:
     comparison["compare"] = {FILTERED: [ALONE, UNFILTERED, TRUE], UNFILTERED: [ALONE], TRUE: [ALONE]}
     write_settings(output / "comparison.yaml", comparison)
     start("compare", output / "comparison.yaml")
+    result = json.loads((output / "comparison/comparison.json").read_text(encoding="utf-8"))
+    result |= {"facts": {"WER of labels": quality}}
+    write_atomically(output / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(quality, indent=2))
 
 
