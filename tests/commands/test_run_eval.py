@@ -247,3 +247,11 @@ def test_wrong_settings_are_told_before_anything_takes_time(place, whisper_dir, 
     code, _, errors = run(*settings, "--output_dir", place / "none", *wrong, cache=place / "cache")
     assert code != 0 and message in errors
     assert not (place / "none").exists()
+
+
+def test_a_table_without_rows_is_no_heading_over_nothing(tmp_path):
+    """With --identification only, nothing is transcribed."""
+    row = {"system": "plain", "accuracy": 0.5}
+    text = write_summary({"scores": [], "identification": [row]}, tmp_path, "float32")
+    assert "scores" not in text and text.startswith("## identification")
+    assert json.loads((tmp_path / "summary.json").read_text())["scores"] == []
