@@ -52,6 +52,11 @@ def keep_marks(text: str, language: str | None = None) -> str:
     return same_signs(text, language)
 
 
+def is_unspaced(language: str | None) -> bool:
+    """Whether a language is written without spaces between words; also by a name such as "Chinese" or "zh-TW"."""
+    return language_code(language) in UNSPACED
+
+
 def normalize_as_report(text: str, language: str | None = None) -> str:
     """The report's normaliser (section 5.1.4): Whisper's own basic normaliser, which splits words at combining marks.
 
@@ -62,7 +67,7 @@ def normalize_as_report(text: str, language: str | None = None) -> str:
         ('25 bäume', 'ก ข')
     """
     text = _basic(text)
-    words = regex.findall(r"\p{Latin}+|\d+|\S\p{M}*", text) if language in UNSPACED else text.split()
+    words = regex.findall(r"\p{Latin}+|\d+|\S\p{M}*", text) if is_unspaced(language) else text.split()
     return " ".join(words)
 
 
@@ -70,13 +75,13 @@ def _by_marks(text: str, language: str | None) -> Comparable:
     text = keep_marks(text, language)
     units = _UNIT.findall(text)
     characters = sum(1 for unit in units if regex.match(_LETTER, unit))
-    by_character = language_code(language) in UNSPACED or 2 * characters > len(units)
+    by_character = is_unspaced(language) or 2 * characters > len(units)
     return Comparable(units, _SPACE_BESIDE_CHARACTER.sub("", text), by_character)
 
 
 def _by_report(text: str, language: str | None) -> Comparable:
     text = normalize_as_report(text, language)
-    return Comparable(text.split(), text, language in UNSPACED)
+    return Comparable(text.split(), text, is_unspaced(language))
 
 
 @dataclass(frozen=True)

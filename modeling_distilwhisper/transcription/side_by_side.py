@@ -14,7 +14,7 @@ from ..data.mono import SAMPLING_RATE
 from ..data.samples import as_samples
 from ..data.voice import Detector
 from ..evaluation.gates import forced_gates, gates_of_utterance
-from ..evaluation.normalization import UNSPACED, keep_marks
+from ..evaluation.normalization import is_unspaced, keep_marks
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from .batched import BatchTranscriber
 from .segments import Transcript
@@ -152,6 +152,6 @@ def changed_words(before: Transcript, after: Transcript) -> tuple[MarkedWords, M
 
 def _words(transcript: Transcript) -> list[str]:
     """Words with the space after them, so that joined they are the text."""
-    if transcript.language in UNSPACED:
+    if is_unspaced(transcript.language):
         return regex.findall(r"[\p{Latin}\d]+\s*|\X", transcript.text)
     return regex.findall(r"\S+\s*", transcript.text)

@@ -163,3 +163,11 @@ def test_systems_under_two_rules_are_not_compared():
     counts = count_errors(["a b"] * 3, ["a b"] * 3)
     with pytest.raises(ValueError, match="under one normaliser"):
         compare_errors(counts, count_errors(["a b"] * 3, ["a b"] * 3, "report"))
+
+
+@pytest.mark.parametrize("name", ["zh-TW", "zh-x-clinic", "Chinese", "yue-HK"])
+@pytest.mark.parametrize("normalizer", ["marks", "report"])
+def test_a_dialect_of_an_unspaced_language_is_compared_by_its_characters(name, normalizer):
+    """A sentence would otherwise be one word, and each error in it a WER of 1."""
+    rates = error_rates(["我喜欢吃苹果"], ["我喜欢吃平果"], normalizer, name)
+    assert (rates["words"], rates["unit"]) == (6, "characters") and rates["wer"] == pytest.approx(1 / 6)

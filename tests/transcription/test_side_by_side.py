@@ -117,8 +117,9 @@ def test_words_that_differ_are_marked_and_no_others(before, after, marked):
     )
 
 
-def test_where_words_have_no_spaces_letters_are_marked():
-    plain, experts = changed_words(transcript_of("สวัสดีครับ", "th"), transcript_of("สวัสดีค่ะ", "th"))
+@pytest.mark.parametrize("language", ["th", "th-x-clinic"])
+def test_where_words_have_no_spaces_letters_are_marked(language):
+    plain, experts = changed_words(transcript_of("สวัสดีครับ", language), transcript_of("สวัสดีค่ะ", language))
     letters = ["".join(letter for letter, changed in word if changed) for word in (plain, experts)]
     assert letters == ["ครับ", "ค่ะ"]
 
