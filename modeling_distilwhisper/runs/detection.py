@@ -64,13 +64,25 @@ def ranked_languages(model, encoder_outputs, detection: str = WHISPER) -> list[l
     if has_own_detection(model):
         return [[*row] for row in model.language_probabilities(encoder_outputs=encoder_outputs, detection=detection)]
     tokens = dict(sorted(known_languages(model).items(), key=lambda item: item[1]))
-    rows, start_token = len(encoder_outputs[0]), model.generation_config.decoder_start_token_id
-    start = torch.full((rows, 1), start_token, device=model.device)
-    with torch.no_grad():
-        logits = model(encoder_outputs=encoder_outputs, decoder_input_ids=start, use_cache=False).logits[:, -1]
-    order = logits[:, list(tokens.values())].float().sort(dim=-1, descending=True, stable=True).indices
+    logits = start_logits(model, encoder_outputs)[:, list(tokens.values())]
+    order = logits.sort(dim=-1, descending=True, stable=True).indices
     names = list(tokens)
     return [[names[index] for index in row] for row in order.tolist()]
+
+
+def start_logits(model, encoder_outputs) -> torch.Tensor:
+    """Logits `(batch, vocabulary)` in float32 after the start token alone: of the language, and of no speech.
+
+    No expert takes part, since the prompt does not name a language yet.
+
+    Args:
+        model: a multilingual Whisper of any kind, in evaluation mode.
+        encoder_outputs: of its encoder, for one window, without experts.
+    """
+    start_token = model.generation_config.decoder_start_token_id
+    start = torch.full((len(encoder_outputs[0]), 1), start_token, device=model.device)
+    with torch.no_grad():
+        return model(encoder_outputs=encoder_outputs, decoder_input_ids=start, use_cache=False).logits[:, -1].float()
 
 
 def detectable_languages(model, detection: str = WHISPER) -> list[str]:

@@ -20,7 +20,7 @@ from ..data.rows import one_line
 from ..evaluation.metrics import count_errors
 from ..language_names_distilwhisper import nearest_language
 from ..languages_distilwhisper import known_languages, without_own_tokens
-from ..runs.detection import WHISPER
+from ..runs.detection import WHISPER, start_logits
 from .doubts import compression_ratio, doubt
 from .heard import heard_by
 from .window_batch import detect_languages, transcribe_windows, window_features
@@ -239,12 +239,10 @@ def start_probabilities(model, features: BatchFeature, languages: Sequence[str])
     for; of one that it has none for, it is that of the language that comes nearest, or else of the most probable one.
     """
     known = without_own_tokens(known_languages(model), model.config.vocab_size)
-    settings = model.generation_config
-    inputs = features.input_features.to(model.device, model.dtype)
-    start = torch.full((len(inputs), 1), settings.decoder_start_token_id, device=model.device)
-    logits = model(input_features=inputs, decoder_input_ids=start).logits[:, -1].float()
+    encoded = model.get_encoder()(features.input_features.to(model.device, model.dtype)).last_hidden_state
+    logits = start_logits(model, BaseModelOutput(encoded))
     # Whisper's token for no speech is the one before that for no timestamps.
-    no_speech = logits.softmax(-1)[:, settings.no_timestamps_token_id - 1].tolist()
+    no_speech = logits.softmax(-1)[:, model.generation_config.no_timestamps_token_id - 1].tolist()
     of_languages = logits[:, [*known.values()]].softmax(-1)
     places = dict(zip(known, range(len(known)), strict=True))
     codes = [nearest_language(language, known) for language in languages]
