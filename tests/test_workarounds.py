@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import platform
 import subprocess
 import sys
 import threading
@@ -82,3 +83,26 @@ with without_notes_of_mpg123():
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout == "read\n"
+
+
+FREED_IN_PIECES = """
+import psutil, torch
+from modeling_distilwhisper.workarounds import return_freed_memory
+def megabytes():
+    return psutil.Process().memory_info().rss >> 20
+pieces = [torch.ones(12_000) for _ in range(6_000)]  # 48 kB each: below what glibc maps by itself
+kept, full = pieces[::100], megabytes()
+del pieces
+freed = megabytes()
+return_freed_memory()
+print(full - freed, full - megabytes(), sum(float(piece.sum()) for piece in kept))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries give memory back by themselves")
+def test_memory_freed_in_pieces_goes_back_to_the_system():
+    done = subprocess.run([sys.executable, "-c", FREED_IN_PIECES], capture_output=True, text=True, timeout=120)
+    assert not done.returncode, done.stderr
+    before, after, kept = map(float, done.stdout.split())
+    assert before < 100, "or this entry can go"
+    assert after > 200 and kept == 60 * 12_000

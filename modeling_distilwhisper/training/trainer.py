@@ -29,6 +29,7 @@ from .best_experts import BestExperts
 from .each_row_once import EachRowOnce
 from .expert_checkpoints import ExpertCheckpoints
 from .finite_steps import FiniteSteps
+from .freed_memory import FreedMemory
 from .gate_budget import BudgetThresholds, budget_loss
 from .kd_weight import DistillationWeight
 from .log import TrainingLog
@@ -126,6 +127,8 @@ class DistilWhisperTrainer(FiniteSteps, EachRowOnce, ExpertCheckpoints):
         self._refuse_other_kinds_of_parallelism()
         if self.pop_callback(ProgressCallback):
             self.add_callback(ProgressBars)
+        if args.device.type == "cpu":
+            self.add_callback(FreedMemory)
         # Every part of the loss is divided by the tokens of the complete batch, over accumulation steps and processes.
         self.model_accepts_loss_kwargs = True
         self.loss_is_scaled_for_ga = True

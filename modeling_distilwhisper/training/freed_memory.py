@@ -1,0 +1,12 @@
+"""Keeps a training on a CPU from growing from step to step."""
+
+from transformers import TrainerCallback
+
+from ..workarounds import return_freed_memory
+
+
+class FreedMemory(TrainerCallback):
+    """Gives back what each step has freed: its activations and gradients."""
+
+    def on_step_end(self, args, state, control, **kwargs):
+        return_freed_memory()
