@@ -78,7 +78,7 @@ def main() -> None:
     write_settings(output / "comparison.yaml", comparison)
     start("compare", output / "comparison.yaml")
     result = json.loads((output / "comparison/comparison.json").read_text(encoding="utf-8"))
-    result |= {"facts": {"WER of labels": quality}}
+    result |= {"facts": {"WER of labels": quality, "rows": rows, "share that the filters keep": BEST, "steps": steps}}
     write_atomically(output / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(quality, indent=2))
 
@@ -131,7 +131,9 @@ def label_quality(output: Path, language: str) -> dict[str, dict]:
     for name, part in {"all": every, "kept": kept, "dropped": dropped}.items():
         if part:
             counts = count_errors(*zip(*part.values(), strict=True), languages=language)
-            table[name] = {"labels": len(part), "wer": counts.rates()["wer"], "interval": counts.wer_interval()}
+            rates = counts.rates()
+            table[name] = {"labels": len(part), "words of each": rates["words"] / len(part)}
+            table[name] |= {"wer": rates["wer"], "interval": counts.wer_interval()}
     return table
 
 

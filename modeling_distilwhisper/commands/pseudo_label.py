@@ -1,7 +1,6 @@
 """Label speech that has no transcripts, by any Whisper, and choose by scores what a training may learn from.
 
-    distilwhisper pseudo-label radio --model distilwhisper-small-gl --language gl --output_dir labelled \
-        --best mean_logprob=0.7
+    distilwhisper pseudo-label radio --model distilwhisper-small-gl --language gl --output_dir labelled
 
     distilwhisper train --student openai/whisper-small --languages gl --data "recordings/{language}" \
         --train_data labelled --train_data_weight 0.5 --output_dir distilwhisper-small-gl-2
