@@ -193,7 +193,8 @@ class PseudoLabeller:
         with heard_by(self.model) as heard:
             windows = transcribe_windows(self.model, self.processor, features, languages, **self.settings)
         texts = [one_line(window.text) for window in windows]
-        probabilities = start_probabilities(self.model, features, languages)
+        encoded = states_without_experts(self.model, features, heard.states)
+        probabilities = start_probabilities(self.model, encoded, languages)
         labels = []
         for row, (text, language, (_, window)) in enumerate(zip(texts, languages, pieces, strict=True)):
             seconds = window.length / SAMPLING_RATE
@@ -232,14 +233,25 @@ class PseudoLabeller:
 
 
 @torch.inference_mode()
-def start_probabilities(model, features: BatchFeature, languages: Sequence[str]) -> list[tuple[float, float]]:
+def states_without_experts(model, features: BatchFeature, states: torch.Tensor) -> torch.Tensor:
+    """The encoder's states `(clips, frames, d_model)` by Whisper's own weights: those at hand, if it has no experts."""
+    if not getattr(model.config, "languages", None):
+        return states
+    return model.get_encoder()(features.input_features.to(model.device, model.dtype)).last_hidden_state
+
+
+def start_probabilities(model, encoded: torch.Tensor, languages: Sequence[str]) -> list[tuple[float, float]]:
     """For each clip the probabilities that it holds no speech, and that its language is the one of `languages`.
 
-    Only the start is given, so no expert takes part. That of a language is among all languages that Whisper has a token
-    for; of one that it has none for, it is that of the language that comes nearest, or else of the most probable one.
+    That of a language is among all that Whisper has a token for; of one that it has none for, it is that of the
+    language that comes nearest, or else of the most probable one.
+
+    Args:
+        model: a multilingual Whisper of any kind.
+        encoded: the encoder's states `(clips, frames, d_model)`, without experts.
+        languages: the name of each clip's.
     """
     known = without_own_tokens(known_languages(model), model.config.vocab_size)
-    encoded = model.get_encoder()(features.input_features.to(model.device, model.dtype)).last_hidden_state
     logits = start_logits(model, BaseModelOutput(encoded))
     # Whisper's token for no speech is the one before that for no timestamps.
     no_speech = logits.softmax(-1)[:, model.generation_config.no_timestamps_token_id - 1].tolist()

@@ -65,6 +65,15 @@ def test_the_scores_are_those_of_a_training_on_the_label_and_of_whispers_own_wei
             assert len(of_tokens) == len(label_ids(processor.tokenizer, label.text, "gl")) - 3
 
 
+def test_a_whisper_without_experts_encodes_each_utterance_once(whisper, processor):
+    """Encoding is most of the work on short utterances."""
+    encoded = []
+    hook = whisper.get_encoder().register_forward_hook(lambda module, given, output: encoded.append(len(output[0])))
+    labels = labelled(whisper.eval(), processor, speeches(processor), batch_size=3)
+    hook.remove()
+    assert sum(encoded) == sum(len(of_speech) for _, of_speech in labels.values()) == 6
+
+
 def test_no_label_depends_on_the_recordings_beside_it(model, processor):
     together = labelled(model, processor, speeches(processor), batch_size=4)
     for name in "abcd":
