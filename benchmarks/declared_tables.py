@@ -24,7 +24,7 @@ def tables_of(content: Mapping[str, Any]) -> dict[str, str]:
     """All tables of a file of `results/` by name; "origin" is the line that says where its numbers come from."""
     if "runs" in content and "scores" in content:
         tables = {"means": comparison.means(content), "differences": comparison.differences(content)}
-        tables["notes"] = comparison.notes(content)
+        tables |= {"languages": comparison.languages(content), "notes": comparison.notes(content)}
         tables = {name: compact(table) for name, table in tables.items()}
     else:
         tables = {name: table_of(table) for name, table in content["tables"].items()}

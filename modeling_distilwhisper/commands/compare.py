@@ -7,8 +7,8 @@ The file names a file of settings that all systems share, and the settings of ea
 `distilwhisper train`, with `seeds: [0, 1, 2]` one for each seed, and `distilwhisper eval` scores them all.
 
 It writes comparison.json (settings, commit, machine, minutes, scores with counts, paired differences), and from it
-means.md, differences.md and wer.png. Start it again after an interruption, and it goes on: a finished system is neither
-trained nor transcribed again. If the data behind a name changes, name another folder.
+means.md, languages.md, differences.md and wer.png. Start it again after an interruption, and it goes on: a finished
+system is neither trained nor transcribed again. If the data behind a name changes, name another folder.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from .command_line import command, import_figures, make_parser
 from .comparison.content import content_of
 from .comparison.plan import read_plan
 from .comparison.runs import as_json, score_all, train_all
-from .comparison.tables import differences, means, notes, side_by_side, systems
+from .comparison.tables import differences, languages, means, notes, side_by_side, systems
 
 OVERRIDES = ("student", "teacher", "student_precision")  # flags that replace the file's settings
 
@@ -52,17 +52,16 @@ def parse(argv: list[str], prog: str) -> argparse.Namespace:
 def report(content: dict, folder: Path) -> None:
     """Prints and writes the tables, and draws the WER of every system."""
     tables = {"means.md": means(content), "differences.md": f"{differences(content)}\n\n{notes(content)}"}
+    for table in tables.values():
+        print(f"\n{table}")
+    tables["languages.md"] = languages(content)
     for name, table in tables.items():
         write_atomically(folder / name, f"{table}\n")
-        print(f"\n{table}")
-    picture = ""
+    files = ["comparison.json, from which the tables are made", *tables]
     if figures := import_figures():
         figures.draw_wer(side_by_side(content), systems(content), folder / "wer.png")
-        picture = f", {folder}/wer.png"
-    print(
-        f"\nAlso: {folder}/comparison.json, from which the tables are made, {folder}/means.md, {folder}/differences.md"
-        f"{picture} and, language by language, {folder}/scores/summary.md"
-    )
+        files.append("wer.png")
+    print(f"\nIn {folder}: {', '.join(files)} and, by groups of languages, scores/summary.md")
 
 
 if __name__ == "__main__":

@@ -180,6 +180,15 @@ def test_a_comparison_of_seeds_goes_on_where_it_was_stopped_and_is_published_as_
     assert row["gates closed, near"].startswith(f"{student['near', 'gl']:.3f}") and row["loops"].endswith(" of 32")
     assert 0 <= float(row["usage, encoder"]) <= 1
 
+    header, _, plain, _, ours = [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in (out / "languages.md").read_text().splitlines()
+    ]
+    assert header == ["WER (marks-2)", "gl, near", "en, near", "gl, far", "en, far"]
+    (single,) = [one for one in content["scores"] if one["system"] == "student" and one["data_set"] == "far"][1:]
+    interval = f"{single['wer_low']:.3f} to {single['wer_high']:.3f}"
+    assert plain[4] == f"{single['wer']:.3f} ({interval})", "of a system that was scored once, with its interval"
+    assert ours[1].startswith(f"{sum(wers) / 2:.3f} ± "), "of several seeds, the mean and their spread"
+
 
 @pytest.mark.parametrize(
     ("wrong", "message"),

@@ -24,6 +24,18 @@ def means(content: Content) -> str:
     return str(table_of(rows, ".3f"))
 
 
+def languages(content: Content) -> str:
+    """A row for each system: its WER in each data set and language, with the 95 % interval of a single run."""
+    rows = []
+    for system in systems(content):
+        row: Row = {f"WER ({normalizers(content)})": system}
+        runs: dict[str, list[Row]] = defaultdict(list)
+        for score in own_scores(content, system):
+            runs[f"{score['language']}, {score['data_set']}"].append(score)
+        rows.append(row | {name: interval_cell(scores) for name, scores in runs.items()})
+    return str(table_of(rows))
+
+
 def differences(content: Content) -> str:
     """A row for each pair of systems and data set: the difference with its interval, in bold where 0 is outside."""
     rows: dict[tuple[str, str], Row] = {}
@@ -73,9 +85,12 @@ def systems(content: Content) -> list[str]:
 
 
 def title(content: Content) -> str:
-    rules = ", ".join(dict.fromkeys(score["normalizer"] for score in content["scores"]))
     several = len({run["seed"] for run in content["runs"]}) > 1
-    return f"WER ({rules}), mean over languages{' and seeds' if several else ''}"
+    return f"WER ({normalizers(content)}), mean over languages{' and seeds' if several else ''}"
+
+
+def normalizers(content: Content) -> str:
+    return ", ".join(dict.fromkeys(score["normalizer"] for score in content["scores"]))
 
 
 def own_scores(content: Content, system: str, gates: str | None = None) -> list[Row]:
@@ -99,6 +114,14 @@ def every_group(content: Content) -> list[tuple[str, dict[str, list[float]]]]:
 def wer_cell(values: Mapping[str, list[float]]) -> Markdown:
     spread = spread_of_seeds(values)
     return Markdown(f"{mean_over_languages(values):.3f}" + ("" if spread is None else f" ± {spread:.3f}"))
+
+
+def interval_cell(scores: list[Row]) -> Markdown:
+    """The WER of a run with its interval, where it has one; of several seeds, the mean and their spread."""
+    low, high = scores[0]["wer_low"], scores[0]["wer_high"]
+    if len(scores) > 1 or low is None:
+        return wer_cell({"": [score["wer"] for score in scores]})
+    return Markdown(f"{scores[0]['wer']:.3f} ({low:.3f} to {high:.3f})")
 
 
 def forced_cells(content: Content, system: str) -> Row:
