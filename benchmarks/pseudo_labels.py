@@ -64,7 +64,8 @@ def main() -> None:
         with staged_folder(output / "filtered") as staged:
             shutil.copytree(output / "unfiltered", staged, dirs_exist_ok=True, ignore=shutil.ignore_patterns("_lock*"))
     start("pseudo-label", *label, "--best", f"mean_logprob={BEST}", "--output_dir", output / "filtered")
-    quality = {language: label_quality(output, language) for language in given.languages}
+    normalizer = settings.get("normalizer", "marks")
+    quality = {language: label_quality(output, language, normalizer) for language in given.languages}
 
     systems = {
         ALONE: {},
@@ -74,11 +75,14 @@ def main() -> None:
     }
     comparison = {"title": "Speech without transcripts", "settings": str(output / "settings.yaml"), "systems": systems}
     comparison |= {"output_dir": str(output / "comparison"), "seeds": given.seeds}
-    comparison["compare"] = {FILTERED: [ALONE, UNFILTERED, TRUE], UNFILTERED: [ALONE], TRUE: [ALONE]}
+    comparison["compare"] = {FILTERED: [ALONE, UNFILTERED, TRUE], UNFILTERED: [ALONE, TRUE], TRUE: [ALONE]}
     write_settings(output / "comparison.yaml", comparison)
     start("compare", output / "comparison.yaml")
     result = json.loads((output / "comparison/comparison.json").read_text(encoding="utf-8"))
-    result |= {"facts": {"WER of labels": quality, "rows": rows, "share that the filters keep": BEST, "steps": steps}}
+    result |= {"facts": {"WER of labels": quality, "rows": rows, "best": BEST, "steps": steps}}
+    if not given.labeller:
+        scores = json.loads((output / "labeller/results.json").read_text(encoding="utf-8"))["scores"]["after"]
+        result["facts"]["WER of the labeller"] = scores
     write_atomically(output / "result.json", json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps(quality, indent=2))
 
@@ -117,7 +121,7 @@ def write_split(rows, folder: Path) -> None:
     (folder / "metadata.jsonl").write_text("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
 
-def label_quality(output: Path, language: str) -> dict[str, dict]:
+def label_quality(output: Path, language: str, normalizer: str) -> dict[str, dict]:
     """The WER of the labels of the rest, by its transcripts: of all, of those that the filters keep, of the others."""
     truth = {row["id"]: row["text"] for row in read_folder(output / f"data/rest/{language}", "train", language)}
     pairs = {}
@@ -130,7 +134,7 @@ def label_quality(output: Path, language: str) -> dict[str, dict]:
     table = {}
     for name, part in {"all": every, "kept": kept, "dropped": dropped}.items():
         if part:
-            counts = count_errors(*zip(*part.values(), strict=True), languages=language)
+            counts = count_errors(*zip(*part.values(), strict=True), normalizer, language)
             rates = counts.rates()
             table[name] = {"labels": len(part), "words of each": rates["words"] / len(part)}
             table[name] |= {"wer": rates["wer"], "interval": counts.wer_interval()}
@@ -158,7 +162,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--labeller_share", type=float, default=0.25, help="of the rows that the labeller learns from")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--max_steps", type=int, help="of each training, for a try")
-    parser.add_argument("--max_rows", type=int, help="of the rest and of the scored rows, for a try")
+    parser.add_argument("--max_rows", type=int, help="at most this many of the rest and of the scored rows")
     parser.add_argument("--more", default="{}", help="more settings of training, as YAML: '{use_cpu: true}'")
     parser.add_argument("--device", default="cpu", help="of the labelling")
     return parser.parse_args()

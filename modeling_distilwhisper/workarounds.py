@@ -22,6 +22,7 @@ This module imports no other library: what it silences is said while they are im
 """
 
 import ctypes
+import functools
 import logging
 import os
 import re
@@ -258,6 +259,11 @@ def return_freed_memory() -> None:
     Version: glibc 2.36. Other C libraries have no `malloc_trim`.
     Until: PyTorch's allocator for CPUs keeps its own memory, as that for GPUs does.
     """
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    trim = _malloc_trim()
     if trim is not None:
-        trim(0)
+        trim(ctypes.c_size_t(0))
+
+
+@functools.cache
+def _malloc_trim():
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None

@@ -85,6 +85,14 @@ def start_logits(model, encoder_outputs) -> torch.Tensor:
         return model(encoder_outputs=encoder_outputs, decoder_input_ids=start, use_cache=False).logits[:, -1].float()
 
 
+def no_speech_probabilities(model, logits: torch.Tensor) -> list[float]:
+    """The probability of no speech in each row, from `start_logits`.
+
+    Whisper's token for it is the one before that for no timestamps.
+    """
+    return logits.softmax(-1)[:, model.generation_config.no_timestamps_token_id - 1].tolist()
+
+
 def detectable_languages(model, detection: str = WHISPER) -> list[str]:
     """Names of the languages that a model can detect: those with a token of Whisper's, and those with a trained row."""
     whisper = list(without_own_tokens(known_languages(model), model.config.vocab_size))

@@ -6,7 +6,10 @@ from ..workarounds import return_freed_memory
 
 
 class FreedMemory(TrainerCallback):
-    """Gives back what each step has freed: its activations and gradients."""
+    """Gives back what each batch has freed: its activations and gradients."""
 
     def on_step_end(self, args, state, control, **kwargs):
+        return_freed_memory()
+
+    def on_substep_end(self, args, state, control, **kwargs):
         return_freed_memory()

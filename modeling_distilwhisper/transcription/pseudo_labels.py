@@ -20,7 +20,7 @@ from ..data.rows import one_line
 from ..evaluation.metrics import count_errors
 from ..language_names_distilwhisper import nearest_language
 from ..languages_distilwhisper import known_languages, without_own_tokens
-from ..runs.detection import WHISPER, start_logits
+from ..runs.detection import WHISPER, no_speech_probabilities, start_logits
 from .doubts import compression_ratio, doubt
 from .heard import heard_by
 from .window_batch import detect_languages, transcribe_windows, window_features
@@ -253,8 +253,7 @@ def start_probabilities(model, encoded: torch.Tensor, languages: Sequence[str]) 
     """
     known = without_own_tokens(known_languages(model), model.config.vocab_size)
     logits = start_logits(model, BaseModelOutput(encoded))
-    # Whisper's token for no speech is the one before that for no timestamps.
-    no_speech = logits.softmax(-1)[:, model.generation_config.no_timestamps_token_id - 1].tolist()
+    no_speech = no_speech_probabilities(model, logits)
     of_languages = logits[:, [*known.values()]].softmax(-1)
     places = dict(zip(known, range(len(known)), strict=True))
     codes = [nearest_language(language, known) for language in languages]

@@ -10,7 +10,7 @@ from transformers import BatchFeature, StoppingCriteriaList, WhisperProcessor, s
 from transformers.modeling_outputs import BaseModelOutput
 
 from ..data.features import speech_features
-from ..runs.detection import WHISPER, detected_languages
+from ..runs.detection import WHISPER, detected_languages, no_speech_probabilities, start_logits
 from .doubts import SHORT_SECONDS, TEMPERATURES, is_loop
 from .heard import heard_by
 from .loops import EndOfLoops
@@ -127,7 +127,9 @@ def _generate(
             content.words = reading.words if follow_in(content.text, reading.words) else None
             content.avg_logprob = reading.avg_logprob
     if rows := [row for row, content in enumerate(contents) if content.seconds < SHORT_SECONDS]:
-        for row, probability in zip(rows, _no_speech(model, heard.states[rows]), strict=True):
+        # Experts learn from speech alone, and would hardly ever say that there is none: the start alone asks Whisper.
+        logits = start_logits(model, BaseModelOutput(heard.states[rows]))
+        for row, probability in zip(rows, no_speech_probabilities(model, logits), strict=True):
             contents[row].no_speech = probability
     return contents
 
@@ -155,14 +157,3 @@ def window_features(processor: WhisperProcessor, clips: Sequence[np.ndarray]) ->
     if longest := max((len(clip) for clip in clips if len(clip) > limit), default=0):
         raise ValueError(f"A clip has {longest} samples. Expected at most {limit}: cut the recording into windows.")
     return speech_features(processor, clips)
-
-
-def _no_speech(model, encoded: torch.Tensor) -> list[float]:
-    """The probability of Whisper's token for it, which is the one before that for no timestamps.
-
-    Only the start is given, so no expert takes part: experts learn from speech alone, and would hardly ever say it.
-    """
-    settings = model.generation_config
-    start = torch.full((len(encoded), 1), settings.decoder_start_token_id, device=model.device)
-    logits = model(encoder_outputs=BaseModelOutput(encoded), decoder_input_ids=start).logits[:, -1]
-    return logits.float().softmax(-1)[:, settings.no_timestamps_token_id - 1].tolist()

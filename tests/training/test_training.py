@@ -64,11 +64,15 @@ def test_a_batch_without_a_language_leaves_its_experts_as_they_were(whisper_dir,
     assert min(changes.values()) > 0
 
 
-def test_every_step_on_a_cpu_gives_its_freed_memory_back(whisper_dir, processor, recordings, tmp_path, monkeypatch):
-    trainer, steps = make_trainer(load(whisper_dir), processor, recordings, tmp_path, max_steps=3), []
+@pytest.mark.parametrize(("batches", "expected"), [(1, [1, 2, 3]), (2, [0, 1, 1, 2, 2, 3])])
+def test_every_batch_on_a_cpu_gives_its_freed_memory_back(
+    whisper_dir, processor, recordings, tmp_path, monkeypatch, batches, expected
+):
+    settings = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": batches, "max_steps": 3}
+    trainer, steps = make_trainer(load(whisper_dir), processor, recordings, tmp_path, **settings), []
     monkeypatch.setattr(freed_memory, "return_freed_memory", lambda: steps.append(trainer.state.global_step))
     trainer.train()
-    assert steps == [1, 2, 3]
+    assert steps == expected
 
 
 def test_training_lowers_the_loss_and_keeps_the_gates_on_budget(whisper_dir, whisper, processor, recordings, tmp_path):

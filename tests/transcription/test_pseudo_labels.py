@@ -34,10 +34,12 @@ def labelled(model, processor, given, **settings):
 
 
 @pytest.mark.parametrize("num_beams", [1, 2])
+@pytest.mark.parametrize("has_experts", [True, False])
 def test_the_scores_are_those_of_a_training_on_the_label_and_of_whispers_own_weights(
-    model, whisper, processor, num_beams
+    model, whisper, processor, num_beams, has_experts
 ):
     """Experts take part in the text, as in a training, and not in what is asked of the start token alone."""
+    model = model if has_experts else whisper.eval()
     given = speeches(processor)
     found = labelled(model, processor, given, batch_size=3, num_beams=num_beams)
     assert [len(labels) for _, labels in found.values()] == [1, 1, 1, 3]

@@ -4,7 +4,6 @@ So whatever else the machine does slows all of them alike, and none uses memory 
 """
 
 import contextlib
-import ctypes
 import multiprocessing
 import re
 import resource
@@ -17,6 +16,8 @@ from typing import Protocol
 
 import torch
 from tqdm.auto import tqdm
+
+from ...workarounds import return_freed_memory
 
 
 class System(Protocol):
@@ -107,8 +108,7 @@ def _work(
             peak = torch.cuda.max_memory_allocated(arguments.device)
             peaks.append(peak)
             torch.cuda.empty_cache()
-        if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-            libc.malloc_trim(0)  # memory that this turn freed is for the next system
+        return_freed_memory()  # it is for the next system
         pipe.send((seconds, peak))
     on_device = {"memory": max(peaks), "memory_before": 0} if on_gpu else {}
     memory = max(before, peak_memory())  # the system counts pages approximately

@@ -27,8 +27,10 @@ EXPECTED = {
 KEYS = ("title", "settings", "output_dir", "shared", "systems", "seeds", "compare", "forced_gates")
 STEPS = ("do_train", "do_eval", "do_predict")  # of a run: a comparison needs all
 # Names of the untrained models, and of what a comparison writes into its folder beside the systems.
-RESERVED = ("student", "teacher", "scores", "means.md", "languages.md", "differences.md", "comparison.json")
-RESERVED += ("trained.json", "wer.png")
+RESERVED = (
+    *("student", "teacher", "scores", "comparison.json", "trained.json"),
+    *("means.md", "languages.md", "differences.md", "wer.png"),
+)
 
 Settings = dict[str, Any]
 
