@@ -45,7 +45,6 @@ AUGMENTED_SYSTEMS = {f"{name}, augmented": name for name in ("LoRA 135", "fine-t
 
 # What LoRA 135 is, but in an expert of its own: no gates, about as many weights, its start and its learning rate. LoRA
 # doubles its update; with Adam that is a step sqrt(2) times as long in both matrices, so the rate is 5e-4 times that.
-# The published run of it, in Russian, still had a smaller start.
 ONE_PATH = "rank 128 without gates"
 ONE_PATH_SETTINGS = {"expert_rank": 128, "skip_gate_prob": 0, "gate_budget": 1, "learning_rate": 7e-4}
 
