@@ -12,7 +12,6 @@ from transformers import EvalPrediction
 from modeling_distilwhisper.data.collate import SpeechCollator
 from modeling_distilwhisper.data.labels import label_ids
 from modeling_distilwhisper.evaluation.gates import GateReport, measure_expert_usage
-from modeling_distilwhisper.training import freed_memory
 from modeling_distilwhisper.training.arguments import DistilWhisperTrainingArguments
 from modeling_distilwhisper.training.gate_budget import gate_budget_loss
 from modeling_distilwhisper.training.losses import cross_entropy, kl_divergence
@@ -62,17 +61,6 @@ def test_a_batch_without_a_language_leaves_its_experts_as_they_were(whisper_dir,
             else:
                 assert not changed, name
     assert min(changes.values()) > 0
-
-
-@pytest.mark.parametrize(("batches", "expected"), [(1, [1, 2, 3]), (2, [0, 1, 1, 2, 2, 3])])
-def test_every_batch_on_a_cpu_gives_its_freed_memory_back(
-    whisper_dir, processor, recordings, tmp_path, monkeypatch, batches, expected
-):
-    settings = {"per_device_train_batch_size": 1, "gradient_accumulation_steps": batches, "max_steps": 3}
-    trainer, steps = make_trainer(load(whisper_dir), processor, recordings, tmp_path, **settings), []
-    monkeypatch.setattr(freed_memory, "return_freed_memory", lambda: steps.append(trainer.state.global_step))
-    trainer.train()
-    assert steps == expected
 
 
 def test_training_lowers_the_loss_and_keeps_the_gates_on_budget(whisper_dir, whisper, processor, recordings, tmp_path):
