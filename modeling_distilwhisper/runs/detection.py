@@ -77,7 +77,7 @@ def start_logits(model, encoder_outputs) -> torch.Tensor:
 
     Args:
         model: a multilingual Whisper of any kind, in evaluation mode.
-        encoder_outputs: of its encoder, for one window, without experts.
+        encoder_outputs: of its encoder, for one window.
     """
     start_token = model.generation_config.decoder_start_token_id
     start = torch.full((len(encoder_outputs[0]), 1), start_token, device=model.device)

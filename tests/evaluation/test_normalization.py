@@ -165,7 +165,7 @@ def test_systems_under_two_rules_are_not_compared():
         compare_errors(counts, count_errors(["a b"] * 3, ["a b"] * 3, "report"))
 
 
-@pytest.mark.parametrize("name", ["zh-TW", "zh-x-clinic", "Chinese", "yue-HK"])
+@pytest.mark.parametrize("name", ["zh-TW", "zh-x-clinic", "Chinese", "yue-HK", "cmn-Hant", "wuu"])
 @pytest.mark.parametrize("normalizer", ["marks", "report"])
 def test_a_dialect_of_an_unspaced_language_is_compared_by_its_characters(name, normalizer):
     """A sentence would otherwise be one word, and each error in it a WER of 1."""
