@@ -10,10 +10,12 @@ from transformers.models.whisper.english_normalizer import BasicTextNormalizer
 from ..runs.old_names import new_value
 from .orthography import language_code, same_signs
 
-# Languages that write words without spaces between them.
-UNSPACED = ("th", "lo", "my", "km", "zh", "ja", "yue")
-# The same where names have three letters, and their relatives that Whisper has no code for.
-UNSPACED += ("tha", "lao", "mya", "khm", "zho", "jpn", "cmn", "wuu", "hsn", "hak", "gan", "nan", "lzh", "shn", "nod")
+# Languages that write words without spaces between them: Whisper's; the same with three letters; and their relatives.
+UNSPACED = (
+    *("th", "lo", "my", "km", "zh", "ja", "yue"),
+    *("tha", "lao", "mya", "khm", "zho", "jpn"),
+    *("cmn", "wuu", "hsn", "hak", "gan", "nan", "lzh", "shn", "nod"),
+)
 # Their scripts, and others of such languages. Tibetan has a mark between syllables, which becomes a space.
 _LETTER = (
     r"[\p{Han}\p{scx=Hiragana}\p{scx=Katakana}\p{Bopomofo}\p{Yi}\p{Thai}\p{Lao}\p{Myanmar}\p{Khmer}"
