@@ -2,7 +2,9 @@
 
 import json
 import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from transformers.utils import logging
 
@@ -11,6 +13,8 @@ from ..runs.forms import read_json_file
 from .finite_steps import check_finite
 
 logger = logging.get_logger(__name__)
+
+CHANCE = 2  # A difference of two scores may be chance if it is within this many of its standard errors.
 
 
 class BestExperts:
@@ -87,3 +91,32 @@ class BestExperts:
         """Deletes them all."""
         for path in [*self.folder.glob("expert.*.safetensors"), *self.folder.glob("best.json")]:
             path.unlink()
+
+
+def within_chance(history: Iterable[Mapping[str, Any]], best: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """Names the languages whose best WER is below that of the last step by so few words that it may be chance.
+
+    The standard error is that of the difference of two independent counts of errors.
+
+    Args:
+        history: lines of the log; those with scores have `step`, and for each language `eval_wer_` and `eval_words_`.
+        best: by language, `step` and `score` of the best.
+
+    Returns:
+        A sentence for each such language.
+    """
+    scored = list(history)
+    sentences = []
+    for language, entry in best.items():
+        lines = [line for line in scored if {f"eval_wer_{language}", f"eval_words_{language}"} <= line.keys()]
+        kept = [line for line in lines if line["step"] == entry["step"]]
+        if not kept or lines[-1]["step"] == entry["step"]:
+            continue
+        words = lines[-1][f"eval_words_{language}"]
+        fewest, last = (round(line[f"eval_wer_{language}"] * words) for line in (kept[-1], lines[-1]))
+        if last - fewest <= CHANCE * math.sqrt(fewest + last):
+            sentences.append(
+                f"{language} keeps its experts of step {entry['step']:.0f}, by {fewest} of {words:.0f} words that are "
+                f"wrong in validation; at step {lines[-1]['step']}, the last, {last} are."
+            )
+    return sentences

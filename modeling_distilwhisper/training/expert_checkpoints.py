@@ -3,15 +3,18 @@
 from pathlib import Path
 
 from transformers.trainer import TRAINING_ARGS_NAME
+from transformers.utils import logging
 
 from ..modeling_distilwhisper import DistilWhisperForConditionalGeneration
 from ..runs.results import ALL_STARTS
-from .best_experts import BestExperts
+from .best_experts import BestExperts, within_chance
 from .finite_steps import check_finite
 from .hub_push import HubPushes
 from .kd_weight import DistillationWeight
 from .log import TrainingLog
 from .run_state import load_state, save_state
+
+logger = logging.get_logger(__name__)
 
 
 class ExpertCheckpoints(HubPushes):
@@ -45,7 +48,17 @@ class ExpertCheckpoints(HubPushes):
             result.metrics[ALL_STARTS] = round(self.figures.seconds, 4)
         if self.is_routed and self.args.load_best_model_at_end:
             self._load_best_model()  # `Trainer` does so only if the best step's checkpoint was saved as well
+            self._warn_of_chance()
         return result
+
+    def _warn_of_chance(self) -> None:
+        if self.args.metric_for_best_model.removeprefix("eval_") != "wer" or not self.is_world_process_zero():
+            return
+        if sentences := within_chance(self.state.log_history, self.best_experts.scores()):
+            logger.warning(
+                f"{' '.join(sentences)} So few words may be chance. More validation rows choose better; "
+                "--load_best_model_at_end false keeps the last step, --metric_for_best_model loss chooses by the loss."
+            )
 
     def _save(self, output_dir=None, state_dict=None):
         check_finite(self.model, "The model")

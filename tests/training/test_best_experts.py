@@ -2,11 +2,13 @@
 
 import itertools
 
+import pytest
 import torch
 from helpers import tiny
 from helpers.training import load, make_trainer
 
 from modeling_distilwhisper import DistilWhisperForConditionalGeneration
+from modeling_distilwhisper.training.best_experts import within_chance
 
 
 def test_the_best_checkpoint_is_kept_by_validation_wer(whisper_dir, processor, recordings, tmp_path):
@@ -83,3 +85,43 @@ def test_where_no_language_has_a_score_the_whole_decides(whisper_dir, processor,
     trainer.train()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, states[1][name]), name
+
+
+def scored(step: int, wers: dict[str, float], words: int) -> dict[str, float]:
+    scores = {f"eval_wer_{language}": wer for language, wer in wers.items()}
+    return {"step": step, **scores, **{f"eval_words_{language}": words for language in wers}}
+
+
+def test_a_best_step_that_few_words_chose_is_named_and_one_that_many_chose_is_not():
+    """One word of 256 chose a step whose experts made twice the errors of the last one on other recordings."""
+    history = [{"step": 5, "loss": 2.0}, scored(30, {"ru": 25 / 256, "gl": 20 / 256, "ca": 0.1}, 256)]
+    history.append(scored(60, {"ru": 26 / 256, "gl": 90 / 256, "ca": 0.05}, 256))
+    best = {"ru": {"step": 30, "score": 25 / 256}, "gl": {"step": 30, "score": 20 / 256}}
+    best |= {"ca": {"step": 60, "score": 0.05}, "fr": {"step": 30, "score": 0.1}}
+    (sentence,) = within_chance(history, best)
+    assert sentence.startswith("ru keeps its experts of step 30, by 25 of 256 words that are wrong in validation; ")
+    assert sentence.endswith("at step 60, the last, 26 are.")
+    assert within_chance([scored(30, {"ru": 0.1}, 25600), scored(60, {"ru": 0.11}, 25600)], best) == []
+
+
+@pytest.mark.parametrize(("metric", "said"), [("wer", True), ("loss", False)])
+def test_a_run_says_that_few_words_chose_its_experts(
+    whisper_dir, processor, recordings, tmp_path, caplog, metric, said
+):
+    settings = {"num_train_epochs": 2, "metric_for_best_model": metric}
+    trainer = make_trainer(load(whisper_dir, ["gl"]), processor, recordings, tmp_path, **settings)
+    wers = iter([0.25, 0.5])
+
+    def evaluate(*args, **kwargs):
+        scores = {"eval_loss": (wer := next(wers)), "eval_wer": wer, "eval_wer_gl": wer, "eval_words_gl": 4}
+        trainer.log(scores)
+        return scores
+
+    trainer.evaluate = evaluate
+    trainer.train()
+    last = trainer.state.max_steps
+    sentence = (
+        f"gl keeps its experts of step {last // 2}, by 1 of 4 words that are wrong in validation; at step {last}, "
+    )
+    assert (sentence + "the last, 2 are." in caplog.text) == said, caplog.text
+    assert ("--load_best_model_at_end false" in caplog.text) == said
