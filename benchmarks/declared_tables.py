@@ -1,4 +1,6 @@
-"""Tables in Markdown from data: a file of `results/` that declares its tables, or that `distilwhisper compare` wrote.
+"""Tables in Markdown from data: a file of `results/` that declares its tables, or that a command wrote.
+
+The commands are `distilwhisper compare` (`comparison.json`) and `distilwhisper benchmark quality` (`quality.json`).
 
 A declared table has columns and rows:
 
@@ -15,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from modeling_distilwhisper.commands.comparison import tables as comparison
+from modeling_distilwhisper.reporting import quality
 
 Cell = float | int | str | list | None
 BROUGHT_IN = "which brought the numbers in"
@@ -25,6 +28,9 @@ def tables_of(content: Mapping[str, Any]) -> dict[str, str]:
     if "runs" in content and "scores" in content:
         tables = {"means": comparison.means(content), "differences": comparison.differences(content)}
         tables |= {"languages": comparison.languages(content), "notes": comparison.notes(content)}
+        tables = {name: compact(table) for name, table in tables.items()}
+    elif "systems" in content and "packed windows" in content:
+        tables = {"wer": quality.quality_table(content), "times": quality.time_table(content)}
         tables = {name: compact(table) for name, table in tables.items()}
     else:
         tables = {name: table_of(table) for name, table in content["tables"].items()}
@@ -95,7 +101,7 @@ def origin_of(content: Mapping[str, Any]) -> str:
     spent = [run["minutes"] for run in runs if isinstance(run.get("minutes"), float | int)]
     minutes = f"; {len(runs)} runs, together {sum(spent):.0f} minutes" if "runs" in content and spent else ""
     if "runs" not in content and content.get("minutes"):
-        minutes = f"; {content['minutes']} minutes"
+        minutes = f"; {content['minutes']:.3g} minutes" if spent else f"; {content['minutes']} minutes"
     when = f"; {' to '.join(dict.fromkeys([days[0], days[-1]]))}" if days else ""
     others = "".join(f" Of commit {commit}: {what}." for what, commit in content.get("other commits", {}).items())
     return f"{code}{changed}{known}{when}; {machines}{minutes}.{others}"
