@@ -68,7 +68,8 @@ class LowRankLinear(nn.Module):
     """A matrix of a low-rank expert: weight = shared weight + up @ down, bias = shared bias + bias of `up`.
 
     `up` is zero at first, so that the expert starts as the shared path. `down` starts with random values as in LoRA,
-    times the square root of 2: LoRA doubles its update, and here each of the two matrices has its share.
+    times the square root of 2: LoRA doubles its update, and here each of the two matrices has its share. The bias does
+    not learn (`freeze_backbone`); that of a compressed expert is what the full one learned.
     """
 
     builds_on_shared = True  # a matrix without this attribute is full, whoever has replaced or wrapped it

@@ -38,6 +38,8 @@ def test_they_learn_what_lora_learns(open_experts, whisper, processor, recording
     assert not any(torch.equal(ours, old) for (ours, _), old in zip(pairs, before, strict=True)), "all learned"
     for ours, theirs in pairs:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    biases = [weight for name, weight in open_experts.named_parameters() if name.endswith("up.bias")]
+    assert biases and not any(bias.any() for bias in biases), "LoRA has none"
 
 
 def test_they_start_as_lora_does_whose_update_is_doubled(whisper_dir, whisper):
