@@ -186,9 +186,13 @@ class LanguageExpertsMixin(LanguageTokensMixin):
                 layer.set_experts({code: expert for code, expert in layer.experts.items() if code != language})
 
     def freeze_backbone(self) -> None:
-        """Freezes everything but experts, gates and the embeddings of languages' own tokens (section 4.2)."""
+        """Freezes everything but experts, gates and the embeddings of languages' own tokens (section 4.2).
+
+        The biases of low-rank experts stay frozen too, as LoRA has none.
+        """
         for name, parameter in self.named_parameters():
-            parameter.requires_grad_(".experts." in name and ".detection_" not in name)
+            frozen = ".detection_" in name or name.endswith(".up.bias")
+            parameter.requires_grad_(".experts." in name and not frozen)
 
     def routed_layers(self) -> dict[LayerKey, RoutedFeedForward]:
         """Every layer that has experts, by side and index: `("encoder", 0)` and so on."""
