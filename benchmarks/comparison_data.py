@@ -50,11 +50,12 @@ def read(source: Path) -> tuple[dict, list[dict]]:
 
 
 def together(sources: list[Path]) -> tuple[dict, list[dict]]:
-    """As `read`, of several sources: a run is taken from the last one that has it."""
-    common, runs = {}, {}
+    """As `read`, of several sources: runs, learning rates and others are taken from the last one that has them."""
+    common, runs = {"learning rates": {}}, {}
     for source in sources:
         its_common, its_runs = read(source)
-        common |= its_common
+        rates = common["learning rates"] | its_common.get("learning rates", {})
+        common |= {name: value for name, value in its_common.items() if value is not None} | {"learning rates": rates}
         runs |= {run["job"]: run for run in its_runs}
     return common, [runs[name] for name in sorted(runs)]
 

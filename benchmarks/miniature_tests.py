@@ -20,9 +20,9 @@ from modeling_distilwhisper.runs.files import is_taken, staged_folder
 CLIPS = 400
 
 
-def main(output: str, clips: str = str(CLIPS)) -> None:
-    if is_taken(output):
-        raise SystemExit(f"Expected a new folder, got {output}.")
+def main(output: str = "", clips: str = str(CLIPS)) -> None:
+    if not output or is_taken(output):
+        raise SystemExit(f"Expected a new folder, got {output or 'nothing'}.")
     with staged_folder(output) as staged:
         for language in LANGUAGES:
             write_speech(staged, language, new_texts(language, int(clips)), {"test": int(clips)})

@@ -69,7 +69,7 @@ class LowRankLinear(nn.Module):
 
     `up` is zero at first, so that the expert starts as the shared path. `down` starts with random values as in LoRA,
     times the square root of 2: LoRA doubles its update, and here each of the two matrices has its share. The bias does
-    not learn (`freeze_backbone`); that of a compressed expert is what the full one learned.
+    not learn, as LoRA has none; that of a compressed expert is what the full one learned.
     """
 
     builds_on_shared = True  # a matrix without this attribute is full, whoever has replaced or wrapped it
@@ -78,6 +78,7 @@ class LowRankLinear(nn.Module):
         super().__init__()
         self.down = nn.Linear(in_features, rank, bias=False)
         self.up = nn.Linear(rank, out_features)
+        self.up.bias.requires_grad_(False)
 
     def forward(self, states: torch.Tensor, shared: nn.Linear, from_shared: torch.Tensor | None = None) -> torch.Tensor:
         """`(..., in)` to `(..., out)`.

@@ -80,7 +80,7 @@ class LoadingMixin(LanguageExpertsMixin):
             >>> model.config.languages
             ['ca', 'gl']
             >>> sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-            202048
+            195328
         """
         name = str(pretrained_model_name_or_path)
         hub = {key: kwargs[key] for key in HUB_ARGUMENTS if key in kwargs}

@@ -94,7 +94,7 @@ class BestExperts:
 
 
 def within_chance(history: Iterable[Mapping[str, Any]], best: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Names the languages whose best WER is below that of the last step by so few words that it may be chance.
+    """Names the languages whose best WER is below that of the last step by so few errors that it may be chance.
 
     The standard error is that of the difference of two independent counts of errors.
 
@@ -112,11 +112,11 @@ def within_chance(history: Iterable[Mapping[str, Any]], best: Mapping[str, Mappi
         kept = [line for line in lines if line["step"] == entry["step"]]
         if not kept or lines[-1]["step"] == entry["step"]:
             continue
-        words = lines[-1][f"eval_words_{language}"]
-        fewest, last = (round(line[f"eval_wer_{language}"] * words) for line in (kept[-1], lines[-1]))
-        if last - fewest <= CHANCE * math.sqrt(fewest + last):
+        words = f"eval_words_{language}"
+        fewest, last = (round(line[f"eval_wer_{language}"] * line[words]) for line in (kept[-1], lines[-1]))
+        if fewest < last <= fewest + CHANCE * math.sqrt(fewest + last):
             sentences.append(
-                f"{language} keeps its experts of step {entry['step']:.0f}, by {fewest} of {words:.0f} words that are "
-                f"wrong in validation; at step {lines[-1]['step']}, the last, {last} are."
+                f"{language} keeps the experts of step {entry['step']:.0f}, with {fewest} errors in validation "
+                f"({lines[-1][words]:.0f} words); those of the last step, {lines[-1]['step']}, have {last}."
             )
     return sentences

@@ -56,8 +56,9 @@ class ExpertCheckpoints(HubPushes):
             return
         if sentences := within_chance(self.state.log_history, self.best_experts.scores()):
             logger.warning(
-                f"{' '.join(sentences)} So few words may be chance. More validation rows choose better; "
-                "--load_best_model_at_end false keeps the last step, --metric_for_best_model loss chooses by the loss."
+                f"{' '.join(sentences)} Such a difference may be chance. More validation rows choose better; so may "
+                "--load_best_model_at_end false, which keeps the last step, or --metric_for_best_model loss, which "
+                "chooses by the loss, one step for all languages."
             )
 
     def _save(self, output_dir=None, state_dict=None):

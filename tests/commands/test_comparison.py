@@ -60,6 +60,17 @@ def test_jobs_leave_records_for_the_tables_and_a_second_start_makes_only_what_is
         python(ROOT / "benchmarks/comparison_data.py", tmp_path / "output/results.tar.gz", tmp_path / "published")
 
 
+def test_a_source_that_searched_no_learning_rates_keeps_those_of_the_others(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import comparison_data
+
+    searched = {"commit": "a", "learning rates": {"LoRA 32": 1e-3}, "chosen candidate": "rank 128"}
+    comparison_data.publish(searched, [], tmp_path / "searched")
+    comparison_data.publish({"commit": "b", "learning rates": {}, "chosen candidate": None}, [], tmp_path / "later")
+    common, _ = comparison_data.together([tmp_path / "searched", tmp_path / "later"])
+    assert common == searched | {"commit": "b"}
+
+
 @pytest.fixture
 def jobs(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
