@@ -114,15 +114,13 @@ def test_a_run_says_that_few_words_chose_its_experts(
     wers = iter([0.25, 0.5])
 
     def evaluate(*args, **kwargs):
-        scores = {"eval_loss": (wer := next(wers)), "eval_wer": wer, "eval_wer_gl": wer, "eval_words_gl": 4}
+        scores = {"eval_loss": (wer := next(wers)), "eval_wer": wer, "eval_wer_gl": wer, "eval_words_gl": 8}
         trainer.log(scores)
         return scores
 
     trainer.evaluate = evaluate
     trainer.train()
     last = trainer.state.max_steps
-    sentence = (
-        f"gl keeps its experts of step {last // 2}, by 1 of 4 words that are wrong in validation; at step {last}, "
-    )
-    assert (sentence + "the last, 2 are." in caplog.text) == said, caplog.text
+    sentence = f"gl keeps the experts of step {last // 2}, with 2 errors in validation (8 words); "
+    assert (f"{sentence}those of the last step, {last}, have 4." in caplog.text) == said, caplog.text
     assert ("--load_best_model_at_end false" in caplog.text) == said
