@@ -42,6 +42,25 @@ def test_they_learn_what_lora_learns(open_experts, whisper, processor, recording
     assert biases and not any(bias.any() for bias in biases), "LoRA has none"
 
 
+def test_biases_of_a_compressed_expert_stay_in_further_training(open_experts, processor, recordings, tmp_path):
+    """They are what the full expert has learned."""
+
+    def biases_of(model) -> list[torch.nn.Parameter]:
+        return [weight for name, weight in model.named_parameters() if name.endswith("up.bias")]
+
+    for bias in biases_of(open_experts):
+        bias.data.fill_(0.1)
+    before = tiny.state_of(open_experts)
+    make_trainer(open_experts, processor, recordings, tmp_path / "run", num_train_epochs=1).train()
+    assert all((bias == 0.1).all() for bias in biases_of(open_experts))
+    assert any(not torch.equal(before[name], tensor) for name, tensor in open_experts.state_dict().items())
+    open_experts.save_pretrained(tmp_path / "model")
+    loaded = DistilWhisperForConditionalGeneration.from_pretrained(tmp_path / "model")
+    loaded.add_language("ca")
+    assert len(biases_of(loaded)) == 2 * len(biases_of(open_experts))
+    assert not any(bias.requires_grad for bias in biases_of(loaded))
+
+
 def test_they_start_as_lora_does_whose_update_is_doubled(whisper_dir, whisper):
     """At Whisper's own deviation, the wide input of fc2 moved its matrices further than the narrow one of fc1."""
     pytest.importorskip("peft")
