@@ -4,7 +4,7 @@
 
 The miniature's own 40 clips a language show only large differences, and its settings were chosen by them. These clips
 have other texts: none is in the miniature, and none was used to pretrain its models. Nothing is chosen by them. The
-voices are those of the miniature's test sets. Needs espeak-ng 1.51 and the extra `remake-quickstart`, and five minutes.
+voices are those of the miniature's test sets. Needs espeak-ng 1.51 and the extra `remake-quickstart`, and some minutes.
 """
 
 import sys

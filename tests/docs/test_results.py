@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from helpers import quality
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "results/prompts_comparison"
@@ -13,6 +14,7 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import comparison_data  # noqa: E402
 import comparison_scores  # noqa: E402
+import declared_tables  # noqa: E402
 import render  # noqa: E402
 
 PAGES = {
@@ -75,3 +77,11 @@ def test_every_run_says_what_it_was_made_of_and_no_path_of_a_machine():
             assert run[name] not in (None, "", {}), run["job"]
         assert ("settings" in run) == (run["kind"] != "plain")
     assert not re.findall(r'"[^"]*/[^"]*"', json.dumps(content)), "a path"
+
+
+def test_what_benchmark_quality_wrote_is_data_as_it_is():
+    content = quality.content({"plain": (0.25, 290, 900.0), "experts": (0.125, 392, 950.0)})
+    tables = declared_tables.tables_of(content | {"minutes": 1234.6})
+    assert "| plain | 0.250 |" in tables["wer"] and "| experts | 0.125 |" in tables["wer"]
+    assert "| experts | 950 (1.06) |" in tables["times"]
+    assert "2 cores of a Xeon" in tables["origin"] and "; 1235 minutes." in tables["origin"]
