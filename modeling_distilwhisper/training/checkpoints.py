@@ -15,6 +15,7 @@ from transformers.utils import logging
 
 from ..languages_distilwhisper import keep_one_end_token
 from ..workarounds import without_push
+from .biases_of_before import learn_biases_of_before
 from .finite_steps import check_finite, check_finite_state
 from .resuming import STEP_FOLDER, check_resumable
 
@@ -127,6 +128,7 @@ class CompleteCheckpoints(Seq2SeqTrainer):
                     has_scaler=self.accelerator.scaler is not None,
                     languages=self._languages_to_resume(),
                 )
+                learn_biases_of_before(self.model, Path(checkpoint))
         return super().train(checkpoint, trial, ignore_keys_for_eval)
 
     def _languages_to_resume(self) -> list[str] | None:
