@@ -116,7 +116,11 @@ def within_chance(history: Iterable[Mapping[str, Any]], best: Mapping[str, Mappi
         fewest, last = (round(line[f"eval_wer_{language}"] * line[words]) for line in (kept[-1], lines[-1]))
         if fewest < last <= fewest + CHANCE * math.sqrt(fewest + last):
             sentences.append(
-                f"{language} keeps the experts of step {entry['step']:.0f}, with {fewest} errors in validation "
+                f"{language} keeps the experts of step {entry['step']:.0f}, with {_errors(fewest)} in validation "
                 f"({lines[-1][words]:.0f} words); those of the last step, {lines[-1]['step']}, have {last}."
             )
     return sentences
+
+
+def _errors(count: int) -> str:
+    return f"{count} error{'' if count == 1 else 's'}"
