@@ -43,6 +43,7 @@ FRONT_PAGE = {
     "as it is": "plain",
     "full fine-tuning": "fine-tuning",
     "LoRA, r = 32": "LoRA 32",
+    "LoRA, r = 135": "LoRA 135",
     "CLSR-FT (experts without a teacher)": "CLSR-FT",
     "DistilWhisper (experts; teacher: whisper-base itself)": "DistilWhisper",
 }
@@ -102,7 +103,8 @@ def make_tables(source: Path, normalizer: str = "report") -> dict[str, str]:
     if set(FRONT_PAGE.values()) <= results.systems.keys():
         tables["front page"] = markdown(front_page_rows(results))
     if {"plain", *SYSTEMS} <= results.systems.keys() and results.ablations.keys() >= NEEDED_ABLATIONS:
-        tables |= {"claims": markdown(claims(results)), "limits": limits(results)}
+        tables |= {"claims": markdown(claims(results)), "claims in short": markdown(claims(results, short=True))}
+        tables["limits"] = limits(results)
     return tables
 
 

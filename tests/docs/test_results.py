@@ -19,8 +19,8 @@ import render  # noqa: E402
 
 PAGES = {
     "README.md": {"front page", "origin"},
-    "docs/results.md": {"systems", "differences", "ablations", "origin"},
-    "docs/what_holds.md": {"claims", "limits", "origin"},
+    "docs/results.md": {"systems", "learning rates", "differences", "claims", "limits", "ablations", "origin"},
+    "docs/what_holds.md": {"claims in short", "origin"},
 }
 
 
