@@ -100,8 +100,10 @@ def origin_of(content: Mapping[str, Any]) -> str:
     known = f", {BROUGHT_IN}" if content.get("commit is") == BROUGHT_IN else ""
     spent = [run["minutes"] for run in runs if isinstance(run.get("minutes"), float | int)]
     minutes = f"; {len(runs)} runs, together {sum(spent):.0f} minutes" if "runs" in content and spent else ""
-    if "runs" not in content and content.get("minutes"):
-        minutes = f"; {spent[0]:.0f} minutes" if spent and spent[0] > 99 else f"; {content['minutes']} minutes"
+    if "runs" not in content and spent and spent[0]:
+        minutes = f"; {spent[0]:.0f} minutes" if spent[0] > 99 else f"; {round(spent[0], 1)} minutes"
+    elif isinstance(content.get("minutes"), str):  # such as "11 to 13"
+        minutes = f"; {content['minutes']} minutes"
     when = f"; {' to '.join(dict.fromkeys([days[0], days[-1]]))}" if days else ""
     others = "".join(f" Of commit {commit}: {what}." for what, commit in content.get("other commits", {}).items())
     return f"{code}{changed}{known}{when}; {machines}{minutes}.{others}"

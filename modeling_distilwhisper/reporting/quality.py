@@ -35,7 +35,7 @@ def about(content: Mapping[str, Any]) -> str:
         f"{names}: {clips} clips of {3600 * hours / clips:.1f} s in the mean, {60 * hours:.1f} minutes. Whisper "
         f"computes {content['window seconds']} s for each; packed, they are {content['packed windows']} windows.",
         f"{content['machine']}; {content['threads']} threads, {settings['device']}, {settings['precision']}, "
-        f"{settings['rounds']} rounds, {content['minutes']:.0f} minutes.",
+        f"{settings['rounds']} round{'' if settings['rounds'] == 1 else 's'}, {content['minutes']:.0f} minutes.",
         f"WER by the normaliser {systems[0]['normalizer']}, of {systems[0]['words']} {systems[0]['unit']}.",
     ]
     if baseline:

@@ -11,6 +11,7 @@ from transformers.models.whisper.modeling_whisper import shift_tokens_right
 from ..data.collate import LOSS_WEIGHTS
 from ..data.labels import IGNORED
 from ..evaluation.gates import measure_expert_usage
+from ..languages_distilwhisper import language_of_token
 from .arguments import DistilWhisperTrainingArguments
 from .losses import LEAST_TOKENS, count_tokens, cross_entropy
 
@@ -30,7 +31,8 @@ class EachRowOnce(Seq2SeqTrainer):
     processing_class: WhisperProcessor
     # How many batches of this step hold a row that counts: the mean over all processes.
     _batches_of_step: float = 1.0
-    # While rows are scored: of each batch of all processes `(rows, 2)`, the summed loss and the tokens of each row.
+    # While rows are scored: of each batch of all processes `(rows, 3)`, the summed loss of each row, the number of its
+    # tokens, and the token of its language.
     _row_losses: list[torch.Tensor] | None = None
 
     def _get_dataloader(self, dataset, description, batch_size, sampler_fn=None, is_training=False, **kwargs):
@@ -140,7 +142,7 @@ class EachRowOnce(Seq2SeqTrainer):
                 cross_entropy(row_logits, row_labels, label_smoothing=smoothing, num_items=1)
                 for row_logits, row_labels in zip(outputs.logits[:, None], targets[:, None], strict=True)
             ]
-        rows = torch.stack([torch.stack(sums), (targets != IGNORED).sum(dim=1)], dim=1)
+        rows = torch.stack([torch.stack(sums).float(), (targets != IGNORED).sum(dim=1), labels[:, 0]], dim=1)
         if self._row_losses is not None:
             self._row_losses.append(self.accelerator.gather_for_metrics(rows).cpu())
         loss = rows[:, 0].sum() / rows[:, 1].sum().clamp(min=1)
@@ -159,7 +161,8 @@ class EachRowOnce(Seq2SeqTrainer):
     def evaluation_loop(self, *args, metric_key_prefix: str = "eval", **kwargs):
         """As of `Trainer`, of each row once. The loss is the mean over all tokens, whatever the batches are.
 
-        Rows whose loss is not finite are left out of it, and counted as `<prefix>_rows_not_finite`.
+        Each language has a loss of its own, as `<prefix>_loss_gl`. Rows whose loss is not finite are left out, and
+        counted as `<prefix>_rows_not_finite`.
         """
         self.gather_function = self.accelerator.gather_for_metrics  # `Seq2SeqTrainer` keeps the padding rows
         self._row_losses = []
@@ -174,9 +177,22 @@ class EachRowOnce(Seq2SeqTrainer):
         if not is_finite.all():
             metrics[f"{metric_key_prefix}_rows_not_finite"] = int((~is_finite).sum())
         if is_finite.any():
-            total, tokens = losses[is_finite].sum(dim=0).tolist()
-            metrics = {f"{metric_key_prefix}_loss": total / max(tokens, 1), **metrics}
+            loss = f"{metric_key_prefix}_loss"
+            metrics = {
+                loss: _mean_loss(losses[is_finite]),
+                **self._losses_by_language(losses[is_finite], loss),
+                **metrics,
+            }
         return output._replace(metrics=metrics)
+
+    def _losses_by_language(self, losses: torch.Tensor, name: str) -> dict[str, float]:
+        numbers = losses[:, 2].long()
+        present = [number for number in numbers.unique().tolist() if number != IGNORED]
+        tokens = self.processing_class.tokenizer.convert_ids_to_tokens(present)
+        return {
+            f"{name}_{language_of_token(token)}": _mean_loss(losses[numbers == number])
+            for token, number in zip(tokens, present, strict=True)
+        }
 
     def measure_expert_usage(self, rows) -> dict[str, float]:
         """The expert usage at inference of these rows, in the form of `measure_expert_usage`.
@@ -187,3 +203,8 @@ class EachRowOnce(Seq2SeqTrainer):
         here = range(self.accelerator.process_index, len(rows), self.accelerator.num_processes)
         batches = DataLoader(Subset(rows, here), batch_size=self.args.eval_batch_size, collate_fn=self.data_collator)
         return measure_expert_usage(self.model, map(self._prepare_inputs, batches))
+
+
+def _mean_loss(losses: torch.Tensor) -> float:
+    total, tokens, _ = losses.sum(dim=0).tolist()
+    return total / max(tokens, 1)

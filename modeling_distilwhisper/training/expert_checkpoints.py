@@ -57,8 +57,8 @@ class ExpertCheckpoints(HubPushes):
         if sentences := within_chance(self.state.log_history, self.best_experts.scores()):
             logger.warning(
                 f"{' '.join(sentences)} Such a difference may be chance. More validation rows choose better; so may "
-                "--load_best_model_at_end false, which keeps the last step, or --metric_for_best_model loss, which "
-                "chooses by the loss, one step for all languages."
+                "--metric_for_best_model loss, which chooses by each language's loss, or --load_best_model_at_end "
+                "false, which keeps the last step."
             )
 
     def _save(self, output_dir=None, state_dict=None):
@@ -102,7 +102,7 @@ class ExpertCheckpoints(HubPushes):
             name = f"eval_{self.args.metric_for_best_model.removeprefix('eval_')}"
             languages = self.trained_languages
             scores = {code: metrics[f"{name}_{code}"] for code in languages if f"{name}_{code}" in metrics}
-            if not scores:  # a score that exists only for all rows together, such as the loss
+            if not scores:  # a score that exists only for all rows together
                 scores = dict.fromkeys(languages, metrics[name])
             with self._explain_write_errors("The best experts so far"):
                 better = bool(self.args.greater_is_better)

@@ -22,17 +22,19 @@ def test_the_best_checkpoint_is_kept_by_validation_wer(whisper_dir, processor, r
         assert torch.equal(model.state_dict()[name], tensor), name
 
 
-def test_each_language_ends_with_its_own_best_experts(whisper_dir, processor, recordings, tmp_path):
+@pytest.mark.parametrize("metric", ["wer", "loss"])
+def test_each_language_ends_with_its_own_best_experts(whisper_dir, processor, recordings, tmp_path, metric):
     """Best at different steps: one checkpoint for both would be second best for one of them."""
     model = load(whisper_dir)
-    trainer = make_trainer(model, processor, recordings, tmp_path, ("gl", "ca"), num_train_epochs=3)
+    settings = {"num_train_epochs": 3, "metric_for_best_model": metric}
+    trainer = make_trainer(model, processor, recordings, tmp_path, ("gl", "ca"), **settings)
     wers = {"gl": iter([0.5, 0.4, 0.6]), "ca": iter([0.3, 0.7, 0.4])}
     states = []
 
     def evaluate(*args, **kwargs):
         states.append(tiny.state_of(model))
-        scores = {f"eval_wer_{language}": next(values) for language, values in wers.items()}
-        return scores | {"eval_wer": sum(scores.values())}
+        scores = {f"eval_{metric}_{language}": next(values) for language, values in wers.items()}
+        return scores | {f"eval_{metric}": sum(scores.values())}
 
     trainer.evaluate = evaluate
     trainer.train()
@@ -69,6 +71,20 @@ def test_the_best_experts_are_loaded_though_their_step_has_no_checkpoint(whisper
     trainer.train()
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, states[0][name]), name
+
+
+def test_each_language_has_the_loss_of_its_rows_alone(whisper_dir, processor, recordings, tmp_path):
+    """Whatever the batches are, and without a row whose loss is not finite."""
+    settings = {"per_device_eval_batch_size": 2, "predict_with_generate": False}
+    trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, ("gl", "ca"), **settings)
+    rows = trainer.eval_dataset
+    both = trainer.evaluate()
+    for language in ("gl", "ca"):
+        alone = trainer.evaluate([row for row in rows if row["language"] == language])
+        assert both[f"eval_loss_{language}"] == pytest.approx(alone["eval_loss"], rel=1e-5)
+        assert alone["eval_loss"] == alone[f"eval_loss_{language}"]
+    assert min(both["eval_loss_gl"], both["eval_loss_ca"]) < both["eval_loss"], "a mean of both"
+    assert both["eval_loss"] < max(both["eval_loss_gl"], both["eval_loss_ca"])
 
 
 def test_where_no_language_has_a_score_the_whole_decides(whisper_dir, processor, recordings, tmp_path):
