@@ -32,7 +32,7 @@ class EachRowOnce(Seq2SeqTrainer):
     # How many batches of this step hold a row that counts: the mean over all processes.
     _batches_of_step: float = 1.0
     # While rows are scored: of each batch of all processes `(rows, 3)`, the summed loss of each row, the number of its
-    # tokens, and the token of its language.
+    # tokens, and the first of them, which names its language.
     _row_losses: list[torch.Tensor] | None = None
 
     def _get_dataloader(self, dataset, description, batch_size, sampler_fn=None, is_training=False, **kwargs):
@@ -186,12 +186,13 @@ class EachRowOnce(Seq2SeqTrainer):
         return output._replace(metrics=metrics)
 
     def _losses_by_language(self, losses: torch.Tensor, name: str) -> dict[str, float]:
-        numbers = losses[:, 2].long()
-        present = [number for number in numbers.unique().tolist() if number != IGNORED]
-        tokens = self.processing_class.tokenizer.convert_ids_to_tokens(present)
+        known = getattr(self.model.generation_config, "lang_to_id", None) or {}  # a Whisper for English has none
+        first = losses[:, 2].long()
+        present = set(first.tolist())
         return {
-            f"{name}_{language_of_token(token)}": _mean_loss(losses[numbers == number])
-            for token, number in zip(tokens, present, strict=True)
+            f"{name}_{language_of_token(token)}": _mean_loss(losses[first == number])
+            for token, number in known.items()
+            if number in present
         }
 
     def measure_expert_usage(self, rows) -> dict[str, float]:

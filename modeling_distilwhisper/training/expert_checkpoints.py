@@ -1,5 +1,6 @@
 """The checkpoints of a training of experts, and the experts that it ends with."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from transformers.trainer import TRAINING_ARGS_NAME
@@ -102,7 +103,8 @@ class ExpertCheckpoints(HubPushes):
             name = f"eval_{self.args.metric_for_best_model.removeprefix('eval_')}"
             languages = self.trained_languages
             scores = {code: metrics[f"{name}_{code}"] for code in languages if f"{name}_{code}" in metrics}
-            if not scores:  # a score that exists only for all rows together
+            # Of all rows together where languages have no such score, or had none when this run was begun.
+            if not all(_by_language(line, name) for line in (*self.state.log_history, metrics) if name in line):
                 scores = dict.fromkeys(languages, metrics[name])
             with self._explain_write_errors("The best experts so far"):
                 better = bool(self.args.greater_is_better)
@@ -119,3 +121,8 @@ class ExpertCheckpoints(HubPushes):
         """The short card of `Trainer`, if the folder has none: it may have one that says more (`card_of_run`)."""
         if not Path(self.args.output_dir, "README.md").is_file():
             super().create_model_card(*args, **kwargs)
+
+
+def _by_language(scores: Mapping[str, float], name: str) -> bool:
+    """Whether these scores have one of languages: `eval_wer_gl` beside `eval_wer`."""
+    return any(other.startswith(f"{name}_") for other in scores)

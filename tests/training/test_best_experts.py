@@ -73,8 +73,40 @@ def test_the_best_experts_are_loaded_though_their_step_has_no_checkpoint(whisper
         assert torch.equal(tensor, states[0][name]), name
 
 
+def test_a_run_that_was_begun_without_losses_of_languages_ends_without_them(
+    whisper_dir, processor, recordings, tmp_path
+):
+    """The loss of all rows at one step says nothing of the loss of one language at another."""
+    settings = {"num_train_epochs": 3, "metric_for_best_model": "loss"}
+    trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, ("gl", "ca"), **settings)
+    lines = iter([{"eval_loss": 1.9}] + 2 * [{"eval_loss": 1.85, "eval_loss_gl": 1.6, "eval_loss_ca": 2.1}])
+
+    def evaluate(*args, **kwargs):
+        trainer.log(scores := next(lines))
+        return scores
+
+    trainer.evaluate = evaluate
+    trainer.train()
+    middle = {"step": 2 * trainer.state.max_steps // 3, "score": 1.85}
+    assert trainer.best_experts.scores() == {"gl": middle, "ca": middle}
+
+
+def test_text_at_the_beginning_of_labels_is_no_language(whisper, processor, recordings, tmp_path):
+    """A collator of one's own may leave out the prompt, and a Whisper for English has no tokens of languages."""
+    settings = {"predict_with_generate": False, "metric_for_best_model": "loss"}
+    trainer = make_trainer(whisper, processor, recordings, tmp_path, **settings)
+    collate = trainer.data_collator
+
+    def without_prompt(rows):
+        batch = collate(rows)
+        return batch | {"labels": batch["labels"][:, 3:].contiguous()}
+
+    trainer.data_collator = without_prompt
+    assert {name for name in trainer.evaluate() if name.startswith("eval_loss")} == {"eval_loss"}
+
+
 def test_each_language_has_the_loss_of_its_rows_alone(whisper_dir, processor, recordings, tmp_path):
-    """Whatever the batches are, and without a row whose loss is not finite."""
+    """Whatever the batches are."""
     settings = {"per_device_eval_batch_size": 2, "predict_with_generate": False}
     trainer = make_trainer(load(whisper_dir), processor, recordings, tmp_path, ("gl", "ca"), **settings)
     rows = trainer.eval_dataset

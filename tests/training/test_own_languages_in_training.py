@@ -142,6 +142,7 @@ def test_a_dialect_trains_beside_its_language_and_is_scored_by_its_own_name(spok
     before = tiny.state_of(model)
     trainer = make_trainer(model, processor, rows, tmp_path, ["gl-AO"], num_train_epochs=1)
     trainer.train()
-    assert "eval_wer_gl-AO" in trainer.evaluate()
+    scores = trainer.evaluate()
+    assert "eval_wer_gl-AO" in scores and scores["eval_loss_gl-AO"] == scores["eval_loss"]
     moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, before[name])}
     assert moved and all(".experts.gl-AO." in name for name in moved)
