@@ -178,10 +178,10 @@ def limits(results: Results) -> str:
         f"random, as in the report; the default is none now. In Russian, one run without it has "
         f"{_russian_wer(results, 'skip 0')} in domain, where those with it have "
         f"{_russian_wer(results, 'DistilWhisper')}.",
-        "Robustness": "what might make experts more robust (augmented recordings, an average of checkpoints, other "
-        "budgets and ranks) is ready to run in `benchmarks/comparison_jobs.py`, and has not run. A gate that sees how "
-        "far a token is from what its expert learned from is not built. Another speaker was not measured: no "
-        "transcripts fit the second speakers' recordings.",
+        "Robustness": "what might make experts more robust (augmented recordings, an average of checkpoints, and these "
+        "with other budgets) is ready in `benchmarks/comparison_jobs.py`; of its 24 candidates one has run, in French. "
+        "A gate that sees how far a token is from what its expert learned from is not built. Another speaker was not "
+        "measured: no transcripts fit the second speakers' recordings.",
         "Soft gates": "training keeps their mean on the budget. At inference each decides hard, at the fixed threshold "
         "0, and the share becomes another one. Hard gates move a threshold for each layer until it meets the budget.",
         "Minutes": f"a run took {cost['CLSR-FT']} (CLSR-FT), {cost['DistilWhisper']} (DistilWhisper), "
@@ -198,7 +198,7 @@ def _calm(results: Results) -> str:
         return ""
     values = [compare(runs, results.runs(name), out_of_domain, insertions=False).difference for name in others]
     texts = (f"less {name} it is {interval(value)}" for name, value in zip(others, values, strict=True))
-    return f"; of {ONE_PATH} ({len(runs)} run), {', '.join(texts)}"
+    return f"; of {ONE_PATH} ({len(runs)} run{'s' if len(runs) > 1 else ''}), {', '.join(texts)}"
 
 
 def _loops(results: Results) -> str:
