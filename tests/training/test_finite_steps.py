@@ -125,6 +125,7 @@ def test_validation_counts_rows_whose_loss_is_not_finite(trainer_of):
     scores = trainer.evaluate()
     assert "eval_rows_not_finite" not in whole and scores["eval_rows_not_finite"] == 1
     assert math.isfinite(scores["eval_loss"]) and json.dumps(scores, allow_nan=False)
+    assert scores["eval_loss_gl"] == scores["eval_loss"] != whole["eval_loss"], "the language's loss leaves it out too"
 
 
 def test_a_gate_may_be_open_for_ever_and_a_state_may_not_be_infinite(fresh):
